@@ -1,0 +1,215 @@
+"""The named adapters of a model: switch, disable, merge, unmerge, delete, and route rows of a batch.
+
+Every change of state is one of these calls; train() and eval() never merge. An adapter has up to three kinds of
+tensors: low-rank updates (in each AdaptedDense's bank), base parameters that it trains in place (biases, norms, or
+all of them), and the task head. The last two have one place in the model, so switching swaps their values.
+"""
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lora.errors import check_choice
+from lora.layer import AdaptedDense, MergeError, Rows, adapted_layers
+
+if TYPE_CHECKING:
+    from lora.methods.base import Method
+
+LOST_SHARE = 0.05  # merging warns when rounding loses more than this share of an update
+
+
+@dataclass
+class Adapter:
+    """What the model knows of one adapter: its method and which of the model's parameters it trains in place."""
+
+    method: "Method"
+    in_place: list[str]                # names of base parameters that this adapter trains
+    head: list[str]                    # names of head parameters
+    base: dict[str, Tensor] | None     # in_place parameters before training; None: not kept (full fine-tuning)
+    values: dict[str, Tensor] = field(default_factory=dict)  # in_place and head while another adapter is active
+
+
+@dataclass
+class Bank:
+    """All adapters of one model, and which is active."""
+
+    adapters: dict[str, Adapter] = field(default_factory=dict)
+    active: str | None = None
+
+
+def bank(model: nn.Module) -> Bank:
+    """The model's bank; empty for a model that no method was applied to."""
+    if not hasattr(model, "_lora_bank"):
+        model._lora_bank = Bank()  # type: ignore[assignment]
+    return model._lora_bank  # type: ignore[return-value]
+
+
+def adapters(model: nn.Module) -> list[str]:
+    """Names of the model's adapters."""
+    return list(bank(model).adapters)
+
+
+def plain_name(parameter: str) -> str:
+    """Name of a base parameter as in the unadapted model."""
+    return re.sub(r"\.base\.(weight|bias)$", r".\1", parameter)
+
+
+def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The model's own parameters by their names in the unadapted model, low-rank updates left out."""
+    return {plain_name(name): p for name, p in model.named_parameters() if ".updates." not in name}
+
+
+def register(model: nn.Module, name: str, adapter: Adapter) -> None:
+    """Enter a new adapter, which becomes the active one."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
+        raise ValueError(f"adapter name {name!r} may hold letters, digits, '_' and '-' only")
+    if name in adapters(model):
+        raise ValueError(f"adapter {name!r} exists already; the model has {', '.join(adapters(model))}")
+    bank(model).adapters[name] = adapter
+
+
+def activate(model: nn.Module, name: str) -> None:
+    """Switch the whole model to adapter `name`: its updates, its in-place parameters and its head."""
+    check_choice("adapter", name, adapters(model))
+    if bank(model).active == name:
+        return
+    _refuse_merged(model, "switching")
+    _store_in_place(model)
+    entry = bank(model).adapters[name]
+    _write(model, entry.values)
+    entry.values = {}
+    _switch(model, name)
+
+
+def _switch(model: nn.Module, name: str | None) -> None:
+    for _, layer in adapted_layers(model):
+        layer.activate(name)
+    bank(model).active = name
+
+
+def _store_in_place(model: nn.Module) -> None:
+    """Set the active adapter's in-place values aside and put the base's back."""
+    active = bank(model).active
+    if active is None:
+        return
+    entry = bank(model).adapters[active]
+    if entry.base is None:
+        raise RuntimeError(f"adapter {active!r} ({entry.method.name}) trained the base weights themselves and no copy "
+                           "of the base is kept: load the base model again instead")
+    parameters = base_parameters(model)
+    entry.values = {key: parameters[key].detach().clone() for key in (*entry.in_place, *entry.head)}
+    _write(model, entry.base)
+
+
+@torch.no_grad()
+def _write(model: nn.Module, values: dict[str, Tensor]) -> None:
+    parameters = base_parameters(model)
+    for key, value in values.items():
+        if parameters[key].shape != value.shape:
+            raise RuntimeError(f"{key} has shape {tuple(parameters[key].shape)}, the adapter's {tuple(value.shape)}")
+        parameters[key].copy_(value)
+
+
+@contextlib.contextmanager
+def disabled(model: nn.Module) -> Iterator[None]:
+    """Within the block the model is its frozen base, with the active adapter's head."""
+    _refuse_merged(model, "disabling")
+    active = bank(model).active
+    if active is None:
+        yield
+        return
+    entry = bank(model).adapters[active]
+    _store_in_place(model)
+    _write(model, {key: entry.values[key] for key in entry.head})
+    _switch(model, None)
+    try:
+        yield
+    finally:
+        _write(model, entry.values)
+        entry.values = {}
+        _switch(model, active)
+
+
+def merged(model: nn.Module) -> str | None:
+    """Name of the adapter that is merged into the weights, or None."""
+    return next((layer.merged for _, layer in adapted_layers(model) if layer.merged is not None), None)
+
+
+def _refuse_merged(model: nn.Module, act: str) -> None:
+    if (name := merged(model)) is not None:
+        raise RuntimeError(f"adapter {name!r} is merged: unmerge it before {act}")
+
+
+def merge(model: nn.Module) -> dict[str, MergeError]:
+    """Merge the active adapter into the frozen weights; returns the worst rounding error per dtype.
+
+    Merging what is merged changes nothing. Refused with a reason by methods whose update is not a dense matrix.
+    """
+    active = bank(model).active
+    if active is None:
+        raise RuntimeError("no adapter is active: apply or load one before merging")
+    bank(model).adapters[active].method.check_merges()
+    worst: dict[str, MergeError] = {}
+    for _, layer in adapted_layers(model):
+        error = layer.merge(active)
+        if error is not None and error.largest >= worst.get(error.dtype, error).largest:
+            worst[error.dtype] = error
+    for error in worst.values():
+        if error.share_of_update > LOST_SHARE:
+            warnings.warn(f"merging into {error.dtype} rounds away {error.share_of_update:.0%} of an update "
+                          f"(largest error {error.largest:.1e})", stacklevel=2)
+    return worst
+
+
+def unmerge(model: nn.Module) -> None:
+    """Take the merged adapter out again: every frozen weight is bit for bit what it was."""
+    for _, layer in adapted_layers(model):
+        layer.unmerge()
+
+
+def delete(model: nn.Module, name: str) -> None:
+    """Remove adapter `name`; if it was active the model is its base again."""
+    check_choice("adapter", name, adapters(model))
+    if merged(model) == name:
+        raise RuntimeError(f"adapter {name!r} is merged: unmerge it before deleting it")
+    if bank(model).active == name:
+        _store_in_place(model)
+        bank(model).active = None
+    for _, layer in adapted_layers(model):
+        layer.delete(name)
+    del bank(model).adapters[name]
+
+
+@contextlib.contextmanager
+def route(model: nn.Module, rows: Sequence[str | None]) -> Iterator[None]:
+    """Within the block row i of every batch goes through adapter rows[i]; None is the frozen base.
+
+    Works in training and inference; each adapter receives the gradient of its own rows. In-place parameters and
+    heads have one value in the model, so only adapters without in-place parameters can share a batch; the head is
+    the active adapter's.
+    """
+    _refuse_merged(model, "routing")
+    for name in dict.fromkeys(row for row in rows if row is not None):
+        check_choice("adapter", name, adapters(model))
+        if bank(model).adapters[name].in_place:
+            raise RuntimeError(f"adapter {name!r} trains base parameters in place: its rows cannot share a batch")
+    layers = [layer for _, layer in adapted_layers(model)]
+    for layer in layers:
+        layer.rows = _rows_by_adapter(rows, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.rows = None
+
+
+def _rows_by_adapter(rows: Sequence[str | None], layer: AdaptedDense) -> Rows:
+    names = dict.fromkeys(row for row in rows if row is not None)
+    return Rows(len(rows), [(name, torch.tensor([i for i, row in enumerate(rows) if row == name],
+                                                device=layer.weight.device)) for name in names])

@@ -1,0 +1,249 @@
+"""Low-rank updates beside a frozen dense map: h = W0 x + b + scaling * B A x (section 4.1, equation 3).
+
+Shapes: x (..., n_in), h (..., n_out), W0 (n_out, n_in), A (rank, n_in), B (n_part, rank).
+scaling is alpha / rank, or alpha / sqrt(rank) when rank-stabilised (Kalajdzievski 2023).
+
+A fused projection keeps several matrices in one: its n_out outputs are seen as (groups, parts, size), and an update
+reaches one part, `[:, index, :]`. GPT-2's c_attn is (1, 3, d); DeBERTa's in_proj is (heads, 3, d / heads); an
+unfused map is (1, 1, n_out). transformers' Conv1D stores W0 transposed, (n_in, n_out).
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.pytorch_utils import Conv1D
+
+from lora.errors import check_choice
+
+INITS = ("kaiming", "gaussian")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Which outputs of a dense map one matrix owns: part `index` of `parts`, interleaved over `groups`."""
+
+    groups: int = 1
+    parts: int = 1
+    index: int = 0
+
+    def of(self, outputs: Tensor, dim: int = -1) -> Tensor:
+        """View of `outputs` along `dim`, (..., n_out, ...) -> (..., groups, n_out / groups / parts, ...)."""
+        shape = (self.groups, self.parts, outputs.shape[dim] // (self.groups * self.parts))
+        dim = dim % outputs.dim()
+        return outputs.unflatten(dim, shape).select(dim + 1, self.index)
+
+    def size(self, n_out: int) -> int:
+        """Number of outputs of this part."""
+        return n_out // self.parts
+
+
+class LowRank(nn.Module):
+    """One update dW = scaling * B A of one matrix; B starts at zero, so dW does."""
+
+    def __init__(self, n_in: int, n_part: int, part: Part, *, rank: int, alpha: float, dropout: float, init: str,
+                 rank_stabilised: bool, like: Tensor) -> None:
+        super().__init__()
+        if not 1 <= rank <= min(n_in, n_part):
+            raise ValueError(f"rank {rank} is not in 1..{min(n_in, n_part)} for a {n_part} x {n_in} matrix")
+        check_choice("init", init, INITS)
+        self.part, self.rank, self.alpha, self.init = part, rank, alpha, init
+        self.scaling = alpha / (math.sqrt(rank) if rank_stabilised else rank)
+        self.A = nn.Parameter(torch.empty(rank, n_in, device=like.device, dtype=torch.float32))
+        self.B = nn.Parameter(torch.zeros(n_part, rank, device=like.device, dtype=torch.float32))
+        self.dropout = nn.Dropout(dropout) if dropout else None
+        if init == "kaiming":
+            nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))  # U(+-1/sqrt(n_in)), loralib layers.py:124
+        else:
+            nn.init.normal_(self.A, std=0.02)  # the paper gives no width; its DeBERTa code has 0.02
+
+    def forward(self, x: Tensor) -> Tensor:
+        """scaling * B A x for x (..., n_in): (..., n_part). Dropout acts on x here and nowhere else."""
+        if self.dropout is not None:
+            x = self.dropout(x)
+        if x.dtype != self.A.dtype and not torch.is_autocast_enabled(x.device.type):
+            x = x.to(self.A.dtype)
+        low = functional.linear(x, self.A)                   # (..., rank)
+        return functional.linear(low * self.scaling, self.B)  # (..., n_part)
+
+    @torch.no_grad()
+    def delta(self) -> Tensor:
+        """dW (n_part, n_in) in fp32."""
+        return self.scaling * (self.B.float() @ self.A.float())
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of a batch of `total` go through which adapter: (name, row numbers), the rest through W0 alone."""
+
+    total: int
+    by_adapter: Sequence[tuple[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class MergeError:
+    """How far merged weights are from W0 + dW: largest absolute error, and its share of the update's norm."""
+
+    dtype: str
+    largest: float
+    share_of_update: float
+
+
+class AdaptedDense(nn.Module):
+    """A frozen dense map (nn.Linear or Conv1D) with a bank of named updates, of which one is active.
+
+    `updates[name][role]` is the LowRank of adapter `name` for the matrix in that role. Rows of a batch go through
+    different adapters while `rows` is set (see lora.bank.route).
+    """
+
+    def __init__(self, base: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(base, nn.Linear | Conv1D):
+            raise TypeError(f"a low-rank update needs an nn.Linear or Conv1D, not {type(base).__name__}")
+        self.base = base
+        self.updates = nn.ModuleDict()
+        self.active: str | None = None
+        self.merged: str | None = None
+        self.rows: Rows | None = None
+        self._running: tuple[LowRank, ...] = ()  # the active adapter's updates, not registered a second time
+        self._frozen: Tensor | None = None       # W0 while an adapter is merged
+        self.register_state_dict_post_hook(_write_unmerged)
+        self.register_load_state_dict_pre_hook(_refuse_when_merged)
+        self.train(base.training)
+
+    @property
+    def transposed(self) -> bool:
+        return isinstance(self.base, Conv1D)
+
+    @property
+    def weight(self) -> Tensor:
+        """W0, or W0 + dW while merged, in the base module's own layout."""
+        return self.base.weight  # type: ignore[return-value]
+
+    @property
+    def bias(self) -> Tensor | None:
+        return self.base.bias  # type: ignore[return-value]
+
+    @property
+    def frozen_weight(self) -> Tensor:
+        """W0 (n_out, n_in), a view, merged or not."""
+        W0 = self.weight if self._frozen is None else self._frozen
+        return W0.T if self.transposed else W0
+
+    def add(self, name: str, role: str, part: Part, **options: object) -> None:
+        """Put a new update into adapter `name` of the bank; options are LowRank's."""
+        n_out, n_in = self.frozen_weight.shape
+        bank = self.updates[name] if name in self.updates else nn.ModuleDict()
+        if role in bank:  # type: ignore[operator]
+            raise ValueError(f"adapter {name!r} already updates {role!r} here")
+        update = LowRank(n_in, part.size(n_out), part, like=self.weight, **options)  # type: ignore[arg-type]
+        bank[role] = update  # type: ignore[operator]
+        self.updates[name] = bank.train(self.training)  # type: ignore[union-attr, assignment]
+        if self.active == name:
+            self.activate(name)
+
+    def activate(self, name: str | None) -> None:
+        """Make `name` the adapter that forward uses; None or one with nothing here means W0 alone."""
+        if self.merged is not None and name != self.active:
+            raise RuntimeError(f"adapter {self.merged!r} is merged: unmerge it before switching to {name!r}")
+        self.active = name
+        self._running = tuple(self.of(name).values())
+
+    def of(self, name: str | None) -> dict[str, LowRank]:
+        """The updates of adapter `name` here, by role; empty where it has none."""
+        return dict(self.updates[name].items()) if name in self.updates else {}  # type: ignore[union-attr, operator, arg-type]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """h (..., n_out) for x (..., n_in)."""
+        h = self.base(x)
+        if self.merged is not None:
+            if self.training and torch.is_grad_enabled():
+                raise RuntimeError(f"adapter {self.merged!r} is merged: unmerge it before training")
+            return h
+        if self.rows is not None:
+            return self._forward_rows(x, h)
+        for update in self._running:
+            h = _add(h, update(x), update.part)
+        return h
+
+    def _forward_rows(self, x: Tensor, h: Tensor) -> Tensor:
+        """Each adapter's rows of the batch, x[rows], go through that adapter's updates."""
+        assert self.rows is not None
+        if x.shape[0] != self.rows.total:
+            raise RuntimeError(f"routing needs the batch in dimension 0: {self.rows.total} rows, input {tuple(x.shape)}")
+        for name, rows in self.rows.by_adapter:
+            for update in self.of(name).values():
+                delta = update(x.index_select(0, rows))
+                part = update.part.of(h)
+                part.index_add_(0, rows, delta.view(len(rows), *part.shape[1:]).to(h.dtype))
+        return h
+
+    def delta(self, name: str) -> Tensor:
+        """dW (n_out, n_in) of adapter `name` in fp32: zero in the parts that it does not update."""
+        total = torch.zeros(self.frozen_weight.shape, device=self.weight.device)
+        for update in self.of(name).values():
+            part = update.part.of(total, 0)  # (groups, size, n_in)
+            part += update.delta().view_as(part)
+        return total
+
+    @torch.no_grad()
+    def merge(self, name: str) -> MergeError | None:
+        """Store W0 + dW in place, summed in fp32 and cast once; W0 is kept. Merging again changes nothing."""
+        if self.merged == name or name not in self.updates:
+            return None
+        if self.merged is not None:
+            raise RuntimeError(f"adapter {self.merged!r} is merged: unmerge it before merging {name!r}")
+        W0, dW = self.weight.data, self.delta(name)
+        wanted = W0.float() + (dW.T if self.transposed else dW)
+        self._frozen, self.merged = W0, name
+        self.base.weight.data = wanted.to(W0.dtype)  # type: ignore[union-attr]
+        lost = (self.frozen_weight.double() + dW.double()) - (self.weight.T if self.transposed else self.weight).double()
+        norm = dW.double().norm().item()
+        return MergeError(str(W0.dtype).removeprefix("torch."), lost.abs().max().item(),
+                          lost.norm().item() / norm if norm else 0.0)
+
+    def unmerge(self) -> None:
+        """Put the kept W0 back, bit for bit."""
+        if self._frozen is not None:
+            self.base.weight.data = self._frozen  # type: ignore[union-attr]
+        self._frozen = self.merged = None
+
+    def delete(self, name: str) -> None:
+        """Forget adapter `name` here."""
+        if self.merged == name:
+            raise RuntimeError(f"adapter {name!r} is merged: unmerge it before deleting it")
+        if name in self.updates:
+            del self.updates[name]
+        if self.active == name:
+            self.activate(None)
+
+
+def _add(h: Tensor, delta: Tensor, part: Part) -> Tensor:
+    """h with `delta` (..., n_part) added to its part, in place where autograd lets the base output be reused."""
+    delta = delta.to(h.dtype)
+    if part.parts == 1:
+        return h + delta
+    target = part.of(h)
+    target += delta.view_as(target)
+    return h
+
+
+def _write_unmerged(layer: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
+    """A state dict always holds W0, also while an adapter is merged, so that loading cannot add dW twice."""
+    assert isinstance(layer, AdaptedDense)
+    if layer._frozen is not None:
+        state[prefix + "base.weight"] = layer._frozen
+
+
+def _refuse_when_merged(layer: nn.Module, *_: object) -> None:
+    assert isinstance(layer, AdaptedDense)
+    if layer.merged is not None:
+        raise RuntimeError(f"adapter {layer.merged!r} is merged: unmerge it before loading a state dict")
+
+
+def adapted_layers(model: nn.Module) -> Iterator[tuple[str, AdaptedDense]]:
+    """Every dense map of `model` that carries a bank, with its module name."""
+    return ((name, module) for name, module in model.named_modules() if isinstance(module, AdaptedDense))

@@ -1,0 +1,108 @@
+"""LoRA: W0 stays frozen, dW = scaling * B A trains beside it (section 4.1)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+
+from lora.errors import check_choice
+from lora.layer import AdaptedDense
+from lora.methods.base import Method
+from lora.sites import Site, find_sites
+
+BIASES = ("none", "sites", "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoRA(Method):
+    """Low-rank updates on the matrices that `targets` name.
+
+    rank and alpha are one number, or one by target ({q: 8, v: 4}). `bias` trains biases beside the updates: those
+    of the adapted modules (sites) or of the whole body (all); `layernorm` trains every LayerNorm (section 8,
+    "future work"). `position_query` is for DeBERTa-v2: False leaves the position query on W0 as the authors' code
+    does, which cannot be merged.
+    """
+
+    rank: int | Mapping[str, int]
+    alpha: float | Mapping[str, float]
+    dropout: float
+    targets: Sequence[str]
+    init: str
+    rank_stabilised: bool
+    bias: str
+    layernorm: bool
+    position_query: bool
+
+    def __post_init__(self) -> None:
+        check_choice("bias", self.bias, BIASES)
+        if isinstance(self.targets, str):
+            raise ValueError(f"targets {self.targets!r} is not a list: write [{','.join(self.targets)}]")
+        for what in ("rank", "alpha"):
+            if isinstance(by_target := getattr(self, what), Mapping):
+                for target in self.targets:
+                    check_choice(f"{what} for target", target, by_target)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
+
+    def inject(self, model: nn.Module, adapter: str) -> dict[str, nn.Parameter]:
+        sites = [(site, target) for target in dict.fromkeys(self.targets) for site in find_sites(model, [target])]
+        for site, target in sites:
+            self._add(model, adapter, site, target)
+        if not self.position_query:
+            _leave_position_query(model)
+        return {name: p for name, p in model.named_parameters() if f".updates.{adapter}." in name}
+
+    def _add(self, model: nn.Module, adapter: str, site: Site, target: str) -> None:
+        layer = model.get_submodule(site.module)
+        if not isinstance(layer, AdaptedDense):
+            layer = AdaptedDense(layer)
+            model.set_submodule(site.module, layer)
+        try:
+            layer.add(adapter, site.role, site.part, rank=_for(self.rank, target), alpha=_for(self.alpha, target),
+                      dropout=self.dropout, init=self.init, rank_stabilised=self.rank_stabilised)
+        except ValueError as error:
+            raise ValueError(f"{site.module} ({site.role}): {error}") from None
+
+    def in_place(self, model: nn.Module, body: dict[str, nn.Parameter]) -> list[str]:
+        sites = {site.module for site in find_sites(model, self.targets)}
+        norms = {name for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
+        chosen = []
+        for name in body:
+            module, _, kind = name.rpartition(".")
+            biases = kind.endswith("bias") and (self.bias == "all" or self.bias == "sites" and module in sites)
+            if biases or self.layernorm and module in norms:
+                chosen.append(name)
+        return chosen
+
+    def check_merges(self) -> None:
+        if not self.position_query:
+            raise RuntimeError("position_query=false cannot be merged: the position query needs W0 while the content "
+                               "query needs W0 + dW, of one matrix; train with position_query=true to merge")
+
+
+def _for(value: float | Mapping[str, float], target: str) -> float:
+    return value[target] if isinstance(value, Mapping) else value
+
+
+def _leave_position_query(model: nn.Module) -> None:
+    """DeBERTa-v2 projects positions with the content query's W_q; keep W0 for them, as the authors' code does."""
+    places = [module for module in model.modules()
+              if hasattr(module, "disentangled_attention_bias") and hasattr(module, "query_proj")]
+    if not places:
+        raise ValueError("position_query=false is for DeBERTa-v2 models: this one has no query shared with positions")
+    for attention in places:
+        if isinstance(attention.query_proj, AdaptedDense):
+            attention.disentangled_attention_bias = partial(  # type: ignore[assignment]
+                _position_bias, attention, attention.query_proj)
+
+
+def _position_bias(attention: nn.Module, query: AdaptedDense, *args: Tensor, **kwargs: Tensor) -> Tensor:
+    """The class's disentangled_attention_bias with the query's update switched off."""
+    running, query._running = query._running, ()
+    try:
+        return type(attention).disentangled_attention_bias(attention, *args, **kwargs)  # type: ignore[operator]
+    finally:
+        query._running = running
+
+

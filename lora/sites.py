@@ -1,0 +1,112 @@
+"""Where W_q, W_k, W_v, W_o and the MLP's W_fc1, W_fc2 live in each architecture, and where the task head is.
+
+A target is a role of the table (`q k v o fc1 fc2`) or, for any architecture, a glob over module names
+(`*.attention.wq`), recognised by a `*` or a dot.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from lora.errors import nearest
+from lora.layer import Part
+
+ROLES = ("q", "k", "v", "o", "fc1", "fc2")
+Modules = dict[str, tuple[str, ...]]
+
+_BERT: Modules = {
+    "q": ("layer.*.attention.self.query",), "k": ("layer.*.attention.self.key",),
+    "v": ("layer.*.attention.self.value",), "o": ("layer.*.attention.output.dense",),
+    "fc1": ("layer.*.intermediate.dense",), "fc2": ("layer.*.output.dense",),
+}
+_DEBERTA_V2: Modules = _BERT | {role: (f"layer.*.attention.self.{name}_proj",)
+                                for role, name in (("q", "query"), ("k", "key"), ("v", "value"))}
+_DEBERTA: Modules = _BERT | dict.fromkeys("qkv", ("layer.*.attention.self.in_proj",))
+_GPT2: Modules = dict.fromkeys("qkv", ("h.*.attn.c_attn",)) | {
+    "o": ("h.*.attn.c_proj",), "fc1": ("h.*.mlp.c_fc",), "fc2": ("h.*.mlp.c_proj",)}
+_LLAMA: Modules = {role: (f"layers.*.self_attn.{role}_proj",) for role in "qkvo"} | {
+    "fc1": ("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"), "fc2": ("layers.*.mlp.down_proj",)}
+
+# config.model_type -> where each role lives, below the layer list; `*` is the layer's number
+ARCHITECTURES: dict[str, Modules] = {
+    "bert": _BERT, "roberta": _BERT, "deberta": _DEBERTA, "deberta-v2": _DEBERTA_V2, "gpt2": _GPT2, "llama": _LLAMA}
+
+HEADS = ("classifier", "score")  # transformers' names of a new task head
+POOLERS = {"bert": "bert.pooler.dense", "deberta": "pooler.dense", "deberta-v2": "pooler.dense"}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One frozen matrix: the module that holds it, the part of its outputs, and its role."""
+
+    role: str
+    module: str
+    part: Part
+
+
+def find_sites(model: nn.Module, targets: Sequence[str]) -> list[Site]:
+    """The sites of `model` that `targets` (roles or globs) name, in the model's order of modules."""
+    if not targets:
+        raise ValueError(f"targets is empty: name any of {', '.join(ROLES)}, or globs over module names")
+    names = list(dict.fromkeys(name.removesuffix(".base") for name, module in model.named_modules()
+                               if isinstance(module, nn.Linear | Conv1D)))
+    found = [site for target in dict.fromkeys(targets) for site in _find(model, target, names)]
+    order = {name: place for place, name in enumerate(names)}
+    return sorted(found, key=lambda site: order[site.module])
+
+
+def _find(model: nn.Module, target: str, names: list[str]) -> list[Site]:
+    if "*" in target or "." in target:
+        matches = [name for name in names if fnmatch.fnmatchcase(name, target)]
+        if not matches:
+            raise ValueError(f"pattern {target!r} matches no dense module; the model has {', '.join(_shapes(names))}")
+        return [Site("weight", name, Part()) for name in matches]
+    architecture = model.config.model_type  # type: ignore[union-attr]
+    if target not in ROLES:
+        raise ValueError(f"target {target!r} is not one of {', '.join(ROLES)}, nor a pattern with '*' or '.'"
+                         f"{nearest(str(target), ROLES)}")
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"architecture {architecture!r} is not one of {', '.join(ARCHITECTURES)}: give targets as "
+                         f"patterns over its modules, {', '.join(_shapes(names))}")
+    patterns = [re.compile(r"(.*\.)?" + re.escape(p).replace(r"\*", r"\d+"))
+                for p in ARCHITECTURES[architecture][target]]
+    matches = [name for name in names if any(p.fullmatch(name) for p in patterns)]
+    if not matches:
+        raise ValueError(f"role {target!r} matches no module of this {architecture} model; "
+                         f"the model has {', '.join(_shapes(names))}")
+    return [Site(target, name, _part(model, target)) for name in matches]
+
+
+def _part(model: nn.Module, role: str) -> Part:
+    """Where a role's outputs lie in its module; only GPT-2 and DeBERTa fuse q, k and v."""
+    config = model.config  # type: ignore[union-attr]
+    if role in "qkv" and config.model_type == "gpt2":
+        return Part(parts=3, index="qkv".index(role))
+    if role in "qkv" and config.model_type == "deberta":
+        return Part(groups=config.num_attention_heads, parts=3, index="qkv".index(role))  # type: ignore[union-attr]
+    return Part()
+
+
+def _shapes(names: Iterable[str]) -> list[str]:
+    """Module names with layer numbers as `*`, each once."""
+    return list(dict.fromkeys(re.sub(r"\b\d+\b", "*", name) for name in names))
+
+
+def head_modules(model: nn.Module, pooler: str) -> list[str]:
+    """Names of the modules that are the task head: trained with every method, counted apart.
+
+    BERT- and DeBERTa-type models put a pooler between the body and the last linear layer; `pooler` says whether it
+    belongs to the head ("train") or stays frozen. A causal language model has no head of its own.
+    """
+    if pooler not in ("train", "frozen"):
+        raise ValueError(f"pooler {pooler!r} is not one of frozen, train{nearest(pooler, ('train', 'frozen'))}")
+    children = dict(model.named_modules())
+    heads = [name for name in HEADS if name in children]
+    place = POOLERS.get(model.config.model_type)  # type: ignore[union-attr, arg-type]
+    if heads and pooler == "train" and place in children:
+        heads.append(place)  # type: ignore[arg-type]
+    return heads
