@@ -65,13 +65,20 @@ def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return {plain_name(name): p for name, p in model.named_parameters() if ".updates." not in name}
 
 
-def register(model: nn.Module, name: str, adapter: Adapter) -> None:
-    """Enter a new adapter, which becomes the active one."""
+def base_values(model: nn.Module) -> dict[str, Tensor]:
+    """The values of base_parameters, those that the active adapter trains in place as they were before it."""
+    active = bank(model).adapters.get(bank(model).active or "")
+    return base_parameters(model) | (active.base or {} if active else {})
+
+
+def check_new(model: nn.Module, name: str) -> None:
+    """Raise unless an adapter `name` can be added to the model as it is."""
+    _refuse_merged(model, "adding another")
+    _refuse_without_base(model)
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise ValueError(f"adapter name {name!r} may hold letters, digits, '_' and '-' only")
     if name in adapters(model):
         raise ValueError(f"adapter {name!r} exists already; the model has {', '.join(adapters(model))}")
-    bank(model).adapters[name] = adapter
 
 
 def activate(model: nn.Module, name: str) -> None:
@@ -98,13 +105,19 @@ def _store_in_place(model: nn.Module) -> None:
     active = bank(model).active
     if active is None:
         return
+    _refuse_without_base(model)
     entry = bank(model).adapters[active]
-    if entry.base is None:
-        raise RuntimeError(f"adapter {active!r} ({entry.method.name}) trained the base weights themselves and no copy "
-                           "of the base is kept: load the base model again instead")
+    assert entry.base is not None
     parameters = base_parameters(model)
     entry.values = {key: parameters[key].detach().clone() for key in (*entry.in_place, *entry.head)}
     _write(model, entry.base)
+
+
+def _refuse_without_base(model: nn.Module) -> None:
+    for name, entry in bank(model).adapters.items():
+        if entry.base is None:
+            raise RuntimeError(f"adapter {name!r} ({entry.method.name}) trained the base weights themselves and no "
+                               "copy of the base is kept: load the base model again instead")
 
 
 @torch.no_grad()
@@ -154,7 +167,8 @@ def merge(model: nn.Module) -> dict[str, MergeError]:
     active = bank(model).active
     if active is None:
         raise RuntimeError("no adapter is active: apply or load one before merging")
-    bank(model).adapters[active].method.check_merges()
+    if (reason := bank(model).adapters[active].method.merge_refusal()) is not None:
+        raise RuntimeError(reason)
     worst: dict[str, MergeError] = {}
     for _, layer in adapted_layers(model):
         error = layer.merge(active)

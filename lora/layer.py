@@ -22,6 +22,11 @@ from lora.errors import check_choice
 INITS = ("kaiming", "gaussian")
 
 
+def wide(tensor: Tensor) -> Tensor:
+    """The tensor in fp32, or in fp64 if it is that: what updates are kept and merged in."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 @dataclass(frozen=True)
 class Part:
     """Which outputs of a dense map one matrix owns: part `index` of `parts`, interleaved over `groups`."""
@@ -44,6 +49,8 @@ class Part:
 class LowRank(nn.Module):
     """One update dW = scaling * B A of one matrix; B starts at zero, so dW does."""
 
+    content_only = False  # on a DeBERTa-v2 query: leave the position query on W0 (lora.methods.lora)
+
     def __init__(self, n_in: int, n_part: int, part: Part, *, rank: int, alpha: float, dropout: float, init: str,
                  rank_stabilised: bool, like: Tensor) -> None:
         super().__init__()
@@ -52,8 +59,9 @@ class LowRank(nn.Module):
         check_choice("init", init, INITS)
         self.part, self.rank, self.alpha, self.init = part, rank, alpha, init
         self.scaling = alpha / (math.sqrt(rank) if rank_stabilised else rank)
-        self.A = nn.Parameter(torch.empty(rank, n_in, device=like.device, dtype=torch.float32))
-        self.B = nn.Parameter(torch.zeros(n_part, rank, device=like.device, dtype=torch.float32))
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        self.A = nn.Parameter(torch.empty(rank, n_in, device=like.device, dtype=dtype))
+        self.B = nn.Parameter(torch.zeros(n_part, rank, device=like.device, dtype=dtype))
         self.dropout = nn.Dropout(dropout) if dropout else None
         if init == "kaiming":
             nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))  # U(+-1/sqrt(n_in)), loralib layers.py:124
@@ -71,8 +79,8 @@ class LowRank(nn.Module):
 
     @torch.no_grad()
     def delta(self) -> Tensor:
-        """dW (n_part, n_in) in fp32."""
-        return self.scaling * (self.B.float() @ self.A.float())
+        """dW (n_part, n_in), in fp32 or wider."""
+        return self.scaling * (wide(self.B) @ wide(self.A))
 
 
 @dataclass(frozen=True)
@@ -182,8 +190,8 @@ class AdaptedDense(nn.Module):
         return h
 
     def delta(self, name: str) -> Tensor:
-        """dW (n_out, n_in) of adapter `name` in fp32: zero in the parts that it does not update."""
-        total = torch.zeros(self.frozen_weight.shape, device=self.weight.device)
+        """dW (n_out, n_in) of adapter `name` in fp32 or wider: zero in the parts that it does not update."""
+        total = torch.zeros_like(wide(self.frozen_weight))
         for update in self.of(name).values():
             part = update.part.of(total, 0)  # (groups, size, n_in)
             part += update.delta().view_as(part)
@@ -191,13 +199,13 @@ class AdaptedDense(nn.Module):
 
     @torch.no_grad()
     def merge(self, name: str) -> MergeError | None:
-        """Store W0 + dW in place, summed in fp32 and cast once; W0 is kept. Merging again changes nothing."""
+        """Store W0 + dW in place, summed in fp32 or wider and cast once; W0 is kept. Merging again changes nothing."""
         if self.merged == name or name not in self.updates:
             return None
         if self.merged is not None:
             raise RuntimeError(f"adapter {self.merged!r} is merged: unmerge it before merging {name!r}")
         W0, dW = self.weight.data, self.delta(name)
-        wanted = W0.float() + (dW.T if self.transposed else dW)
+        wanted = wide(W0) + (dW.T if self.transposed else dW)
         self._frozen, self.merged = W0, name
         self.base.weight.data = wanted.to(W0.dtype)  # type: ignore[union-attr]
         lost = (self.frozen_weight.double() + dW.double()) - (self.weight.T if self.transposed else self.weight).double()

@@ -3,12 +3,13 @@
 A method changes the model and says which parameters train and at which learning-rate scale; it never owns a loop.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import nn
 
-from lora.bank import Adapter, activate, bank, base_parameters, register
+from lora.bank import Adapter, activate, bank, base_parameters, base_values, check_new
+from lora.layer import adapted_layers
 from lora.sites import head_modules
 
 
@@ -27,7 +28,6 @@ class Method:
     """Base of all methods. Fields are the method's YAML keys; `name` is the method's word in tables and records."""
 
     name: str
-    merges: bool = field(default=True, init=False)
 
     def inject(self, model: nn.Module, adapter: str) -> dict[str, nn.Parameter]:
         """Add this method's new parameters to the model under the adapter's name; return them by name."""
@@ -41,12 +41,13 @@ class Method:
         """Whether a copy of the in-place parameters' base values is kept, so that the adapter can be taken off."""
         return True
 
-    def check_merges(self) -> None:
-        """Raise with a reason where the adapter cannot be merged into the frozen weights."""
+    def merge_refusal(self) -> str | None:
+        """Why the adapter cannot be merged into the frozen weights; None where it can."""
+        return None
 
     def config(self) -> dict[str, Any]:
         """The method's fields, enough to build it again."""
-        return {key: value for key, value in asdict(self).items() if key != "merges"}
+        return asdict(self)
 
     def apply(self, model: nn.Module, *, pooler: str, adapter: str = "default") -> list[ParameterGroup]:
         """Freeze the model, add a new active adapter, and return what trains: the method's own group and the head.
@@ -54,17 +55,24 @@ class Method:
         `pooler` is "train" or "frozen" (see lora.sites.head_modules). Random numbers come from torch's generator, so
         seed it before. A second adapter on the same model starts from the head as it stands.
         """
-        if bank(model).active is not None and not self.keeps_base():
+        check_new(model, adapter)
+        if bank(model).adapters and not self.keeps_base():
             raise RuntimeError(f"{self.name} trains every weight: it cannot share a model with other adapters")
         heads = head_modules(model, pooler)
-        injected = self.inject(model, adapter)
+        try:
+            injected = self.inject(model, adapter)
+        except ValueError:
+            for _, layer in adapted_layers(model):
+                layer.delete(adapter)
+            raise
         every = base_parameters(model)
         head = {key: p for key, p in every.items() if any(key.startswith(f"{name}.") for name in heads)}
         body = {key: p for key, p in every.items() if key not in head}
         in_place = self.in_place(model, body)
-        copies = {key: body[key].detach().clone() for key in in_place} if self.keeps_base() else None
-        values = {key: every[key].detach().clone() for key in (*in_place, *head)}
-        register(model, adapter, Adapter(self, in_place, list(head), copies, values))
+        start = base_values(model) | head
+        copies = {key: start[key].detach().clone() for key in in_place} if self.keeps_base() else None
+        values = {key: start[key].detach().clone() for key in (*in_place, *head)}
+        bank(model).adapters[adapter] = Adapter(self, in_place, list(head), copies, values)
         activate(model, adapter)
         own = injected | {key: body[key] for key in in_place}
         for parameter in model.parameters():

@@ -50,7 +50,7 @@ class LoRA(Method):
         for site, target in sites:
             self._add(model, adapter, site, target)
         if not self.position_query:
-            _leave_position_query(model)
+            _leave_position_query(model, adapter)
         return {name: p for name, p in model.named_parameters() if f".updates.{adapter}." in name}
 
     def _add(self, model: nn.Module, adapter: str, site: Site, target: str) -> None:
@@ -66,7 +66,8 @@ class LoRA(Method):
 
     def in_place(self, model: nn.Module, body: dict[str, nn.Parameter]) -> list[str]:
         sites = {site.module for site in find_sites(model, self.targets)}
-        norms = {name for name, module in model.named_modules() if isinstance(module, nn.LayerNorm)}
+        # by name: DeBERTa's and Llama's norms are classes of their own
+        norms = {name for name, module in model.named_modules() if type(module).__name__.endswith("Norm")}
         chosen = []
         for name in body:
             module, _, kind = name.rpartition(".")
@@ -75,17 +76,18 @@ class LoRA(Method):
                 chosen.append(name)
         return chosen
 
-    def check_merges(self) -> None:
-        if not self.position_query:
-            raise RuntimeError("position_query=false cannot be merged: the position query needs W0 while the content "
-                               "query needs W0 + dW, of one matrix; train with position_query=true to merge")
+    def merge_refusal(self) -> str | None:
+        if self.position_query:
+            return None
+        return ("position_query=false cannot be merged: the position query needs W0 while the content query needs "
+                "W0 + dW, of one matrix; train with position_query=true to merge")
 
 
 def _for(value: float | Mapping[str, float], target: str) -> float:
     return value[target] if isinstance(value, Mapping) else value
 
 
-def _leave_position_query(model: nn.Module) -> None:
+def _leave_position_query(model: nn.Module, adapter: str) -> None:
     """DeBERTa-v2 projects positions with the content query's W_q; keep W0 for them, as the authors' code does."""
     places = [module for module in model.modules()
               if hasattr(module, "disentangled_attention_bias") and hasattr(module, "query_proj")]
@@ -93,13 +95,15 @@ def _leave_position_query(model: nn.Module) -> None:
         raise ValueError("position_query=false is for DeBERTa-v2 models: this one has no query shared with positions")
     for attention in places:
         if isinstance(attention.query_proj, AdaptedDense):
+            for update in attention.query_proj.of(adapter).values():
+                update.content_only = True
             attention.disentangled_attention_bias = partial(  # type: ignore[assignment]
                 _position_bias, attention, attention.query_proj)
 
 
 def _position_bias(attention: nn.Module, query: AdaptedDense, *args: Tensor, **kwargs: Tensor) -> Tensor:
-    """The class's disentangled_attention_bias with the query's update switched off."""
-    running, query._running = query._running, ()
+    """The class's disentangled_attention_bias without the updates that the position query is left out of."""
+    running, query._running = query._running, tuple(each for each in query._running if not each.content_only)
     try:
         return type(attention).disentangled_attention_bias(attention, *args, **kwargs)  # type: ignore[operator]
     finally:

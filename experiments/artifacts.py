@@ -1,0 +1,132 @@
+"""Which runs fill which cell: an artifact file maps a CSV of the paper to configs, a suite what stands in.
+
+conf/artifact/<name>.yaml names a CSV of conf/paper and how its rows and columns become overrides of
+conf/train.yaml; conf/suite/<name>.yaml what stands for the paper's models, tasks and presets, and the seeds.
+"""
+
+import string
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
+
+import experiments.presets  # noqa: F401  registers ${preset:...}
+from experiments.entry import CONF
+from experiments.runs import run_name
+from experiments.tables import AGGREGATES
+from lora.errors import check_choice
+
+Data = Mapping[str, Any]
+Compose = Callable[[list[str]], DictConfig]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of a cell: its name in the store, and the command line that trains it."""
+
+    name: str
+    seed: int
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A cell that the suite can fill: where it stands, what fills it, and in whose place."""
+
+    row: int
+    column: str
+    shows: str
+    ours: dict[str, str]    # model, task, method: ours
+    theirs:  dict[str, str]  # the same in the paper's words
+    runs: list[Run]
+
+
+@contextmanager
+def train_configs() -> Iterator[Compose]:
+    """Compose conf/train.yaml with overrides, also inside a program that hydra runs."""
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONF), version_base=None):
+            yield partial(compose, "train")
+    finally:
+        GlobalHydra.instance().hydra = running
+
+
+def suite_for(suite: dict[str, Any], artifact: str) -> dict[str, Any]:
+    """The suite with the models and tasks that stand in for this artifact only."""
+    own = suite["artifacts"].get(artifact, {"models": {}, "tasks": {}})
+    return suite | {group: suite[group] | own[group] for group in ("models", "tasks")}
+
+
+def read_paper(artifact: Data) -> list[dict[str, str]]:
+    """The CSV's rows as text; ValueError for an unknown file, aggregate, or a column that it lacks."""
+    check_choice("aggregate", artifact["aggregate"], AGGREGATES)
+    check_choice("paper", artifact["paper"], [path.stem for path in (CONF / "paper").glob("*.csv")])
+    frame = pd.read_csv(CONF / "paper" / f"{artifact['paper']}.csv", dtype=str, keep_default_na=False)
+    optional = [artifact[key] for key in ("params", "average") if artifact[key] is not None]
+    named = [*optional, *artifact["rows"], *artifact["columns"], *artifact["words"]]
+    for config in (artifact["run"], *artifact["columns"].values()):
+        for template in map(_word, config.values()):
+            named += [field for _, field, _, _ in string.Formatter().parse(template) if field]
+    for column in named:
+        check_choice(f"column of {artifact['paper']}.csv", column, list(frame.columns))
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list[int], store: str,
+         compose_train: Compose) -> list[Slot]:
+    """Every cell that the suite has a model, a task and a method for, with one run a seed."""
+    slots = []
+    for i, row in enumerate(printed):
+        words = row | {key: known.get(row[key], row[key]) for key, known in artifact["words"].items()}
+        for column, own in artifact["columns"].items():
+            config = {key: _word(value).format(**words) for key, value in (artifact["run"] | own).items()}
+            shows = config.pop("shows", artifact["shows"])
+            theirs = {key: config[key] for key in ("model", "task", "method")}
+            if (ours := _chosen(theirs, suite)) is None:
+                continue
+            preset = suite["presets"].get(row.get("source", ""), suite["preset"])
+            config |= ours | {"preset": _word(preset), "store": f"'{store}'"}
+            runs = _runs([f"{key}={value}" for key, value in config.items()], seeds, compose_train)
+            slots.append(Slot(i, column, shows, ours, theirs, runs))
+    return slots
+
+
+def _chosen(theirs: Mapping[str, str], suite: Data) -> dict[str, str] | None:
+    """What the suite runs in place of the paper's model, task and method, or None where it has nothing."""
+    if theirs["method"] not in suite["methods"]:
+        return None
+    ours = {"model": suite["models"].get(theirs["model"]), "task": suite["tasks"].get(theirs["task"])}
+    return None if None in ours.values() else ours | {"method": theirs["method"]}
+
+
+def _word(value: Any) -> str:
+    """A YAML value as a command line writes it."""
+    return "null" if value is None else str(value)
+
+
+def _runs(overrides: list[str], seeds: list[int], compose_train: Compose) -> list[Run]:
+    """One run a seed. The config is composed once: composing is slow, and seeds differ in `seed` alone."""
+    cfg, runs = compose_train(overrides), []
+    for seed in seeds:
+        cfg.seed = seed
+        runs.append(Run(run_name(cfg), seed, (*overrides, f"seed={seed}")))
+    return runs
+
+
+def stand_ins(slots: list[Slot]) -> list[str]:
+    """'minilm on mrpc stands for gpt3 on mnli', for every pair that is not the paper's own."""
+    notes = []
+    for slot in slots:
+        keys = ("model", "task") if slot.ours["task"] != slot.theirs["task"] else ("model",)
+        ours, theirs = (" on ".join(words[key] for key in keys) for words in (slot.ours, slot.theirs))
+        if ours != theirs:
+            notes.append(f"{ours} stands for {theirs}")
+    return list(dict.fromkeys(notes))

@@ -1,0 +1,204 @@
+"""Time and peak memory of one training step: ours, PEFT's, loralib's, full fine-tuning's, and the frozen body's.
+
+All variants have one architecture, the same frozen and trained matrices, and AdamW; the head trains in each but
+`frozen`, which only runs forward and backward to the embeddings' output: what no adaptation can undercut.
+
+Other processes disturb a clock, so times are taken in rounds of one step of every variant, whose order turns, and a
+ratio is the median over rounds of two steps of one round. Memory is the high-water mark of a fresh process.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+import experiments.presets  # noqa: F401  (the resolver in conf/model and conf/method)
+from experiments.entry import entry, json_line, write_text
+from experiments.hardware import choose_precision, describe, peak_memory_mb, reset_peak_memory
+from experiments.models import load_model
+from lora import FullFineTuning, LoRA
+from lora.errors import check_choice
+from lora.layer import Part
+from lora.sites import find_sites, head_modules
+
+CPU = torch.device("cpu")
+Step = Callable[[], None]
+
+
+@entry("benchmark", examples=[
+    "python -m experiments.benchmark",
+    "python -m experiments.benchmark precision=bf16 output=results/cpu/benchmark-bf16.json",
+    "python -m experiments.benchmark model=minilm length=56 'variants=[ours,peft]' rounds=20",
+])
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Compare a training step's time and peak memory with PEFT's and loralib's, full fine-tuning and the limit."""
+    for variant in cfg.variants:
+        check_choice("variant", variant, VARIANTS)
+        _extra(variant)
+    peaks = {variant: _in_fresh_process(cfg, variant) for variant in cfg.variants}
+    seconds = step_seconds(cfg)
+    rows = {variant: {"seconds": statistics.median(seconds[variant]),
+                      "over_peft": _ratio(seconds, variant, "peft"),
+                      "over_frozen": _ratio(seconds, variant, "frozen"),
+                      "peak_memory_mb": peaks[variant]} for variant in cfg.variants}
+    record = {"variants": rows, "model": cfg.model.name, "rank": cfg.method.rank, "targets": list(cfg.method.targets),
+              "batch_size": cfg.batch_size, "length": cfg.length, "rounds": cfg.rounds, "threads": cfg.threads,
+              "precision": choose_precision(cfg.precision, CPU), "device": describe(CPU, 1),
+              "versions": {name: version(name) for name in ("torch", "transformers", *_packages(cfg.variants))}}
+    _print(record)
+    Path(cfg.output).parent.mkdir(parents=True, exist_ok=True)
+    write_text(Path(cfg.output), json_line(record))
+    return record
+
+
+def step_seconds(cfg: DictConfig) -> dict[str, list[float]]:
+    """Seconds of each round's step by variant, after one step each to warm up."""
+    steps = {variant: training_step(cfg, variant) for variant in cfg.variants}
+    seconds: dict[str, list[float]] = {variant: [] for variant in steps}
+    for number in range(cfg.rounds + 1):
+        order = list(steps)[number % len(steps):] + list(steps)[:number % len(steps)]
+        for variant in order:
+            start = time.perf_counter()
+            steps[variant]()
+            if number > 0:
+                seconds[variant].append(time.perf_counter() - start)
+    return seconds
+
+
+def peak_memory(cfg: DictConfig, variant: str) -> float:
+    """High-water mark in MB of this process over `memory_steps` steps of one variant."""
+    step = training_step(cfg, variant)
+    reset_peak_memory(CPU)
+    for _ in range(cfg.memory_steps):
+        step()
+    return peak_memory_mb(CPU)
+
+
+def _in_fresh_process(cfg: DictConfig, variant: str) -> float:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(peak_memory, cfg, variant).result()
+
+
+def training_step(cfg: DictConfig, variant: str) -> Step:
+    """One step of `variant` on a fixed random batch: forward, backward and the optimizer's update."""
+    torch.set_num_threads(cfg.threads)
+    torch.manual_seed(0)
+    model = load_model(cfg.model, "classification", 2, ["0", "1"])
+    VARIANTS[variant](model, cfg)
+    model.train()
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True) if trained else None
+    ids = torch.randint(5, model.config.vocab_size, (cfg.batch_size, cfg.length))
+    labels = torch.randint(0, 2, (cfg.batch_size,))
+    bf16 = choose_precision(cfg.precision, CPU) == "bf16"
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+        loss.backward()
+        if optimizer is not None:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    return step
+
+
+def _ours(model: nn.Module, cfg: DictConfig) -> None:
+    instantiate(cfg.method).apply(model, pooler=cfg.model.pooler)
+
+
+def _peft(model: nn.Module, cfg: DictConfig) -> None:
+    peft = _extra("peft")
+    config = peft.LoraConfig(r=cfg.method.rank, lora_alpha=cfg.method.alpha, lora_dropout=cfg.method.dropout,
+                             target_modules=_whole_modules(model, cfg))
+    peft.inject_adapter_in_model(config, model)  # freezes all else
+    _train_head(model, cfg)
+
+
+def _loralib(model: nn.Module, cfg: DictConfig) -> None:
+    loralib = _extra("loralib")
+    model.requires_grad_(False)
+    for name in _whole_modules(model, cfg):
+        base = model.get_submodule(name)
+        layer = loralib.Linear(base.in_features, base.out_features, r=cfg.method.rank, lora_alpha=cfg.method.alpha,
+                               lora_dropout=cfg.method.dropout, merge_weights=False)
+        layer.weight, layer.bias = base.weight, base.bias
+        model.set_submodule(name, layer)
+    _train_head(model, cfg)
+
+
+def _ft(model: nn.Module, cfg: DictConfig) -> None:
+    FullFineTuning(name="ft").apply(model, pooler=cfg.model.pooler)
+
+
+def _frozen(model: nn.Module, cfg: DictConfig) -> None:
+    model.requires_grad_(False)
+    model.get_input_embeddings().register_forward_hook(lambda *call: call[-1].requires_grad_())  # type: ignore[operator]
+
+
+VARIANTS = {"ours": _ours, "peft": _peft, "loralib": _loralib, "ft": _ft, "frozen": _frozen}
+PACKAGES = ("peft", "loralib")
+
+
+def _whole_modules(model: nn.Module, cfg: DictConfig) -> list[str]:
+    """Modules of the sites; ValueError for a slice of a fused projection, which PEFT and loralib adapt differently."""
+    method = instantiate(cfg.method)
+    check_choice("method", cfg.method.name, ("lora",))
+    assert isinstance(method, LoRA)
+    sites = find_sites(model, method.targets)
+    if fused := [site.module for site in sites if site.part != Part()]:
+        raise ValueError(f"{fused[0]} is a fused projection: PEFT and loralib adapt it in another way than ours")
+    return [site.module for site in sites]
+
+
+def _train_head(model: nn.Module, cfg: DictConfig) -> None:
+    for name in head_modules(model, cfg.model.pooler):
+        model.get_submodule(name).requires_grad_(True)
+
+
+def _packages(variants: list[str]) -> list[str]:
+    return [variant for variant in variants if variant in PACKAGES]
+
+
+def _extra(variant: str) -> Any:
+    """The package that a variant measures; ImportError says how to get it."""
+    if variant not in PACKAGES:
+        return None
+    try:
+        return import_module(variant)
+    except ImportError as error:
+        raise ImportError(f"variant {variant!r} needs the package {variant}, of the test extra: "
+                          "pip install -e '.[test]', or leave it out of variants=[...]") from error
+
+
+def _ratio(seconds: dict[str, list[float]], variant: str, other: str) -> float | None:
+    """Median over rounds of variant's seconds over other's; None where `other` was not run."""
+    if other not in seconds:
+        return None
+    return statistics.median(one / two for one, two in zip(seconds[variant], seconds[other], strict=True))
+
+
+def _print(record: dict[str, Any]) -> None:
+    title = f"{record['model']}, {record['batch_size']} x {record['length']} tokens, {record['precision']}, " \
+            f"{record['threads']} threads, median of {record['rounds']}"
+    table = Table("variant", *(["ms a step", "over peft", "over frozen", "peak MB"]), title=title)
+    for variant, row in record["variants"].items():
+        ratios = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("over_peft", "over_frozen"))
+        table.add_row(variant, f"{1000 * row['seconds']:.0f}", *ratios, f"{row['peak_memory_mb']:.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""What a run is computed on: device, precision, threads, memory; chosen by configuration, recorded as it was."""
+
+import os
+import platform
+import sys
+from pathlib import Path
+
+import torch
+
+from lora.errors import check_choice
+
+PRECISIONS = ("auto", "fp32", "bf16")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """fp32 or bf16 (autocast). `auto` takes bf16 on a GPU that has it and on a CPU with bf16 matrix instructions.
+
+    Measured on an AMX-less CPU with avx512_bf16: a training step of minilm at 16 x 56 tokens under bf16 autocast
+    takes 0.44 (LoRA) and 0.46 (full fine-tuning) of the fp32 time; a CPU without such instructions emulates bf16.
+    """
+    check_choice("trainer.precision", precision, PRECISIONS)
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if device.type == "cpu" and bf16_instructions() else "fp32"
+
+
+def bf16_instructions() -> bool:
+    """Whether this CPU multiplies bf16 matrices in hardware (AMX or avx512_bf16)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of this process; `auto` takes a GPU where there is one."""
+    check_choice("trainer.device", device, DEVICES)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise RuntimeError("trainer.device=cuda: torch finds no GPU here; use trainer.device=auto or cpu")
+    return torch.device("cpu" if device == "cpu" or not torch.cuda.is_available() else "cuda")
+
+
+def describe(device: torch.device, processes: int) -> str:
+    """Kind of device and number of processes, without the machine's name."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {_cpu()}"
+    return f"{kind} x {processes}" if processes > 1 else kind
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return f"{line.partition(':')[2].strip()}, {os.cpu_count()} cores"
+    return f"{platform.machine()}, {os.cpu_count()} cores"
+
+
+def reset_peak_memory(device: torch.device) -> None:
+    """Start a new high-water mark where the system lets us; otherwise the mark is the process's."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        pass
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """High-water mark in MB (10^6 bytes): allocated on a GPU, resident set of the process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    try:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) * 1024 / 1e6
+    except (OSError, StopIteration):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6

@@ -1,0 +1,158 @@
+"""What wandb gets of a run: config, step and epoch metrics, tables, the adapter; the store keeps the same.
+
+Offline by default: files under `<folder>/wandb`, nothing sent, `wandb sync` sends them later. Whatever goes
+wrong in wandb is one warning, and the run goes on without it.
+"""
+
+import functools
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
+
+from omegaconf import DictConfig
+
+from lora.errors import check_choice
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from wandb import Run, Settings
+
+log = logging.getLogger(__name__)
+Arguments = ParamSpec("Arguments")
+
+
+def _guarded(
+    method: Callable[Concatenate["Logger", Arguments], None],
+) -> Callable[Concatenate["Logger", Arguments], None]:
+    """A method that does nothing without a wandb run, and gives wandb up with a warning when it fails."""
+
+    @functools.wraps(method)
+    def guarded(self: "Logger", *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        if self._run is None:
+            return
+        try:
+            method(self, *args, **kwargs)
+        except Exception as error:
+            self._give_up(error)
+
+    return guarded
+
+
+class Logger:
+    """One wandb run named `run`, with the resolved `config`, under `folder`.
+
+    `logger` is the config group: wandb.mode (offline, online or disabled; ValueError for any other), project,
+    entity, group, tags. `job_type` is wandb's word for a kind of run: train or sweep.
+    """
+
+    def __init__(
+        self, logger: DictConfig, run: str, config: Mapping[str, Any], folder: Path, job_type: str = "train"
+    ) -> None:
+        check_choice("logger.wandb.mode", str(logger.wandb.mode), ("offline", "online", "disabled"))
+        self.name = run
+        self._run: Run | None = None
+        if logger.wandb.mode == "disabled":
+            return
+        try:
+            self._run = _start(logger.wandb, run, config, folder, job_type)
+        except Exception as error:
+            self._give_up(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(exit_code=0 if error is None else 1)
+
+    @_guarded
+    def log_step(self, step: int, metrics: Mapping[str, Any]) -> None:
+        """Metrics of one training step, as train/<name> over the axis train/step."""
+        assert self._run is not None
+        self._run.log({"train/step": step, **{f"train/{name}": value for name, value in metrics.items()}})
+
+    @_guarded
+    def log_epoch(self, epoch: int, metrics: Mapping[str, Any]) -> None:
+        """Metrics of one evaluation, as epoch/<name> over the axis epoch/epoch."""
+        assert self._run is not None
+        self._run.log({"epoch/epoch": epoch, **{f"epoch/{name}": value for name, value in metrics.items()}})
+
+    @_guarded
+    def log_adapter(self, folder: Path) -> None:
+        """The adapter's files as an artifact named for the run; they are read where they lie, not copied."""
+        import wandb
+
+        assert self._run is not None
+        artifact = wandb.Artifact(self.name, type="adapter")
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            name = file.relative_to(folder).as_posix()
+            artifact.add_file(str(file), name, skip_cache=True, policy="immutable")
+        self._run.log_artifact(artifact)
+
+    @_guarded
+    def log_summary(self, record: Mapping[str, Any]) -> None:
+        """The run's final figures."""
+        assert self._run is not None
+        self._run.summary.update(dict(record))
+
+    @_guarded
+    def log_table(self, name: str, table: "DataFrame") -> None:
+        """A table under `name`; its empty cells stay empty."""
+        import wandb
+
+        assert self._run is not None
+        cells = table.astype(object).where(table.notna(), None).to_numpy()
+        self._run.log({name: wandb.Table(columns=[str(column) for column in table.columns], data=cells)})
+
+    @_guarded
+    def close(self, exit_code: int = 0) -> None:
+        """End the wandb run; anything logged later is dropped."""
+        assert self._run is not None
+        run, self._run = self._run, None
+        run.finish(exit_code=exit_code)
+
+    def _give_up(self, error: Exception) -> None:
+        self._run = None
+        log.warning("wandb failed, the run goes on without it: %s: %s", type(error).__name__, error)
+
+
+def _start(settings: DictConfig, run: str, config: Mapping[str, Any], folder: Path, job_type: str) -> "Run":
+    import wandb
+
+    folder.mkdir(parents=True, exist_ok=True)
+    started = wandb.init(
+        mode=settings.mode,
+        project=settings.project,
+        entity=settings.entity,
+        group=settings.group,
+        tags=list(settings.tags),
+        name=run,
+        job_type=job_type,
+        config=dict(config),
+        dir=folder.resolve(),  # wandb writes from a service process, which may have another working folder
+        settings=_quiet(),
+    )
+    for axis in ("train/step", "epoch/epoch"):
+        started.define_metric(axis)
+        started.define_metric(f"{axis.partition('/')[0]}/*", step_metric=axis)
+    return started
+
+
+def _quiet() -> "Settings":
+    """No output, and none of what the run record holds already (machine, git, packages, code)."""
+    import wandb
+
+    return wandb.Settings(
+        console="off",
+        silent=True,
+        reinit="create_new",  # runs of a sweep follow one another in one process
+        disable_code=True,
+        disable_git=True,
+        x_disable_machine_info=True,
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_save_requirements=False,
+    )

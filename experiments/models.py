@@ -1,0 +1,290 @@
+"""Base models and tokenizers: where their files are, what must be in them, and how a run identifies them.
+
+`cfg` is one file of conf/model. Its `config` holds the architecture fields, so that a shape is known without
+files or network; `pinned` is the path that `package`, `revision`, `checksum` and `config` describe. For
+another `model.path` these facts are void: the model is what its own config.json says, named by its path.
+
+Every tensor of the base comes from the file; only the task head may be new. On BERT and DeBERTa the pooler's
+dense layer belongs to the head when `pooler` is `train`, and to the frozen base when it is `frozen`.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lora.errors import check_choice
+
+if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where it is used
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+KINDS = ("classification", "regression", "causal_lm")
+CHOICES = {
+    "init": ("pretrained", "random"),
+    "weights": ("safetensors", "pickle"),
+    "pooler": ("train", "frozen"),
+    "attention": ("sdpa", "eager"),
+}
+FILES = {"safetensors": "model.safetensors", "pickle": "pytorch_model.bin"}
+SMALL_FILES = (
+    *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab*", "merges.txt", "spm.model"),
+)
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+
+
+def model_name(default: str, *, _parent_: DictConfig) -> str:
+    """The name given in the file, or for a path that is not the pinned one its last part (a resolver)."""
+    return default if _parent_.path == _parent_.pinned else Path(_parent_.path).name
+
+
+def if_pinned(value: str, *, _parent_: DictConfig) -> str | None:
+    """`value`, which describes the pinned path; null for another path (a resolver)."""
+    return value if _parent_.path == _parent_.pinned else None
+
+
+OmegaConf.register_new_resolver("model_name", model_name, replace=True)
+OmegaConf.register_new_resolver("if_pinned", if_pinned, replace=True)
+
+
+def load_model(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -> PreTrainedModel:
+    """The model of `cfg` in fp32 with a head for `kind` (one of KINDS), in eval mode.
+
+    New weights (a head, or everything with init=random) are drawn from torch's global generator. Raises
+    FileNotFoundError where the files are not to be had, ValueError where they are not what `cfg` declares.
+    """
+    check(cfg)
+    if cfg.init == "random":
+        return _from_config(cfg, kind, num_labels, labels).eval()
+    folder = model_folder(cfg)
+    check_weights(cfg, folder)
+    with quiet_transformers():
+        model, info = _auto_class(kind).from_pretrained(
+            folder,
+            config=_config(cfg, kind, num_labels, labels, pretrained=True),
+            attn_implementation=cfg.attention,
+            use_safetensors=cfg.weights == "safetensors",
+            weights_only=True,
+            dtype="float32",
+            local_files_only=True,
+            ignore_mismatched_sizes=True,  # reported like missing ones, and refused below unless in the head
+            output_loading_info=True,
+        )
+    absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    if strange := sorted(key for key in absent if not _may_be_new(key, model, kind, cfg.pooler)):
+        some = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
+        raise ValueError(
+            f"{folder} lacks {len(strange)} tensors of the base model, or has other shapes: {some}"
+        )
+    return model
+
+
+def load_tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
+    """The tokenizer beside the model; without a padding token of its own (GPT-2) it pads with end-of-text."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(cfg), local_files_only=True)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def empty_model(cfg: DictConfig, kind: str, num_labels: int) -> PreTrainedModel:
+    """The model's modules on the meta device: all shapes, no numbers; no files if `config` is given."""
+    import torch
+
+    check(cfg)
+    with torch.device("meta"):
+        return _from_config(cfg, kind, num_labels, [])
+
+
+def model_identity(cfg: DictConfig) -> dict[str, Any]:
+    """What of `cfg` can change a result: the origin of the weights, and what is read into them.
+
+    A hub model is its path and revision; a folder or a package is the sha256 of each file that is read; a
+    random one is its architecture. `attention` is left out: both ways compute the same function.
+    """
+    check(cfg)
+    rest = {"init": cfg.init, "pooler": cfg.pooler, "classifier_dropout": cfg.classifier_dropout}
+    if cfg.init == "random":
+        return {"config": declared(cfg) or _read_json(model_folder(cfg) / "config.json"), **rest}
+    if cfg.path and not _is_local(cfg):
+        return {"path": cfg.path, "revision": cfg.revision, **rest}
+    folder = model_folder(cfg)
+    small = {path for pattern in SMALL_FILES for path in folder.glob(pattern)}
+    files = sorted({*small, *_weight_files(cfg, folder)})
+    return {"files": {path.name: sha256(path) for path in files}, **rest}
+
+
+def model_folder(cfg: DictConfig) -> Path:
+    """The folder with the model's files: in the package, a local one, or the hub's (downloaded if need be).
+
+    Raises FileNotFoundError where there is none, saying which of the three was looked for.
+    """
+    if not cfg.path:
+        raise FileNotFoundError(
+            f"model {cfg.name!r} names no files: give model.path=<hub id or folder>"
+            " (model.init=random needs only model.config)"
+        )
+    if cfg.package:
+        spec = importlib.util.find_spec(cfg.package)
+        if spec is None or not spec.submodule_search_locations:
+            raise FileNotFoundError(
+                f"model {cfg.name!r} is in the package {cfg.package!r}, not installed here"
+            )
+        folder = Path(spec.submodule_search_locations[0]) / cfg.path
+    else:
+        folder = Path(cfg.path).expanduser()
+    if folder.is_dir():
+        return folder
+    if _is_local(cfg):
+        raise FileNotFoundError(f"model folder {folder} does not exist")
+    return _download(cfg.path, cfg.revision, cfg.weights)
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise ValueError for a value that its key does not have."""
+    for key, allowed in CHOICES.items():
+        check_choice(f"model.{key}", cfg[key], allowed)
+
+
+def check_weights(cfg: DictConfig, folder: Path) -> None:
+    """Raise unless the weights are there, in the declared format and with the sha256 of model.checksum."""
+    files = _weight_files(cfg, folder)
+    actual = "+".join(sha256(file) for file in files) if cfg.checksum else None
+    if actual != cfg.checksum:
+        raise ValueError(f"{files[0]} has sha256 {actual}, model.checksum is {cfg.checksum}")
+
+
+def declared(cfg: DictConfig) -> dict[str, Any] | None:
+    """The architecture fields of `cfg`, or None where they describe another path than this one."""
+    if not cfg.config or cfg.pinned not in (None, cfg.path):
+        return None
+    return OmegaConf.to_container(cfg.config, resolve=True)  # type: ignore[return-value]
+
+
+def sha256(path: Path) -> str:
+    """sha256 of a file; a file is read once in a process, unless its size or time changes."""
+    status = path.stat()
+    return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.cache
+def _sha256(path: Path, size: int, mtime: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_local(cfg: DictConfig) -> bool:
+    """Whether the path is a folder, there or not, rather than the name of a hub repository."""
+    return bool(cfg.package) or Path(cfg.path).expanduser().is_dir() or not HUB_ID.fullmatch(cfg.path)
+
+
+def _download(path: str, revision: str | None, weights: str) -> Path:
+    """Folder of the hub repository's files at `revision`, from the hub's cache or the network."""
+    from huggingface_hub import snapshot_download
+
+    stem, suffix = FILES[weights].split(".")
+    try:
+        found = snapshot_download(
+            path, revision=revision, allow_patterns=[*SMALL_FILES, f"{stem}*.{suffix}*"]
+        )
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"model.path {path!r} is not a folder, and the hub did not give it ({type(error).__name__}, "
+            f"revision {revision or 'main'}); without network, use model.path=<folder>"
+        ) from error
+    return Path(found)
+
+
+def _weight_files(cfg: DictConfig, folder: Path) -> list[Path]:
+    """The file with the weights, or the shards that its index names."""
+    name = FILES[cfg.weights]
+    if (file := folder / name).is_file():
+        return [file]
+    if (index := folder / f"{name}.index.json").is_file():
+        return [folder / shard for shard in sorted(set(_read_json(index)["weight_map"].values()))]
+    pickle = cfg.weights == "safetensors" and any(folder.glob("*.bin"))
+    hint = "; there is a pickle, which is read only with model.weights=pickle" if pickle else ""
+    raise FileNotFoundError(f"no {name} in {folder}{hint}")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path.name} in {path.parent}")
+    return json.loads(path.read_text())
+
+
+def _config(
+    cfg: DictConfig, kind: str, num_labels: int, labels: list[str], pretrained: bool
+) -> PreTrainedConfig:
+    """The transformers config: from the folder of `pretrained` weights, else from the declared fields."""
+    from transformers import AutoConfig
+
+    fields = declared(cfg)
+    if fields and not pretrained:
+        config = AutoConfig.for_model(**fields)
+    else:
+        config = AutoConfig.from_pretrained(model_folder(cfg), local_files_only=True)
+        for key, value in (fields or {}).items():
+            if (found := getattr(config, key, None)) != value:
+                raise ValueError(
+                    f"{cfg.path}: config.json has {key} {found!r}, model.config.{key} is {value!r}"
+                )
+    if kind != "causal_lm":
+        config.num_labels = num_labels
+        if labels:
+            config.id2label = dict(enumerate(labels))
+            config.label2id = {label: number for number, label in enumerate(labels)}
+        if config.pad_token_id is None:  # GPT-2 classifies the last token before the padding
+            config.pad_token_id = config.eos_token_id
+    if cfg.classifier_dropout is not None:
+        config.cls_dropout = config.classifier_dropout = (
+            cfg.classifier_dropout
+        )  # DeBERTa's name, and the others'
+    return config
+
+
+def _from_config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -> PreTrainedModel:
+    """A model of this architecture, with weights drawn anew (or none, on the meta device)."""
+    config = _config(cfg, kind, num_labels, labels, pretrained=False)
+    return _auto_class(kind).from_config(config, attn_implementation=cfg.attention)
+
+
+def _auto_class(kind: str) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    check_choice("task kind", kind, KINDS)
+    return AutoModelForCausalLM if kind == "causal_lm" else AutoModelForSequenceClassification
+
+
+def _may_be_new(key: str, model: PreTrainedModel, kind: str, pooler: str) -> bool:
+    """Whether a tensor that the file lacks belongs to the task head."""
+    if "pooler." in key:  # under `bert.` in BERT, beside `deberta.` in DeBERTa
+        return pooler == "train"
+    return kind != "causal_lm" and not key.startswith(f"{model.base_model_prefix}.")
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without the load report and its bar: what they would say is checked, and raised, by load_model."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

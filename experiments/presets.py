@@ -1,0 +1,96 @@
+"""Hyperparameters by model, method and task: the tables of conf/presets, read by `${preset:key,default}`.
+
+A preset is a CSV file, one row a setting: model, method, task (`*`: any task without a row of its own),
+source, then config keys. `paper` and `restricted` (its dagger rows) are the paper's tables as printed,
+`authors` what the released scripts do: there `trainer.batch_size` is the batch of one GPU times their GPUs.
+An empty cell was not stated and leaves the default; `null` was stated as none.
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lora.errors import check_choice
+
+FOLDER = Path(__file__).resolve().parent.parent / "conf" / "presets"
+COLUMNS = ("model", "method", "task")
+UNSET = object()  # told apart from None, which is a value
+
+
+def presets() -> list[str]:
+    """The names of the presets."""
+    return sorted(path.stem for path in FOLDER.glob("*.csv"))
+
+
+def find_row(preset: str, model: str, method: str, task: str) -> dict[str, str]:
+    """The row of `preset` for this model, method and task, as written; a row of the task before one of `*`.
+
+    Raises ValueError where there is none, naming the rows nearest to it.
+    """
+    check_choice("preset", preset, presets())
+    with (FOLDER / f"{preset}.csv").open(newline="") as file:
+        rows = {tuple(row[column] for column in COLUMNS): row for row in csv.DictReader(file)}
+    row = rows.get((model, method, task)) or rows.get((model, method, "*"))
+    if row is None:
+        shared = {key: sum(map(str.__eq__, key, (model, method, task))) for key in rows}
+        near = [" ".join(key) for key in sorted(rows, key=lambda key: (-shared[key], key)) if shared[key]][:8]
+        raise ValueError(
+            f"preset {preset!r} has no row for model {model!r}, method {method!r}, task {task!r}; "
+            f"nearest: {', '.join(near) or 'none'}"
+        )
+    return row
+
+
+def values(row: dict[str, str]) -> dict[str, Any]:
+    """What a row states, by config key."""
+    return {key: parse(cell) for key, cell in row.items() if key not in (*COLUMNS, "source") and cell}
+
+
+def parse(cell: str) -> int | float | str | None:
+    """The number in a cell, None for `null`, else the text. YAML would take 5e-4 for a text."""
+    if cell == "null":
+        return None
+    for number in (int, float):
+        try:
+            return number(cell)
+        except ValueError:
+            pass
+    return cell
+
+
+def preset_row(cfg: DictConfig) -> dict[str, Any] | None:
+    """Name, source and values of the row that `cfg`, the whole config, uses; None without a preset."""
+    if (name := OmegaConf.select(cfg, "preset")) is None:
+        return None
+    row = find_row(name, cfg.model.name, cfg.method.name, cfg.task.name)
+    return {"name": name, "source": row["source"], "values": values(row)}
+
+
+def resolve(key: str, default: Any = UNSET, *, _root_: DictConfig) -> Any:
+    """`${preset:key,default}`: the preset's value for `key`, or `default` where it states none.
+
+    Raises ValueError where the config names a preset without a row for it, or no default stands in.
+    """
+    row = preset_row(_root_)
+    value = row["values"].get(key, default) if row else default
+    if value is UNSET:
+        stated = (
+            f"preset {row['name']!r} ({row['source']}) states {', '.join(row['values'])}"
+            if row
+            else "preset is null"
+        )
+        raise ValueError(f"no value for {key}, which has no default: {stated}")
+    return value
+
+
+def diff(model: str, method: str, task: str) -> list[tuple[str, Any, Any]]:
+    """(key, paper, authors) for every key where paper and scripts differ; None where one states nothing."""
+    paper = values(find_row("paper", model, method, task))
+    authors = values(find_row("authors", model, method, task))
+    keys = [*paper, *(key for key in authors if key not in paper)]
+    return [(key, paper.get(key), authors.get(key)) for key in keys if paper.get(key) != authors.get(key)]
+
+
+OmegaConf.register_new_resolver("preset", resolve, replace=True)

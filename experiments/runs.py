@@ -1,0 +1,251 @@
+"""The store of finished runs: one JSON file a run, found by the identity of its resolved config.
+
+    <store>/runs/<run>.json          the record, RunRecord below
+    <store>/adapters/<run>/          what the run trained (lora.adapter_file)
+    <store>/checkpoints/<run>/       state of a run in progress, removed when it is done
+    <store>/locks/, sweeps/          working files
+
+A run is a function of its resolved config, so its identity is a hash of what can change its result: paths, logging
+and hardware are left out, and a model or data set in a folder is named by its content.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+SCHEMA = 1
+LIBRARIES = ("lora-lab", "torch", "transformers", "accelerate", "datasets", "numpy")
+# keys of conf/trainer that say on what and how visibly a run is computed, not what it computes
+NOT_IDENTITY = ("device", "threads", "device_batch_size", "evaluation_batch_size", "compile", "log_every",
+                "save_adapter", "save_checkpoints")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """Everything that is kept of one run. Scores and metrics are in the units that the paper prints (percent)."""
+
+    schema: int = SCHEMA
+    run: str                              # name: task-model-method-seed-identity
+    identity: str                         # sha256 over what can change the result
+    status: str                           # done | collapsed (constant predictions) | failed
+    config: dict[str, Any]                # the resolved config
+    preset: dict[str, Any] | None = None  # name, source and values of the preset row that filled the config
+    seed: int
+    commit: str | None = None             # of the code, None outside a git checkout
+    dirty: bool | None = None             # whether tracked code differed from that commit
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""                      # kind of device and number of processes
+    threads: int = 0
+    precision: str = ""                   # what ran: fp32 | bf16
+    score: float | None = None            # the task's main metric at the best epoch
+    metrics: dict[str, float] = field(default_factory=dict)        # every metric at the best epoch
+    best_epoch: int | None = None         # counted from 1
+    history: list[dict[str, Any]] = field(default_factory=list)    # one entry an epoch
+    total: int | None = None              # parameters of the adapted model
+    trainable: int | None = None          # trained by the method, head excluded
+    head: int | None = None               # parameters of the task head
+    seconds: float | None = None          # wall clock of training and evaluation
+    tokens_per_second: float | None = None  # real tokens (no padding) through training, evaluation excluded
+    peak_memory_mb: float | None = None   # resident set on a CPU, allocated on a GPU
+    adapter: str | None = None            # folder below the store
+    error: dict[str, str] | None = None   # type, message and traceback of a failed run
+    started: str = ""                     # UTC, ISO 8601
+    finished: str = ""
+
+    @property
+    def finished_well(self) -> bool:
+        """Whether the run need not be computed again."""
+        return self.status in ("done", "collapsed")
+
+    def summary(self) -> dict[str, Any]:
+        """The record without its long parts, as entry points print it."""
+        return {key: value for key, value in asdict(self).items()
+                if key not in ("config", "history", "versions", "identity", "schema", "preset")
+                and not (key == "error" and value is None)}
+
+
+def identity_of(cfg: DictConfig) -> dict[str, Any]:
+    """What can change the result of a run, as data."""
+    from experiments.models import model_identity
+
+    trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
+    method = OmegaConf.to_container(cfg.method, resolve=True)
+    assert isinstance(trainer, dict)
+    parts = {"model": model_identity(cfg.model), "task": instantiate(cfg.task).identity(), "method": method,
+             "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
+    return _stated(parts) | {"seed": cfg.seed}
+
+
+def _stated(value: Any) -> Any:
+    """`value` without keys that are null or false, so that a new option, off, leaves every identity as it was."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _stated(item) for key, item in value.items() if item is not None and item is not False}
+
+
+def identity(cfg: DictConfig) -> str:
+    """sha256 of what can change the result of a run, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(identity_of(cfg), sort_keys=True).encode()).hexdigest()
+
+
+def run_name(cfg: DictConfig) -> str:
+    """Name of the run of a config, such as mrpc-minilm-lora-seed0-1a2b3c4d."""
+    words = [cfg.task.name, cfg.model.name, cfg.method.name, f"seed{cfg.seed}", identity(cfg)[:8]]
+    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in words)
+
+
+def new_record(cfg: DictConfig) -> RunRecord:
+    """The record of a run that starts now."""
+    from experiments.presets import preset_row
+
+    config = OmegaConf.to_container(cfg, resolve=True)
+    commit, dirty = _git()
+    return RunRecord(run=run_name(cfg), identity=identity(cfg), status="failed", seed=cfg.seed,
+                     config=config, preset=preset_row(cfg), commit=commit, dirty=dirty,  # type: ignore[arg-type]
+                     versions=_versions(), started=now())
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Store:
+    """Records, adapters and checkpoints of runs in one folder; safe to share between processes."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def path(self, run: str) -> Path:
+        return self.root / "runs" / f"{run}.json"
+
+    def adapter_folder(self, run: str) -> Path:
+        return self.root / "adapters" / run
+
+    def checkpoint_folder(self, run: str) -> Path:
+        return self.root / "checkpoints" / run
+
+    def read(self, run: str) -> RunRecord | None:
+        """The record of `run`, or None. Raises ValueError where the file is no record of this schema."""
+        path = self.path(run)
+        if not path.exists():
+            return None
+        try:
+            data = json.loads(path.read_text())
+            found = data["schema"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a run record: {error}") from None
+        if found != SCHEMA:
+            raise ValueError(f"{path} has schema {found}, this code reads {SCHEMA}")
+        known = {f.name for f in fields(RunRecord)}
+        if data.keys() - known:
+            raise ValueError(f"{path} has unknown fields {sorted(data.keys() - known)}")
+        return RunRecord(**data)
+
+    def all(self) -> list[RunRecord]:
+        """Every readable record, by name; an unreadable one is named in a warning and left out."""
+        records = []
+        for path in sorted((self.root / "runs").glob("*.json")):
+            try:
+                records.append(self.read(path.stem))
+            except ValueError as error:
+                log.warning("%s", error)
+        return [record for record in records if record is not None]
+
+    def write(self, record: RunRecord) -> Path:
+        """Write a record whole or not at all."""
+        record.finished = now()
+        return write_atomic(self.path(record.run), json.dumps(_finite(asdict(record)), indent=1) + "\n")
+
+    def check_writable(self) -> None:
+        """Raise OSError naming the folder before any work where the store cannot be written."""
+        try:
+            (self.root / "runs").mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root / "runs"):
+                pass
+        except OSError as error:
+            raise OSError(f"store {self.root} cannot be written: {error.strerror or error}") from None
+
+    @contextmanager
+    def lock(self, run: str) -> Iterator[None]:
+        """Hold the run, so that two processes never compute it at once; the second waits for the first."""
+        from filelock import FileLock, Timeout
+
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{run}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s is being computed by another process: waiting for it", run)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def write_atomic(path: Path, text: str) -> Path:
+    """Write a text file through a temporary one, flushed to disk and renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinities become null: JSON has no word for them."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _git() -> tuple[str | None, bool | None]:
+    """Commit of this code and whether its tracked files differ from it."""
+    root = Path(__file__).resolve().parent.parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno", "--", "lora", "experiments", "conf"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "not installed"
+    return found

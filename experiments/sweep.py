@@ -1,0 +1,115 @@
+"""A sweep's end: its jobs in one table, one JSON object, one wandb run; and each job's share of the cores.
+
+`Summary` is a hydra callback (conf/hydra/output/store.yaml), called in the process that started the sweep
+when every job, here or in a worker process, has left its `job<number>.json` (`experiments.entry.Job`).
+"""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.entry import exit_code, explain, json_line, write_text
+
+log = logging.getLogger(__name__)
+
+
+def threads_for_this_process() -> int:
+    """This job's share of the cores: all of them over the launcher's parallel jobs, at least 1.
+
+    OMP_NUM_THREADS, where it is set, is the most. A launcher's `n_jobs` is joblib's: -1 is one job a core.
+    """
+    from joblib import cpu_count
+
+    cores = cpu_count()  # heeds affinity and container limits
+    jobs = 1
+    if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+        jobs = HydraConfig.get().launcher.get("n_jobs", 1)
+    jobs = max(1, cores + 1 + jobs) if jobs < 0 else jobs
+    share = max(1, cores // jobs)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(share, int(limit)) if limit.isdigit() and int(limit) > 0 else share
+
+
+class Summary(Callback):
+    """Ends a sweep with its table and its JSON line; the exit code is 1 if any job failed."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        try:  # hydra turns an exception of a callback into a warning: only SystemExit gets through
+            folder = Path(config.hydra.sweep.dir)
+            record = summarize(read_jobs(folder))
+            write_text(folder / "summary.json", json_line(record))
+            print_table(record["runs"])
+            log_to_wandb(config, folder, record)
+        except Exception as error:
+            raise SystemExit(f"error: {explain(error)}") from error
+        print(json_line(record), flush=True)
+        if exit_code(record):
+            sys.exit(1)
+
+
+def read_jobs(folder: Path) -> list[dict[str, Any]]:
+    """What the jobs wrote, in sweep order: {"job": number, "overrides": [...], "record": {...}}."""
+    jobs = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("job*.json")]
+    return sorted(jobs, key=lambda job: job["job"])
+
+
+def summarize(jobs: list[dict[str, Any]]) -> dict[str, Any]:
+    """{"runs": [...], "done", "failed", "collapsed"}: a run is its record and what was `swept`."""
+    everywhere = set.intersection(*(set(job["overrides"]) for job in jobs)) if jobs else set()
+    runs = []
+    for job in jobs:
+        swept = [line.lstrip("+") for line in job["overrides"] if line not in everywhere]
+        runs.append({"swept": dict(line.split("=", 1) for line in swept), "status": "done", **job["record"]})
+    statuses = [run["status"] for run in runs]
+    return {"runs": runs, **{status: statuses.count(status) for status in ("done", "failed", "collapsed")}}
+
+
+def table_rows(runs: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Column names and one row of values a run; a value that a run lacks is None."""
+    swept = list(dict.fromkeys(key for run in runs for key in run["swept"]))
+    figures = ["status", "score", "trainable", "seconds"]
+    rows = [[run.get("run"), *map(run["swept"].get, swept), *map(run.get, figures)] for run in runs]
+    return ["run", *swept, *figures], rows
+
+
+def print_table(runs: list[dict[str, Any]]) -> None:
+    """The sweep for people, on standard output above the JSON line."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns, rows = table_rows(runs)
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+def log_to_wandb(config: DictConfig, folder: Path, record: dict[str, Any]) -> None:
+    """One wandb run of type `sweep` with the table of runs, as `logger.wandb.mode` says."""
+    if OmegaConf.select(config, "logger.wandb.mode") in (None, "disabled"):
+        return
+    import pandas
+
+    from experiments.logger import Logger
+
+    columns, rows = table_rows(record["runs"])
+    overrides = {"overrides": list(config.hydra.overrides.task)}
+    with Logger(config.logger, f"sweep-{folder.name}", overrides, folder, job_type="sweep") as logger:
+        logger.log_table("runs", pandas.DataFrame(rows, columns=columns))
+        logger.log_summary({key: value for key, value in record.items() if key != "runs"})
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

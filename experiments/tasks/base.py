@@ -1,0 +1,222 @@
+"""What the trainer asks of a task, and the tasks whose input is one or two texts and whose answer a class
+or a number."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn import functional
+from transformers import PreTrainedTokenizerBase
+
+from experiments.data import Table
+from experiments.metrics import check_metric, percent
+from lora.errors import check_choice
+
+Encoded = dict[str, Any]  # one row: input_ids, token_type_ids where the model has them, labels
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Rows to train on, and rows to evaluate on by the name of their set."""
+
+    train: Table
+    evaluation: dict[str, Table]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """Built from a file of conf/task, which has every default."""
+
+    name: str
+    kind: str  # classification or regression
+    main_metric: str  # what `score` is, and what the best epoch is chosen by
+    side_metrics: list[str]  # reported beside it
+    evaluation_splits: list[str]
+    evaluate_on: str  # validation: the evaluation splits; development: a fixed tenth of the training split
+
+    def __post_init__(self) -> None:
+        for metric in (self.main_metric, *self.side_metrics):
+            check_metric(metric, self.kind)
+        check_choice("task.evaluate_on", self.evaluate_on, ("validation", "development"))
+
+    @abstractmethod
+    def split(self, split: str) -> Table:
+        """All rows of a split, checked; its label column holds class indices or numbers."""
+
+    @abstractmethod
+    def encode(self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
+        """Rows of at most `max_length` tokens, not padded."""
+
+    @abstractmethod
+    def collate(
+        self, rows: list[Encoded], pad_token_id: int, pad_to_multiple_of: int = 8
+    ) -> dict[str, Tensor]:
+        """One batch, padded on the right."""
+
+    @abstractmethod
+    def loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+        """Sum over the rows of a batch, in fp32."""
+
+    def weight(self, row: Encoded) -> int:
+        """Terms that a row adds to the loss of its batch, which is their sum divided by their number."""
+        return 1
+
+    @abstractmethod
+    def predictions(self, logits: Tensor) -> Tensor:
+        """What the metrics compare with the labels, one value a row."""
+
+    def load(self) -> TaskData:
+        """Rows to train and evaluate on; `development` leaves the evaluation splits unread."""
+        train = self.split("train")
+        if self.evaluate_on == "development":
+            return TaskData(*hold_out_tenth(train))
+        sets = {split.removeprefix("validation_"): self.split(split) for split in self.evaluation_splits}
+        return TaskData(train, sets)
+
+    def metrics(
+        self, predictions: Mapping[str, ArrayLike], references: Mapping[str, ArrayLike]
+    ) -> dict[str, float]:
+        """Each metric in percent, by evaluation set: `accuracy_matched`, ..., and their mean `accuracy`."""
+        scores: dict[str, float] = {}
+        for metric in dict.fromkeys((self.main_metric, *self.side_metrics)):
+            by_set = {
+                name: percent(metric, self.kind, values, references[name])
+                for name, values in predictions.items()
+            }
+            scores[metric] = sum(by_set.values()) / len(by_set)
+            if len(by_set) > 1:
+                scores |= {f"{metric}_{name}": score for name, score in by_set.items()}
+        return scores
+
+    def collapsed(self, predictions: Mapping[str, ArrayLike]) -> bool:
+        """Whether every row of a whole evaluation got the same answer (to 1e-5 for numbers)."""
+        values = np.concatenate([np.asarray(part, dtype=np.float64) for part in predictions.values()])
+        return len(values) > 1 and bool(np.ptp(values) <= 1e-5)
+
+    def identity(self) -> dict[str, Any]:
+        """All of the task that can change a result: equal identities mean equal data and scores."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTask(Task):
+    """One text or a pair in, a class or a number out."""
+
+    text: list[str]  # one or two columns
+    label: str  # column
+    labels: list[str]  # names of the classes in the order of their indices; empty for regression
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.text) not in (1, 2):
+            raise ValueError(f"task.text must name one or two columns, not {len(self.text)}: {self.text}")
+        if self.kind == "classification" and len(set(self.labels)) < max(2, len(self.labels)):
+            raise ValueError(f"task.labels must be two or more different classes, not {self.labels}")
+        if self.kind == "regression" and self.labels:
+            raise ValueError(f"task.labels must be empty for a regression, not {self.labels}")
+
+    @property
+    def num_labels(self) -> int:
+        """Outputs of the head: classes, or 1 for regression."""
+        return len(self.labels) or 1
+
+    @abstractmethod
+    def read(self, split: str) -> Table:
+        """All rows of a split as they are stored."""
+
+    def codes(self) -> dict[str, int]:
+        """Class index by what the label column holds, as text."""
+        return {name: index for index, name in enumerate(self.labels)}
+
+    def split(self, split: str) -> Table:
+        """All rows of a split; ValueError names the first row whose text or label is not valid."""
+        table = self.read(split)
+        texts = {column: table[column] for column in self.text}
+        for column, values in texts.items():
+            for row, value in enumerate(values):
+                if not isinstance(value, str):
+                    raise ValueError(f"{table.source}, row {row}: {column} is {value!r}, not text")
+        return Table(table.source, texts | {self.label: self._targets(table)})
+
+    def _targets(self, table: Table) -> list[Any]:
+        """The label column as class indices, or as numbers for regression."""
+        values, codes = table[self.label], self.codes()
+        convert = _number if self.kind == "regression" else lambda value: codes.get(label_name(value))
+        targets = [convert(value) for value in values]
+        if None in targets:
+            row = targets.index(None)
+            what = f"{table.source}, row {row}: {self.label}"
+            if self.kind == "regression":
+                raise ValueError(f"{what} {values[row]!r} is not a finite number")
+            check_choice(what, label_name(values[row]), codes)
+        return targets
+
+    def encode(self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
+        """Rows of at most `max_length` tokens, the longer text of a pair cut first; not padded."""
+        texts = [table[column] for column in self.text]
+        encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
+        columns = {**encoded, "labels": table[self.label]}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def collate(
+        self, rows: list[Encoded], pad_token_id: int, pad_to_multiple_of: int = 8
+    ) -> dict[str, Tensor]:
+        """input_ids, attention_mask and token_type_ids (rows, length), labels (rows); padded on the right."""
+        lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+        length = -(-int(lengths.max()) // pad_to_multiple_of) * pad_to_multiple_of
+        batch = {"attention_mask": (torch.arange(length) < lengths[:, None]).long()}  # (rows, length)
+        for name, padding in (("input_ids", pad_token_id), ("token_type_ids", 0)):
+            if name in rows[0]:
+                values = [row[name] + [padding] * (length - len(row[name])) for row in rows]
+                batch[name] = torch.tensor(values)  # (rows, length)
+        label_type = torch.float32 if self.kind == "regression" else torch.long
+        batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=label_type)
+        return batch
+
+    def loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
+        """Cross entropy or squared error, summed over the rows, in fp32; logits (rows, num_labels)."""
+        if self.kind == "classification":
+            return functional.cross_entropy(
+                logits.float(), labels, reduction="sum", label_smoothing=label_smoothing
+            )
+        if label_smoothing:
+            raise ValueError(f"trainer.label_smoothing must be 0 for the regression {self.name}")
+        return functional.mse_loss(logits.float().squeeze(-1), labels.float(), reduction="sum")
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        """Class index or number of each row, (rows,), from logits (rows, num_labels)."""
+        return logits.float().squeeze(-1) if self.kind == "regression" else logits.argmax(-1)
+
+
+def hold_out_tenth(train: Table) -> tuple[Table, dict[str, Table]]:
+    """The training rows without a tenth, and that tenth: those of the lowest hash of their index.
+
+    The choice depends on the number of rows alone, so it is the same for every seed, model and method.
+    """
+    count = len(train) // 10
+    if not count:
+        raise ValueError(f"{train.source}: {len(train)} rows are too few to hold out a tenth of them")
+    hashes = [hashlib.sha256(f"development {row}".encode()).digest() for row in range(len(train))]
+    by_hash = sorted(range(len(train)), key=hashes.__getitem__)
+    kept, held_out = sorted(by_hash[count:]), sorted(by_hash[:count])
+    return train.select(kept), {"development": train.select(held_out)}
+
+
+def label_name(value: Any) -> str:
+    """A label as text: 1 is '1', and true of YAML or JSON is 'true'."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _number(value: Any) -> float | None:
+    """`value` as a finite number, or None."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if np.isfinite(number) else None

@@ -1,0 +1,130 @@
+"""One run: train one method on one model, task and seed, or say that it is done.
+
+The store is asked first: a run whose record is there is not computed again. A killed run goes on from its last
+finished epoch. A failed one leaves a record with its error.
+"""
+
+import logging
+import os
+import traceback
+from contextlib import nullcontext
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from experiments.entry import entry, explain
+from experiments.runs import RunRecord, Store, new_record
+
+log = logging.getLogger(__name__)
+
+
+@entry("train", examples=[
+    "python -m experiments.train model=minilm task=mrpc method=lora method.rank=8 seed=0",
+    "python -m experiments.train -m method.rank=1,2,4,8,64 'method.targets=[q],[q,v],[q,k,v,o]' seed=0,1,2",
+    "python -m experiments.train task=classification task.files.train=train.csv task.files.validation=test.csv "
+    "task.text='[title,body]' task.label=topic method=bitfit",
+])
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Train one method on one model, task and seed; a finished run is not computed again."""
+    return run(cfg).summary()
+
+
+def run(cfg: DictConfig) -> RunRecord:
+    """The record of the run that `cfg` describes, computed unless the store has it. A failure is recorded and raised."""
+    from experiments.trainer import check_trainer
+
+    check_trainer(cfg.trainer)
+    store = Store(cfg.store)
+    store.check_writable()
+    record = new_record(cfg)
+    with store.lock(record.run) if _is_main_process() else nullcontext():
+        stored = store.read(record.run)
+        if stored is not None and stored.finished_well and not cfg.overwrite:
+            log.info("%s is done: this is its stored result", stored.run)
+            return stored
+        try:
+            _compute(cfg, record, store)
+        except Exception as error:
+            record.status = "failed"
+            record.error = {"type": type(error).__name__, "message": explain(error), "traceback": traceback.format_exc()}
+            if _is_main_process():
+                store.write(record)
+            raise
+    return record
+
+
+def _is_main_process() -> bool:
+    """Whether this process is the one that writes; torchrun and accelerate number the processes of a run."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _compute(cfg: DictConfig, record: RunRecord, store: Store) -> None:
+    """Load, adapt, train, and fill the record."""
+    import torch
+
+    from experiments.checkpoint import remove_checkpoint, seed_everything
+    from experiments.hardware import describe
+    from experiments.logger import Logger
+    from experiments.models import load_model, load_tokenizer
+    from experiments.sweep import threads_for_this_process
+    from experiments.trainer import Trainer
+
+    record.threads = cfg.trainer.threads or threads_for_this_process()
+    torch.set_num_threads(record.threads)
+    logger_config = cfg.logger if _is_main_process() else _silent(cfg.logger)
+    task, method = instantiate(cfg.task), instantiate(cfg.method)
+    data, tokenizer = task.load(), load_tokenizer(cfg.model)
+    train = task.encode(data.train, tokenizer, cfg.trainer.max_length)
+    evaluation = {name: task.encode(table, tokenizer, cfg.trainer.max_length) for name, table in data.evaluation.items()}
+    seed_everything(cfg.seed)  # before the head and the adapter are made
+    model = load_model(cfg.model, task.kind, task.num_labels, task.labels)
+    groups = method.apply(model, pooler=cfg.model.pooler)
+    record.total = sum(p.numel() for p in model.parameters())
+    record.trainable = sum(p.numel() for g in groups if not g.head for p in g.parameters.values())
+    record.head = sum(p.numel() for g in groups if g.head for p in g.parameters.values())
+    log.info("%s: %s trains %d parameters and a head of %d, of %d", record.run, method.name, record.trainable,
+             record.head, record.total)
+    checkpoints = store.checkpoint_folder(record.run) if cfg.trainer.save_checkpoints else None
+    if cfg.overwrite and checkpoints is not None:
+        remove_checkpoint(checkpoints)
+    with Logger(logger_config, record.run, record.config, store.root) as logger:
+        trainer = Trainer(cfg.trainer, model, groups, task, train, evaluation, seed=cfg.seed,
+                          pad_token_id=tokenizer.pad_token_id, logger=logger, checkpoints=checkpoints)
+        outcome = trainer.fit()
+        record.history, record.best_epoch, record.metrics = outcome.history, outcome.best_epoch, outcome.metrics
+        record.score, record.status = outcome.score, "collapsed" if outcome.collapsed else "done"
+        record.seconds, record.tokens_per_second = outcome.seconds, outcome.tokens_per_second
+        record.peak_memory_mb, record.precision = outcome.peak_memory_mb, outcome.precision
+        record.device = describe(trainer.accelerator.device, outcome.processes)
+        if _is_main_process():
+            _keep(cfg, record, store, model, logger)
+    if checkpoints is not None and _is_main_process():
+        remove_checkpoint(checkpoints)
+
+
+def _keep(cfg: DictConfig, record: RunRecord, store: Store, model: Any, logger: Any) -> None:
+    """Write the adapter and the record, and give the logger the same."""
+    from lora.adapter_file import save_adapter
+
+    if cfg.trainer.save_adapter:
+        folder = store.adapter_folder(record.run)
+        save_adapter(model, folder, base={"name": cfg.model.name, "path": cfg.model.path, "revision": cfg.model.revision},
+                     extra={"run": record.run, "task": cfg.task.name, "score": record.score})
+        record.adapter = str(folder.relative_to(store.root))
+        logger.log_adapter(folder)
+    store.write(record)
+    logger.log_summary(record.summary())
+
+
+def _silent(logger: DictConfig) -> DictConfig:
+    """The logger of a process that is not the first."""
+    from omegaconf import OmegaConf
+
+    silent = OmegaConf.merge(logger, {"wandb": {"mode": "disabled"}})
+    assert isinstance(silent, DictConfig)
+    return silent
+
+
+if __name__ == "__main__":
+    main()

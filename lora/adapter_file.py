@@ -1,0 +1,273 @@
+"""Adapter files: all that one adapter trained, and all that is needed to load it, in two files of one folder.
+
+adapter.safetensors holds the tensors by plain names: `bert.encoder.layer.0.attention.self.query.q.A` for the
+update of role q in that module, and the names of the unadapted model for base parameters trained in place and
+for the head. adapter.json holds the method, the base model and its fingerprint, the labels, and the tensors'
+sha256. What is written is always unmerged, and loading accounts for every tensor.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+import lora.methods
+from lora.bank import Adapter, activate, adapters, bank, base_parameters, check_new, delete, plain_name
+from lora.errors import check_choice
+from lora.layer import adapted_layers
+from lora.methods import Method, ParameterGroup
+from lora.sites import head_modules
+
+FORMAT, VERSION = "lora-lab adapter", 1
+TENSORS, DESCRIPTION = "adapter.safetensors", "adapter.json"
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+SAMPLE = 256  # values of each base tensor that enter the fingerprint
+
+
+def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, Tensor]:
+    """All that an adapter (the active one unless named) trains, by plain name: references, not copies.
+
+    Injected parameters first, then base parameters trained in place, then the head.
+    """
+    name, entry = find_adapter(model, adapter)
+    mark = f".updates.{name}."
+    injected = {key.replace(mark, "."): p for key, p in model.named_parameters() if mark in key}
+    place: Mapping[str, Tensor] = base_parameters(model) if name == bank(model).active else entry.values
+    return injected | {key: place[key] for key in (*entry.in_place, *entry.head)}
+
+
+@torch.no_grad()
+def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], adapter: str | None = None) -> None:
+    """Copy `tensors`, named as by adapter_tensors, into an adapter; ValueError unless they fit exactly."""
+    wanted = adapter_tensors(model, adapter)
+    account("the set of tensors", tensors, wanted)
+    for key, tensor in wanted.items():
+        tensor.copy_(tensors[key])
+
+
+def find_adapter(model: nn.Module, adapter: str | None) -> tuple[str, Adapter]:
+    """Name and entry of an adapter of the model: the active one for None."""
+    name = bank(model).active if adapter is None else adapter
+    if name is None:
+        raise RuntimeError(f"no adapter is active: the model has {', '.join(adapters(model)) or 'none'}")
+    check_choice("adapter", name, adapters(model))
+    return name, bank(model).adapters[name]
+
+
+def account(what: object, saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """ValueError unless `saved` has exactly the names and shapes of `wanted`."""
+    lacks, extra = sorted(wanted.keys() - saved.keys()), sorted(saved.keys() - wanted.keys())
+    if lacks or extra:
+        raise ValueError(f"{what} does not fit this model: lacks {len(lacks)} tensors {lacks[:3]}, "
+                         f"has {len(extra)} extra {extra[:3]}")
+    for key, tensor in wanted.items():
+        if saved[key].shape != tensor.shape:
+            raise ValueError(f"{what} does not fit this model: {key} is {tuple(saved[key].shape)}, "
+                             f"the model needs {tuple(tensor.shape)}")
+
+
+@torch.no_grad()
+def fingerprint(model: nn.Module, trained: Collection[str]) -> str | None:
+    """Digest of the unmerged base tensors outside `trained`: name, shape, dtype and about 256 values of each.
+
+    It tells a different or silently random backbone apart. None when nothing of the base is left (full
+    fine-tuning).
+    """
+    active = bank(model).active
+    changed = (bank(model).adapters[active].base or {}) if active is not None else {}
+    state = {plain_name(key): value for key, value in model.state_dict().items()}  # holds W0 while merged
+    frozen = sorted(base_parameters(model).keys() - set(trained))
+    digest = hashlib.sha256()
+    for key in frozen:
+        tensor = changed.get(key, state[key])
+        sample = tensor.flatten()[::max(1, tensor.numel() // SAMPLE)].cpu().contiguous()
+        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(sample.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest() if frozen else None
+
+
+def save_adapter(model: PreTrainedModel, folder: Path | str, adapter: str | None = None, *,
+                 base: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Path:
+    """Write an adapter (the active one unless named) into `folder`, unmerged, and return the folder.
+
+    `base` says what the backbone is (name, revision, ...); `extra` is kept as it is.
+    """
+    name, entry = find_adapter(model, adapter)
+    trained = [*entry.in_place, *entry.head]
+    description = {
+        "format": FORMAT, "version": VERSION, "merged": False,
+        "method": {"class": type(entry.method).__name__, **entry.method.config()},
+        "architecture": model.config.model_type,
+        "base": {**base, "fingerprint": fingerprint(model, trained)},
+        "sites": list(_sites(model, name)), "in_place": entry.in_place, "head": entry.head,
+        "pooler": _pooler(model, entry.head), "labels": _labels(model), "extra": dict(extra or {})}
+    return write_pair(Path(folder), TENSORS, adapter_tensors(model, name), DESCRIPTION, description)
+
+
+def _sites(model: nn.Module, adapter: str) -> Iterator[dict[str, Any]]:
+    """Where each update lives: its tensors are `<module>.<role>.A` and `.B`, and dW = scaling * B A."""
+    for module, layer in adapted_layers(model):
+        for role, update in layer.of(adapter).items():
+            part = update.part
+            yield {"module": module, "role": role, "rank": update.rank, "scaling": update.scaling,
+                   "groups": part.groups, "parts": part.parts, "index": part.index}
+
+
+def _pooler(model: nn.Module, head: Sequence[str]) -> str:
+    """The `pooler` that method.apply was given; "train" where it makes no difference."""
+    heads = head_modules(model, "train")
+    return "train" if all(any(key.startswith(f"{name}.") for key in head) for name in heads) else "frozen"
+
+
+def _labels(model: PreTrainedModel) -> list[str]:
+    return [str(label) for _, label in sorted((model.config.id2label or {}).items())]
+
+
+def write_pair(folder: Path, tensors_name: str, tensors: Mapping[str, Tensor], json_name: str,
+               description: Mapping[str, Any], digest: bool = True) -> Path:
+    """Write tensors and their description, each complete under a temporary name before either is renamed.
+
+    With `digest` the description gets the tensors' sha256, which tells a pair that was broken by a kill
+    between the renames.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = {name: folder / f".{name}.{os.getpid()}" for name in (tensors_name, json_name)}
+    try:
+        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()},
+                  temporary[tensors_name], metadata={"format": "pt"})
+        described = {**description} | ({"sha256": _sha256(temporary[tensors_name])} if digest else {})
+        temporary[json_name].write_text(json.dumps(described, indent=1, default=_plain) + "\n")
+        for path in temporary.values():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        for name, path in temporary.items():
+            path.replace(folder / name)
+    finally:
+        for path in temporary.values():
+            path.unlink(missing_ok=True)
+    return folder
+
+
+def _plain(value: object) -> object:
+    """Lists and mappings of configuration libraries as json's own."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Collection):
+        return list(value)
+    raise TypeError(f"{value!r} ({type(value).__name__}) cannot be written to an adapter's JSON file")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_pair(folder: Path, tensors_name: str, json_name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The description and tensors of a folder; errors name what is missing, broken or a pickle."""
+    if folder.suffix in PICKLES and folder.is_file():
+        raise ValueError(f"{folder} is a pickle, which can run code when read: {tensors_name} is expected")
+    if not (folder / json_name).is_file():
+        raise FileNotFoundError(f"{folder} is not an adapter folder: it has no {json_name}")
+    path = folder / tensors_name
+    if not path.is_file():
+        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
+        if pickles:
+            raise ValueError(f"{folder} holds a pickle, {pickles[0]}, which can run code when read: "
+                             f"{tensors_name} is expected")
+        raise FileNotFoundError(f"{folder} has no {tensors_name}")
+    try:
+        description = json.loads((folder / json_name).read_text())
+    except ValueError as error:
+        raise ValueError(f"{folder / json_name} is not complete JSON: {error}") from None
+    if description.get("sha256") not in (None, _sha256(path)):
+        raise ValueError(f"{path} is not what {json_name} describes (its sha256 differs): "
+                         "truncated, or of another save")
+    try:
+        return description, load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from None
+
+
+def read_adapter(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """An adapter's description and tensors without a model; "sites" says what each A and B belongs to."""
+    folder = Path(folder)
+    if (folder / "adapter_config.json").is_file() and not (folder / DESCRIPTION).is_file():
+        raise ValueError(f"{folder} has PEFT's layout: read it with lora.peft.load_peft")
+    description, tensors = read_pair(folder, TENSORS, DESCRIPTION)
+    if description.get("format") != FORMAT or "sha256" not in description:
+        raise ValueError(f"{folder / DESCRIPTION} does not describe a {FORMAT}")
+    if description.get("version") != VERSION:
+        raise ValueError(f"{folder} has version {description.get('version')} of the format; "
+                         f"this code reads {VERSION}")
+    return description, tensors
+
+
+def load_adapter(model: PreTrainedModel, folder: Path | str, adapter: str = "default", *,
+                 verify_base: bool = True) -> list[ParameterGroup]:
+    """Build the adapter in `folder` on `model`, active, and return its parameter groups as method.apply does.
+
+    ValueError when the model is of another architecture, has other labels or other base weights (unless
+    verify_base is False), or when a tensor is left over or missing; the model then keeps the adapter it had.
+    """
+    description, tensors = read_adapter(folder)
+    _check_fits(model, description, folder, verify_base)
+    fields = dict(description["method"])
+    methods = {made.__name__: made for made in vars(lora.methods).values()
+               if isinstance(made, type) and issubclass(made, Method) and made is not Method}
+    check_choice("method", kind := fields.pop("class"), methods)
+    method = methods[kind](**fields)
+    return install(model, method, tensors, adapter, pooler=description["pooler"], what=folder)
+
+
+def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: Path | str,
+                verify_base: bool) -> None:
+    if (architecture := description["architecture"]) != model.config.model_type:
+        raise ValueError(f"{folder} adapts a {architecture} model, this is {model.config.model_type}")
+    ours, theirs = _labels(model), description["labels"]
+    generic = any(names == [f"LABEL_{i}" for i in range(len(names))] for names in (ours, theirs))
+    if description["head"] and (len(ours) != len(theirs) or (ours != theirs and not generic)):
+        raise ValueError(f"{folder} has {len(theirs)} labels ({', '.join(theirs)}), "
+                         f"this model {len(ours)} ({', '.join(ours)})")
+    wanted = description["base"]["fingerprint"]
+    if verify_base and fingerprint(model, [*description["in_place"], *description["head"]]) != wanted:
+        raise ValueError(f"{folder} was trained on other base weights than this model's: "
+                         f"{description['base']}; load that base in the same dtype, or pass verify_base=False")
+
+
+def install(model: nn.Module, method: Method, tensors: Mapping[str, Tensor], adapter: str, *, pooler: str,
+            what: object) -> list[ParameterGroup]:
+    """Apply `method` and fill it from `tensors` (plain names), or leave the model with the adapters it had.
+
+    torch's random numbers are left as they were.
+    """
+    check_new(model, adapter)
+    before, trainable = bank(model).active, {p: p.requires_grad for p in model.parameters()}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            groups = method.apply(model, pooler=pooler, adapter=adapter)
+        account(what, tensors, adapter_tensors(model, adapter))
+        load_tensors(model, tensors, adapter)
+    except Exception:
+        if adapter in adapters(model):
+            _take_off(model, adapter, before)
+        for parameter, trains in trainable.items():
+            parameter.requires_grad_(trains)
+        raise
+    return groups
+
+
+def _take_off(model: nn.Module, adapter: str, before: str | None) -> None:
+    """Forget an adapter that could not be filled: its in-place parameters still have the base's values."""
+    entry = bank(model).adapters[adapter]
+    entry.base = entry.base or {}  # full fine-tuning keeps no copy, and needs none here
+    delete(model, adapter)
+    if before is not None:
+        activate(model, before)

@@ -1,0 +1,78 @@
+"""The authors' loralib checkpoints: a pickled state dict of lora_A and lora_B by module, and the head.
+
+loralib.Linear keeps lora_A (rank, n_in) and lora_B (n_out, rank). loralib.MergedLinear keeps the enabled
+parts of a fused projection stacked, lora_A (parts * rank, n_in) and lora_B (parts * size, rank).
+"""
+
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from lora.adapter_file import install
+from lora.interchange import Size, lora_method, name_targets, pooler_of
+from lora.methods import ParameterGroup
+
+ENABLED = {2: ("q", "v"), 3: ("q", "k", "v")}  # the paper's GPT-2 adapts q and v
+
+
+def load_loralib(model: PreTrainedModel, file: Path | str, alpha: float | None = None,
+                 adapter: str = "default", *, fused: Sequence[str] | None = None) -> list[ParameterGroup]:
+    """Put the adapter in a loralib checkpoint on `model`, active, and return its parameter groups.
+
+    alpha is not in the file, so the caller must know it. `fused` names the roles that MergedLinear layers
+    adapt, in their order; by default q, v for two parts and q, k, v for three. Every tensor is accounted for.
+    """
+    if alpha is None:
+        raise ValueError(f"alpha is not stored in {file}, and without it the update has no scale: pass what "
+                         "the run used (the authors' RoBERTa-base MNLI checkpoint: 16)")
+    saved = _read(Path(file))
+    modules = [key.removesuffix(".lora_A") for key in saved if key.endswith(".lora_A")]
+    if unpaired := [m for m in modules if f"{m}.lora_B" not in saved]:
+        raise ValueError(f"{file} has lora_A without lora_B for {', '.join(unpaired[:3])}")
+    pairs = {module: (saved.pop(f"{module}.lora_A"), saved.pop(f"{module}.lora_B")) for module in modules}
+    if not pairs:
+        raise ValueError(f"{file} is no loralib checkpoint: it has no lora_A")
+    parts = {module: len(A) // B.shape[1] for module, (A, B) in pairs.items()}
+    whole = {m: Size(B.shape[1], alpha) for m, (_, B) in pairs.items() if parts[m] == 1 and fused is None}
+    targets = name_targets(model, whole)
+    sizes = {target: whole[sites[0].module] for target, sites in targets.items()}
+    for site in (site for sites in targets.values() for site in sites):
+        A, B = pairs.pop(site.module)
+        saved |= {f"{site.module}.{site.role}.A": A, f"{site.module}.{site.role}.B": B}
+    for module, (A, B) in pairs.items():
+        roles = fused or ENABLED.get(parts[module], ())
+        saved |= _split(module, A, B, roles)
+        sizes |= {role: Size(B.shape[1], alpha) for role in roles}
+    return install(model, lora_method(sizes), saved, adapter, pooler=pooler_of(model, saved), what=file)
+
+
+def _split(module: str, A: Tensor, B: Tensor, roles: Sequence[str]) -> dict[str, Tensor]:
+    """The A and B of each role out of MergedLinear's stacks."""
+    rank = B.shape[1]
+    if len(A) != rank * len(roles) or len(B) % max(1, len(roles)):
+        raise ValueError(f"{module} has lora_A {tuple(A.shape)} and lora_B {tuple(B.shape)}: "
+                         f"{len(A) / rank:g} parts of rank {rank}, "
+                         f"while `fused` names {len(roles)} ({', '.join(roles) or 'none'})")
+    pairs = zip(roles, A.split(rank), B.split(len(B) // len(roles)), strict=True)
+    return {f"{module}.{role}.{letter}": tensor for role, *pair in pairs
+            for letter, tensor in zip("AB", pair, strict=True)}
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    """The state dict, read without running code, names as in transformers' models."""
+    if not file.is_file():
+        raise FileNotFoundError(f"no loralib checkpoint at {file}")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{file} is truncated or not a checkpoint of tensors: {reason}") from None
+    # the authors' GPT-2 scripts wrap the state dict, and prefix it with `module.`
+    state = state.get("model_state_dict", state) if isinstance(state, Mapping) else {}
+    if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{file} holds {odd[0]!r}, which is no tensor: it is not a loralib checkpoint")
+    return {key.removeprefix("module."): value for key, value in state.items()}

@@ -1,0 +1,180 @@
+"""An entry point's command line: what it accepts, what it refuses and how it says so."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.entry import CONF, json_line
+from experiments.overrides import CommandLine
+
+APP = '''
+"""A stand-in for a training: its seed decides how it ends."""
+from pathlib import Path
+
+from experiments.entry import entry
+from experiments.sweep import threads_for_this_process
+
+EXAMPLES = ["python -m app seed=1", "python -m app method=ft", "python -m app -m seed=1,2"]
+
+
+@entry("train", examples=EXAMPLES, conf=Path(__file__).parent / "conf")
+def main(cfg):
+    """Train one method."""
+    if cfg.seed == 13:
+        raise ValueError("seed 13 is unlucky")
+    if cfg.seed == 130:
+        raise KeyboardInterrupt
+    print("a table for people")
+    status = "collapsed" if cfg.seed == 14 else "done"
+    score = float("nan") if cfg.seed == 14 else 80.5
+    cost = {"trainable": 12345, "seconds": 1.5, "threads": threads_for_this_process()}
+    return {"run": f"run-{cfg.seed}", "status": status, "score": score, "files": dict(cfg.files), **cost}
+
+
+if __name__ == "__main__":
+    main()
+'''
+CONFIGS = {
+    "train.yaml": """
+defaults:
+  - model: minilm
+  - method: lora
+  - logger: default
+  - override hydra/output: store
+  - override hydra/job_logging: stderr
+  - override hydra/hydra_logging: stderr
+  - _self_
+seed: 0  # of everything drawn at random
+store: results/local
+files: {}
+trainer:
+  epochs: 3  # passes over the data
+  learning_rate: 5e-4
+""",
+    "model/minilm.yaml": "config: null\n",
+    "model/roberta-base.yaml": "config: {hidden_size: 3}\n",
+    "method/lora.yaml": "rank: 8  # rows of A\n",
+    "method/ft.yaml": "name: ft\n",
+}
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """A folder with `app.py`, an entry point, and its conf/ (hydra and logger are the repository's)."""
+    for name, text in CONFIGS.items():
+        path = tmp_path / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for group in ("hydra", "logger"):
+        shutil.copytree(CONF / group, tmp_path / "conf" / group)
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path
+
+
+def run_app(app: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m app ...` from a folder other than the app's."""
+    paths = {"PYTHONPATH": f"{app}{os.pathsep}{CONF.parent}"}
+    ours = ("HYDRA_FULL_ERROR", "LORA_LAB_TRACEBACK", "WANDB_SERVICE")  # not to be inherited
+    keep = {name: value for name, value in os.environ.items() if name not in ours}
+    command = [sys.executable, "-m", "app", *arguments]
+    environment = keep | paths | environment
+    folder = app / "elsewhere"
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def checked(app: Path, *overrides: str) -> list[str]:
+    return CommandLine("train", app / "conf", overrides).checked()
+
+
+def test_the_record_is_one_json_object_on_the_last_line_and_nothing_is_left_in_the_folder(app: Path) -> None:
+    done = run_app(app, "seed=14", "files.train=a.csv")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["run"] == "run-14"
+    assert record["score"] is None  # NaN is not JSON
+    assert record["files"] == {"train": "a.csv"}
+    assert list((app / "elsewhere").iterdir()) == []
+
+
+def test_an_error_is_one_line_on_standard_error_and_leaves_standard_output_empty(app: Path) -> None:
+    done = run_app(app, "seed=13")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr == "error: seed 13 is unlucky\n"
+
+
+def test_the_traceback_comes_on_request(app: Path) -> None:
+    done = run_app(app, "seed=13", LORA_LAB_TRACEBACK="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("error: seed 13 is unlucky\n")
+
+
+def test_an_interrupted_run_exits_with_130(app: Path) -> None:
+    done = run_app(app, "seed=130")
+    assert (done.returncode, done.stdout) == (130, "")
+
+
+def test_a_misspelt_command_line_exits_with_2_before_anything_runs(app: Path) -> None:
+    done = run_app(app, "model=robertabase")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    expected = "error: model 'robertabase' is not one of minilm, roberta-base; did you mean 'roberta-base'?\n"
+    assert done.stderr == expected
+
+
+def test_help_shows_purpose_choices_keys_and_examples(app: Path) -> None:
+    done = run_app(app, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Train one method.\n\nusage: python -m app ")
+    for words in ("method     lora, ft", "trainer.epochs=3  ", "passes over the data", "method.rank=8  "):
+        assert words in done.stdout
+    assert done.stdout.count("  python -m app ") == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("modle=minilm", "did you mean 'model'"),
+        ("trainer.learning_rat=1", "one of trainer.epochs, trainer.learning_rate; did you mean"),
+        ("trainr.epochs=1", "did you mean 'trainer.epochs'"),
+        ("epochs=1", "did you mean 'trainer.epochs'"),
+        ("rank=1", "did you mean 'method.rank'"),
+        ("method=lora,fft", "method 'fft' is not one of ft, lora; did you mean 'ft'"),
+        ("+model=minlm", "model 'minlm'"),
+        ("seed.deeper=1", "key 'seed.deeper'"),
+    ],
+)
+def test_a_misspelling_is_named_with_the_nearest_choice(app: Path, override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        checked(app, override)
+
+
+def test_a_key_is_checked_against_the_chosen_groups(app: Path) -> None:
+    assert checked(app, "method=lora", "method.rank=1") == ["method=lora", "method.rank=1"]
+    with pytest.raises(ValueError, match=r"key 'method.rank' is not one of method.name"):
+        checked(app, "method.rank=1", "method=ft")
+    with pytest.raises(ValueError, match=r"did you mean 'model.config.hidden_size'"):
+        checked(app, "model=roberta-base", "model.config.hidden=1")
+
+
+def test_additions_deletions_sweeps_and_hydras_own_keys_pass(app: Path) -> None:
+    overrides = ["+new.key=1", "~trainer.epochs", "seed=1,2", "method=lora,ft", "hydra/launcher=joblib"]
+    assert checked(app, *overrides, "hydra.launcher.n_jobs=2") == [*overrides, "hydra.launcher.n_jobs=2"]
+
+
+def test_a_key_below_a_free_form_node_needs_no_plus(app: Path) -> None:
+    overrides = ["files.train=a.csv", "model.config.layers=1", "seed=1"]
+    assert checked(app, *overrides) == ["++files.train=a.csv", "++model.config.layers=1", "seed=1"]
+
+
+def test_json_takes_numbers_of_numpy_and_paths() -> None:
+    record = {"a": np.float32(0.5), "b": np.int64(3), "c": Path("x"), "d": [np.float64("inf")], "e": True}
+    assert json.loads(json_line(record)) == {"a": 0.5, "b": 3, "c": "x", "d": [None], "e": True}

@@ -1,0 +1,197 @@
+import inspect
+import json
+import re
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from experiments import paper
+from experiments.artifacts import read_paper, train_configs
+from experiments.entry import CONF
+from experiments.presets import presets
+from experiments.runs import RunRecord, Store, run_name
+
+
+def configured(store: Path, *overrides: str):
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose("paper", [f"store='{store}'", *overrides])
+
+
+@pytest.fixture
+def fake_runs(monkeypatch):
+    """Composition that keeps the overrides as the config, and a run's name made of them."""
+
+    def name(cfg) -> str:
+        method = cfg.method + cfg.get("method.rank", "") + cfg.get("method.targets", "")
+        return f"{cfg.task}-{cfg.model}-{method}-{cfg.preset}-seed{cfg.seed}"
+
+    monkeypatch.setattr("experiments.artifacts.run_name", name)
+    return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))
+
+
+def record(run: str, score: float | None = 80.0, status: str = "done", **others) -> RunRecord:
+    return RunRecord(run=run, identity="0" * 64, status=status, config={}, seed=0, score=score,
+                     trainable=36864, metrics={"accuracy": 1.0}, **others)
+
+
+def no_training(runs, jobs):
+    raise AssertionError(f"nothing is to be trained, not {runs}")
+
+
+def read_only(store, fake, *overrides):
+    return paper.report(configured(store, "train=false", *overrides), fake, no_training)
+
+
+def cells(store: Path, artifact: str = "table2") -> pd.DataFrame:
+    frame = pd.read_csv(store / "tables" / f"{artifact}.csv", dtype={"paper": str})
+    return frame.set_index([*[c for c in ("method", "task", "targets") if c in frame], "column"])
+
+
+def test_table_2_has_the_rows_and_tasks_of_the_suite_with_the_papers_numbers(tmp_path, fake_runs, capsys):
+    for seed, score in enumerate((85.0, 86.0, 89.0)):
+        Store(tmp_path).write(record(f"mrpc-minilm-lora-minilm-seed{seed}", score))
+    last = read_only(tmp_path, fake_runs)
+    found = cells(tmp_path)
+    assert list(found.index) == [(m, t) for m in ("ft", "bitfit", "lora") for t in ("mrpc", "rte")]
+    assert found.paper.tolist() == ["90.2", "78.7", "92.7", "81.5", "89.7", "86.6"]  # table 2
+    assert found.loc[("lora", "mrpc"), "ours"] == 86.0
+    assert (last["cells"], last["filled"], len(last["missing"]), last["failed"]) == (6, 1, 15, [])
+    printed = capsys.readouterr().out
+    assert "86.0 ± 2.1 (3)" in printed
+    assert "minilm stands for roberta-base" in printed
+    assert "average" not in printed  # six of its eight columns are absent
+
+
+def test_a_collapsed_run_is_kept_out_and_shown_and_a_failed_one_is_named(tmp_path, fake_runs, capsys):
+    store = Store(tmp_path)
+    store.write(record("mrpc-minilm-lora-minilm-seed0", 85.0))
+    store.write(record("mrpc-minilm-lora-minilm-seed1", 31.0, "collapsed"))
+    error = {"type": "ValueError", "message": "loss is NaN", "traceback": ""}
+    store.write(record("mrpc-minilm-lora-minilm-seed2", None, "failed", error=error))
+    last = read_only(tmp_path, fake_runs)
+    assert last["collapsed"] == ["mrpc-minilm-lora-minilm-seed1"]
+    assert last["failed"] == ["mrpc-minilm-lora-minilm-seed2"]
+    printed = capsys.readouterr().out
+    assert "85.0 (1, 1 collapsed)" in printed
+    assert "failed: mrpc-minilm-lora-minilm-seed2: loss is NaN" in printed
+
+
+def test_table_6_says_what_stands_for_gpt_3_and_finds_runs_by_rank_and_targets(tmp_path, fake_runs, capsys):
+    Store(tmp_path).write(record("mrpc-minilm-lora64[q,v]-minilm-seed0", 84.0))
+    read_only(tmp_path, fake_runs, "artifact=table6")
+    found = cells(tmp_path, "table6")
+    assert len(found) == 15  # three sets of targets, five ranks
+    assert found.loc[("mnli", "q+v", "r64"), ["paper", "ours"]].tolist() == ["91.4", 84.0]
+    assert "minilm on mrpc stands for gpt3 on mnli" in capsys.readouterr().out
+
+
+def test_the_paper_suite_gives_rows_with_a_dagger_a_preset_of_their_own(tmp_path, fake_runs, capsys):
+    last = read_only(tmp_path, fake_runs, "suite=paper")
+    assert last["cells"] == 4 * 8  # LoRA on three models, and on RoBERTa large a second time
+    assert {run.split("-")[-2] for run in last["missing"]} == {"paper", "restricted"}
+    assert "average" in capsys.readouterr().out
+
+
+def test_only_missing_and_failed_runs_within_the_filters_are_trained(tmp_path, fake_runs):
+    store, asked = Store(tmp_path), []
+    store.write(record("rte-minilm-lora-minilm-seed0"))
+    store.write(record("rte-minilm-lora-minilm-seed1", None, "failed"))
+
+    def train(runs, jobs):
+        asked.extend((run.name, jobs) for run in runs)
+        for run in runs[:-1]:
+            store.write(record(run.name, 70.0))
+        return {runs[-1].name: "exit code -9"}
+
+    cfg = configured(tmp_path, "tasks=[rte]", "methods=[lora]", "seeds=[0,1,7]", "jobs=2")
+    last = paper.report(cfg, fake_runs, train)
+    assert asked == [("rte-minilm-lora-minilm-seed1", 2), ("rte-minilm-lora-minilm-seed7", 2)]
+    assert last["failed"] == ["rte-minilm-lora-minilm-seed7"]
+    assert cells(tmp_path).loc[("lora", "rte"), ["ours", "seeds"]].tolist() == [75.0, 2]
+
+
+def test_a_record_of_a_newer_schema_is_named_skipped_and_never_trained_over(tmp_path, fake_runs, caplog):
+    name = "mrpc-minilm-lora-minilm-seed0"
+    path = Store(tmp_path).write(record(name))
+    path.write_text(json.dumps(asdict(replace(record(name), schema=99))))
+    asked = []
+    last = paper.report(configured(tmp_path), fake_runs, lambda runs, jobs: asked.extend(runs) or {})
+    assert last["failed"] == [name]
+    assert name not in [run.name for run in asked]
+    assert "schema 99" in caplog.text
+    assert "unreadable" in (tmp_path / "tables" / "table2.md").read_text()
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("tasks=[rtee]", "task of suite minilm 'rtee' is not one of mrpc, rte; did you mean 'rte'?"),
+    ("methods=[prefix]", "method of suite minilm 'prefix' is not one of bitfit, ft, lora"),
+    ("artifact.average=averge", "column of table02_glue.csv 'averge' is not one of average, "),
+    ("artifact.run.task='{tsk}'", "column of table02_glue.csv 'tsk'"),
+    ("artifact.paper=table2_glue", "did you mean 'table02_glue'?"),
+    ("artifact.aggregate=max", "aggregate 'max' is not one of mean, median"),
+])
+def test_a_wrong_word_is_named_with_the_nearest(tmp_path, fake_runs, override, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_only(tmp_path, fake_runs, f"+{override}" if "run.task" in override else override)
+
+
+def test_a_metric_that_a_run_lacks_is_named(tmp_path, fake_runs):
+    Store(tmp_path).write(record("mrpc-minilm-lora-minilm-seed0"))
+    with pytest.raises(ValueError, match=r"'metrics.acuracy' is not one of .* mean 'metrics.accuracy'"):
+        read_only(tmp_path, fake_runs, "artifact.shows=metrics.acuracy")
+    read_only(tmp_path, fake_runs, "artifact.shows=metrics.accuracy")
+    assert cells(tmp_path).loc[("lora", "mrpc"), "ours"] == 1.0
+
+
+def test_a_crash_of_one_run_does_not_stop_the_others(monkeypatch, tmp_path):
+    script = tmp_path / "python"
+    script.write_text('#!/bin/sh\ncase "$*" in *seed=0*) echo why >&2; kill -9 $$;; *) exit 0;; esac\n')
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    runs = [paper.Run(f"run{seed}", seed, (f"seed={seed}",)) for seed in range(3)]
+    assert paper.train_apart(runs, 2) == {"run0": "exit code -9 why"}
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "artifact").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_artifact_file_names_itself_and_columns_that_its_csv_has(path):
+    artifact = OmegaConf.to_container(OmegaConf.load(path))
+    assert artifact["name"] == path.stem
+    assert read_paper(artifact)
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "suite").glob("*.yaml")), ids=lambda path: path.stem)
+def test_what_a_suite_names_exists(path):
+    suite = OmegaConf.load(path)
+    assert suite.name == path.stem
+    own = [suite, *suite.artifacts.values()]
+    for group in ("model", "task"):
+        named = {name for part in own for name in part[f"{group}s"].values()}
+        assert named <= {file.stem for file in (CONF / group).glob("*.yaml")}
+    assert set(suite.methods) <= {file.stem for file in (CONF / "method").glob("*.yaml")}
+    assert {suite.preset, *suite.presets.values()} <= set(presets())
+
+
+def test_a_cell_is_the_run_that_the_training_command_line_would_make(tmp_path):
+    """Planned through the configs as they are, with the model's shape in place of its weights."""
+    wanted = ["model=roberta-base", "task=rte", "method=lora", "preset=paper", "seed=3", "model.init=random"]
+    cfg = configured(tmp_path, "suite=paper", "train=false")
+    OmegaConf.set_struct(cfg, False)
+    cfg.artifact.run = OmegaConf.create({"model": "{model}", "method": "{method}", "model.init": "random"})
+    with train_configs() as compose_train:
+        expected = run_name(compose_train(wanted))
+        last = paper.report(cfg, compose_train, no_training)
+    assert expected in last["missing"]
+    assert len(set(last["missing"])) == len(last["missing"])
+
+
+def test_the_entry_point_reads_the_store_while_hydra_runs(tmp_path, monkeypatch):
+    with initialize_config_dir(str(CONF), version_base=None):  # as inside a program of hydra's
+        cfg = compose("paper", [f"store='{tmp_path}'", "suite=paper", "artifact=table6", "train=false"])
+        last = inspect.unwrap(paper.main)(cfg)
+        assert compose("paper").artifact.name == "table2"
+    assert last["cells"] == 15

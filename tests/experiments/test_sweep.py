@@ -1,0 +1,73 @@
+"""A sweep's end: every job accounted for, whichever launcher ran it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import sweep
+from tests.experiments.test_entry import app, run_app  # noqa: F401  (app is a fixture)
+
+OFF = "logger.wandb.mode=disabled"
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_a_failed_job_does_not_stop_the_others(app: Path, launcher: str) -> None:  # noqa: F811
+    if launcher == "joblib":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    done = run_app(app, "-m", "seed=13,14,15,16", "method=lora,ft", f"hydra/launcher={launcher}", OFF)
+    assert done.returncode == 1, done.stderr
+    *above, last = done.stdout.splitlines()
+    record = json.loads(last)
+    assert (record["done"], record["failed"], record["collapsed"]) == (4, 2, 2)
+    order = [(run["swept"]["seed"], run["swept"]["method"]) for run in record["runs"]]
+    assert order == [(seed, method) for seed in ("13", "14", "15", "16") for method in ("lora", "ft")]
+    assert record["runs"][0]["error"] == "seed 13 is unlucky"
+    assert any("run-16" in line and "80.50" in line for line in above)
+    assert "seed 13 is unlucky" in done.stderr
+    assert [path.name for path in (app / "elsewhere").iterdir()] == ["results"]
+
+
+def test_a_sweep_without_failures_exits_with_0(app: Path) -> None:  # noqa: F811
+    done = run_app(app, "-m", "seed=1,2", OFF)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["done"] == 2
+
+
+def test_parallel_jobs_share_the_cores(app: Path) -> None:  # noqa: F811
+    joblib = pytest.importorskip("joblib")
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    parallel = ["-m", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", OFF]
+    record = json.loads(run_app(app, *parallel, OMP_NUM_THREADS="64").stdout.splitlines()[-1])
+    assert [run["threads"] for run in record["runs"]] == [max(1, joblib.cpu_count() // 2)] * 2
+
+
+def test_a_single_run_has_all_cores_up_to_omp_num_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert sweep.threads_for_this_process() == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert sweep.threads_for_this_process() == 3
+
+
+def test_a_summary_tells_runs_apart_by_what_was_swept() -> None:
+    done, failed = {"run": "a", "status": "done"}, {"status": "failed", "error": "no"}
+    jobs = [
+        {"job": 0, "overrides": ["task=mrpc", "++files.a=[q,v]"], "record": done},
+        {"job": 1, "overrides": ["task=mrpc", "++files.a=[q]"], "record": failed},
+    ]
+    record = sweep.summarize(jobs)
+    assert [run["swept"] for run in record["runs"]] == [{"files.a": "[q,v]"}, {"files.a": "[q]"}]
+    columns, rows = sweep.table_rows(record["runs"])
+    assert columns == ["run", "files.a", "status", "score", "trainable", "seconds"]
+    assert rows[1] == [None, "[q]", "failed", None, None, None]
+
+
+def test_a_sweep_leaves_one_wandb_run_with_its_table(app: Path) -> None:  # noqa: F811
+    pytest.importorskip("wandb")
+    done = run_app(app, "-m", "seed=1,2")
+    assert done.returncode == 0, done.stderr
+    folder = app / "elsewhere" / "results" / "local" / "sweeps"
+    assert len(list(folder.glob("*/wandb/offline-run-*/*.wandb"))) == 1, done.stderr
+    (table,) = folder.glob("*/wandb/offline-run-*/files/media/table/runs*.json")
+    assert [row[0] for row in json.loads(table.read_text())["data"]] == ["run-1", "run-2"]
