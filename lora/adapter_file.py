@@ -239,7 +239,7 @@ def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: 
     wanted = description["base"]["fingerprint"]
     if verify_base and fingerprint(model, [*description["in_place"], *description["head"]]) != wanted:
         raise ValueError(f"{folder} was trained on other base weights than this model's: "
-                         f"{description['base']}; load that base in the same dtype, or pass verify_base=False")
+                         f"{description['base']}; load that base in its dtype, or pass verify_base=False")
 
 
 def install(model: nn.Module, method: Method, tensors: Mapping[str, Tensor], adapter: str, *, pooler: str,

@@ -11,6 +11,7 @@ unfused map is (1, 1, n_out). transformers' Conv1D stores W0 transposed, (n_in, 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -162,7 +163,8 @@ class AdaptedDense(nn.Module):
 
     def of(self, name: str | None) -> dict[str, LowRank]:
         """The updates of adapter `name` here, by role; empty where it has none."""
-        return dict(self.updates[name].items()) if name in self.updates else {}  # type: ignore[union-attr, operator, arg-type]
+        found: Any = self.updates[name] if name is not None and name in self.updates else {}
+        return dict(found.items())
 
     def forward(self, x: Tensor) -> Tensor:
         """h (..., n_out) for x (..., n_in)."""

@@ -6,29 +6,32 @@ A target is a role of the table (`q k v o fc1 fc2`) or, for any architecture, a 
 
 import fnmatch
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from lora.errors import nearest
 from lora.layer import Part
 
 ROLES = ("q", "k", "v", "o", "fc1", "fc2")
-Modules = dict[str, tuple[str, ...]]
+Modules = Mapping[str, tuple[str, ...]]
 
 _BERT: Modules = {
     "q": ("layer.*.attention.self.query",), "k": ("layer.*.attention.self.key",),
     "v": ("layer.*.attention.self.value",), "o": ("layer.*.attention.output.dense",),
     "fc1": ("layer.*.intermediate.dense",), "fc2": ("layer.*.output.dense",),
 }
-_DEBERTA_V2: Modules = _BERT | {role: (f"layer.*.attention.self.{name}_proj",)
-                                for role, name in (("q", "query"), ("k", "key"), ("v", "value"))}
-_DEBERTA: Modules = _BERT | dict.fromkeys("qkv", ("layer.*.attention.self.in_proj",))
-_GPT2: Modules = dict.fromkeys("qkv", ("h.*.attn.c_attn",)) | {
+_DEBERTA_V2: Modules = {**_BERT, **{role: (f"layer.*.attention.self.{name}_proj",)
+                                for role, name in (("q", "query"), ("k", "key"), ("v", "value"))}}
+_DEBERTA: Modules = {**_BERT, **dict.fromkeys("qkv", ("layer.*.attention.self.in_proj",))}
+_GPT2: Modules = {
+    **dict.fromkeys("qkv", ("h.*.attn.c_attn",)),
     "o": ("h.*.attn.c_proj",), "fc1": ("h.*.mlp.c_fc",), "fc2": ("h.*.mlp.c_proj",)}
-_LLAMA: Modules = {role: (f"layers.*.self_attn.{role}_proj",) for role in "qkvo"} | {
+_LLAMA: Modules = {
+    **{role: (f"layers.*.self_attn.{role}_proj",) for role in "qkvo"},
     "fc1": ("layers.*.mlp.gate_proj", "layers.*.mlp.up_proj"), "fc2": ("layers.*.mlp.down_proj",)}
 
 # config.model_type -> where each role lives, below the layer list; `*` is the layer's number
@@ -65,7 +68,7 @@ def _find(model: nn.Module, target: str, names: list[str]) -> list[Site]:
         if not matches:
             raise ValueError(f"pattern {target!r} matches no dense module; the model has {', '.join(_shapes(names))}")
         return [Site("weight", name, Part()) for name in matches]
-    architecture = model.config.model_type  # type: ignore[union-attr]
+    architecture = _config(model).model_type
     if target not in ROLES:
         raise ValueError(f"target {target!r} is not one of {', '.join(ROLES)}, nor a pattern with '*' or '.'"
                          f"{nearest(str(target), ROLES)}")
@@ -83,12 +86,16 @@ def _find(model: nn.Module, target: str, names: list[str]) -> list[Site]:
 
 def _part(model: nn.Module, role: str) -> Part:
     """Where a role's outputs lie in its module; only GPT-2 and DeBERTa fuse q, k and v."""
-    config = model.config  # type: ignore[union-attr]
+    config = _config(model)
     if role in "qkv" and config.model_type == "gpt2":
         return Part(parts=3, index="qkv".index(role))
     if role in "qkv" and config.model_type == "deberta":
-        return Part(groups=config.num_attention_heads, parts=3, index="qkv".index(role))  # type: ignore[union-attr]
+        return Part(groups=config.num_attention_heads, parts=3, index="qkv".index(role))
     return Part()
+
+
+def _config(model: nn.Module) -> PreTrainedConfig:
+    return model.config  # type: ignore[return-value]
 
 
 def _shapes(names: Iterable[str]) -> list[str]:
@@ -106,7 +113,7 @@ def head_modules(model: nn.Module, pooler: str) -> list[str]:
         raise ValueError(f"pooler {pooler!r} is not one of frozen, train{nearest(pooler, ('train', 'frozen'))}")
     children = dict(model.named_modules())
     heads = [name for name in HEADS if name in children]
-    place = POOLERS.get(model.config.model_type)  # type: ignore[union-attr, arg-type]
+    place = POOLERS.get(_config(model).model_type)
     if heads and pooler == "train" and place in children:
         heads.append(place)  # type: ignore[arg-type]
     return heads

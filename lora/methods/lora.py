@@ -105,7 +105,7 @@ def _position_bias(attention: nn.Module, query: AdaptedDense, *args: Tensor, **k
     """The class's disentangled_attention_bias without the updates that the position query is left out of."""
     running, query._running = query._running, tuple(each for each in query._running if not each.content_only)
     try:
-        return type(attention).disentangled_attention_bias(attention, *args, **kwargs)  # type: ignore[operator]
+        return type(attention).disentangled_attention_bias(attention, *args, **kwargs)  # type: ignore[attr-defined]
     finally:
         query._running = running
 

@@ -35,7 +35,8 @@ def read_by_peft(kind: str, folder: Path) -> nn.Module:
 
 def trained_by_peft(kind: str, folder: Path, **options: object) -> PreTrainedModel:
     """A PEFT model with everything trainable disturbed, and its folder on disk."""
-    given = {"r": 2, "lora_alpha": 6, "target_modules": TARGETS[kind], "fan_in_fan_out": kind.startswith("gpt2"),
+    given = {"r": 2, "lora_alpha": 6, "target_modules": TARGETS[kind],
+             "fan_in_fan_out": kind.startswith("gpt2"),
              "task_type": "CAUSAL_LM" if kind == "gpt2-lm" else "SEQ_CLS", **options}
     model = peft.get_peft_model(tiny.model(kind), peft.LoraConfig(**given)).eval()
     tiny.disturb([p for p in model.parameters() if p.requires_grad])
