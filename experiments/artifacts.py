@@ -60,9 +60,9 @@ def train_configs() -> Iterator[Compose]:
 
 
 def suite_for(suite: dict[str, Any], artifact: str) -> dict[str, Any]:
-    """The suite with the models and tasks that stand in for this artifact only."""
-    own = suite["artifacts"].get(artifact, {"models": {}, "tasks": {}})
-    return suite | {group: suite[group] | own[group] for group in ("models", "tasks")}
+    """The suite with the models and tasks that stand in, and the rows that are run, for this artifact only."""
+    own = {"models": {}, "tasks": {}, "rows": {}} | suite["artifacts"].get(artifact, {})
+    return suite | {group: suite[group] | own[group] for group in ("models", "tasks")} | {"rows": own["rows"]}
 
 
 def read_paper(artifact: Data) -> list[dict[str, str]]:
@@ -85,6 +85,8 @@ def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list
     """Every cell that the suite has a model, a task and a method for, with one run a seed."""
     slots = []
     for i, row in enumerate(printed):
+        if any(row[column] not in allowed for column, allowed in suite["rows"].items()):
+            continue
         words = row | {key: known.get(row[key], row[key]) for key, known in artifact["words"].items()}
         for column, own in artifact["columns"].items():
             config = {key: _word(value).format(**words) for key, value in (artifact["run"] | own).items()}

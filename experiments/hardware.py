@@ -1,5 +1,6 @@
 """What a run is computed on: device, precision, threads, memory; chosen by configuration, recorded as it was."""
 
+import contextlib
 import os
 import platform
 import sys
@@ -62,10 +63,8 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -23,6 +23,11 @@ log = logging.getLogger(__name__)
 Arguments = ParamSpec("Arguments")
 
 
+def check_logger(logger: DictConfig) -> None:
+    """Raise ValueError for a wandb mode that does not exist."""
+    check_choice("logger.wandb.mode", str(logger.wandb.mode), ("offline", "online", "disabled"))
+
+
 def _guarded(
     method: Callable[Concatenate["Logger", Arguments], None],
 ) -> Callable[Concatenate["Logger", Arguments], None]:
@@ -50,7 +55,7 @@ class Logger:
     def __init__(
         self, logger: DictConfig, run: str, config: Mapping[str, Any], folder: Path, job_type: str = "train"
     ) -> None:
-        check_choice("logger.wandb.mode", str(logger.wandb.mode), ("offline", "online", "disabled"))
+        check_logger(logger)
         self.name = run
         self._run: Run | None = None
         if logger.wandb.mode == "disabled":

@@ -93,4 +93,20 @@ def diff(model: str, method: str, task: str) -> list[tuple[str, Any, Any]]:
     return [(key, paper.get(key), authors.get(key)) for key in keys if paper.get(key) != authors.get(key)]
 
 
+def differences(cfg: DictConfig) -> str | None:
+    """Where the paper and its released scripts differ for this config's run, one line; None where they don't.
+
+    Asked only of a config that uses one of the two.
+    """
+    if cfg.preset not in ("paper", "authors"):
+        return None
+    try:
+        found = diff(cfg.model.name, cfg.method.name, cfg.task.name)
+    except ValueError:  # one of them has no row
+        return None
+    words = [(key, *("not stated" if value is None else value for value in pair)) for key, *pair in found]
+    parts = [f"{key} {paper} | {authors}" for key, paper, authors in words]
+    return "; ".join(parts) or None
+
+
 OmegaConf.register_new_resolver("preset", resolve, replace=True)

@@ -107,7 +107,11 @@ def identity(cfg: DictConfig) -> str:
 
 def run_name(cfg: DictConfig) -> str:
     """Name of the run of a config, such as mrpc-minilm-lora-seed0-1a2b3c4d."""
-    words = [cfg.task.name, cfg.model.name, cfg.method.name, f"seed{cfg.seed}", identity(cfg)[:8]]
+    return _name(cfg, identity(cfg))
+
+
+def _name(cfg: DictConfig, identity: str) -> str:
+    words = [cfg.task.name, cfg.model.name, cfg.method.name, f"seed{cfg.seed}", identity[:8]]
     return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in words)
 
 
@@ -117,7 +121,8 @@ def new_record(cfg: DictConfig) -> RunRecord:
 
     config = OmegaConf.to_container(cfg, resolve=True)
     commit, dirty = _git()
-    return RunRecord(run=run_name(cfg), identity=identity(cfg), status="failed", seed=cfg.seed,
+    digest = identity(cfg)
+    return RunRecord(run=_name(cfg, digest), identity=digest, status="failed", seed=cfg.seed,
                      config=config, preset=preset_row(cfg), commit=commit, dirty=dirty,  # type: ignore[arg-type]
                      versions=_versions(), started=now())
 
@@ -157,7 +162,10 @@ class Store:
         known = {f.name for f in fields(RunRecord)}
         if data.keys() - known:
             raise ValueError(f"{path} has unknown fields {sorted(data.keys() - known)}")
-        return RunRecord(**data)
+        try:
+            return RunRecord(**data)
+        except TypeError as error:
+            raise ValueError(f"{path} is not a run record: {error}") from None
 
     def all(self) -> list[RunRecord]:
         """Every readable record, by name; an unreadable one is named in a warning and left out."""
@@ -233,7 +241,8 @@ def _git() -> tuple[str | None, bool | None]:
     root = Path(__file__).resolve().parent.parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True).stdout.strip()
+        ended = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
+        return ended.stdout.strip()
 
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno", "--", "lora", "experiments", "conf"))

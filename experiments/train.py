@@ -6,14 +6,18 @@ finished epoch. A failed one leaves a record with its error.
 
 import logging
 import os
+import time
 import traceback
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.entry import entry, explain
+from experiments.logger import check_logger
+from experiments.presets import differences
 from experiments.runs import RunRecord, Store, new_record
 
 log = logging.getLogger(__name__)
@@ -31,10 +35,13 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
 
 def run(cfg: DictConfig) -> RunRecord:
-    """The record of the run that `cfg` describes, computed unless the store has it. A failure is recorded and raised."""
+    """The record of the run that `cfg` describes, computed unless the store has it; failures are recorded."""
     from experiments.trainer import check_trainer
 
     check_trainer(cfg.trainer)
+    check_logger(cfg.logger)
+    if (differing := differences(cfg)) is not None:
+        log.info("the paper | its authors' scripts differ here, preset=%s is used: %s", cfg.preset, differing)
     store = Store(cfg.store)
     store.check_writable()
     record = new_record(cfg)
@@ -47,7 +54,8 @@ def run(cfg: DictConfig) -> RunRecord:
             _compute(cfg, record, store)
         except Exception as error:
             record.status = "failed"
-            record.error = {"type": type(error).__name__, "message": explain(error), "traceback": traceback.format_exc()}
+            record.error = {"type": type(error).__name__, "message": explain(error),
+                            "traceback": traceback.format_exc()}
             if _is_main_process():
                 store.write(record)
             raise
@@ -61,46 +69,81 @@ def _is_main_process() -> bool:
 
 def _compute(cfg: DictConfig, record: RunRecord, store: Store) -> None:
     """Load, adapt, train, and fill the record."""
+    laps = Laps()
     import torch
 
     from experiments.checkpoint import remove_checkpoint, seed_everything
-    from experiments.hardware import describe
     from experiments.logger import Logger
     from experiments.models import load_model, load_tokenizer
     from experiments.sweep import threads_for_this_process
     from experiments.trainer import Trainer
 
+    laps.mark("imports")
     record.threads = cfg.trainer.threads or threads_for_this_process()
     torch.set_num_threads(record.threads)
-    logger_config = cfg.logger if _is_main_process() else _silent(cfg.logger)
     task, method = instantiate(cfg.task), instantiate(cfg.method)
     data, tokenizer = task.load(), load_tokenizer(cfg.model)
-    train = task.encode(data.train, tokenizer, cfg.trainer.max_length)
-    evaluation = {name: task.encode(table, tokenizer, cfg.trainer.max_length) for name, table in data.evaluation.items()}
+    encode = partial(task.encode, tokenizer=tokenizer, max_length=cfg.trainer.max_length)
+    train, evaluation = encode(data.train), {name: encode(table) for name, table in data.evaluation.items()}
+    laps.mark("data")
     seed_everything(cfg.seed)  # before the head and the adapter are made
     model = load_model(cfg.model, task.kind, task.num_labels, task.labels)
     groups = method.apply(model, pooler=cfg.model.pooler)
-    record.total = sum(p.numel() for p in model.parameters())
-    record.trainable = sum(p.numel() for g in groups if not g.head for p in g.parameters.values())
-    record.head = sum(p.numel() for g in groups if g.head for p in g.parameters.values())
-    log.info("%s: %s trains %d parameters and a head of %d, of %d", record.run, method.name, record.trainable,
-             record.head, record.total)
+    _count(record, model, groups)
+    laps.mark("model")
     checkpoints = store.checkpoint_folder(record.run) if cfg.trainer.save_checkpoints else None
     if cfg.overwrite and checkpoints is not None:
         remove_checkpoint(checkpoints)
+    logger_config = cfg.logger if _is_main_process() else _silent(cfg.logger)
     with Logger(logger_config, record.run, record.config, store.root) as logger:
         trainer = Trainer(cfg.trainer, model, groups, task, train, evaluation, seed=cfg.seed,
                           pad_token_id=tokenizer.pad_token_id, logger=logger, checkpoints=checkpoints)
-        outcome = trainer.fit()
-        record.history, record.best_epoch, record.metrics = outcome.history, outcome.best_epoch, outcome.metrics
-        record.score, record.status = outcome.score, "collapsed" if outcome.collapsed else "done"
-        record.seconds, record.tokens_per_second = outcome.seconds, outcome.tokens_per_second
-        record.peak_memory_mb, record.precision = outcome.peak_memory_mb, outcome.precision
-        record.device = describe(trainer.accelerator.device, outcome.processes)
+        laps.mark("logger and trainer")
+        log.info("%s: ready after %s", record.run, laps)
+        _enter(record, trainer.fit(), trainer.accelerator.device)
         if _is_main_process():
             _keep(cfg, record, store, model, logger)
     if checkpoints is not None and _is_main_process():
         remove_checkpoint(checkpoints)
+
+
+class Laps:
+    """Seconds from the start of the process to the first step, by what took them."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self.started = psutil.Process().create_time()
+        self.laps: dict[str, float] = {"start-up and identity": time.time() - self.started}
+
+    def mark(self, what: str) -> None:
+        """End a lap."""
+        self.laps[what] = time.time() - self.started - sum(self.laps.values())
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{what} {seconds:.1f}" for what, seconds in self.laps.items())
+        return f"{sum(self.laps.values()):.1f} s ({parts})"
+
+
+def _count(record: RunRecord, model: Any, groups: list[Any]) -> None:
+    """Enter the numbers of parameters, head apart."""
+    sizes = {True: 0, False: 0}
+    for group in groups:
+        sizes[group.head] += sum(p.numel() for p in group.parameters.values())
+    record.total = sum(p.numel() for p in model.parameters())
+    record.trainable, record.head = sizes[False], sizes[True]
+    log.info("%s trains %d parameters and a head of %d, of %d", record.run, record.trainable, record.head, record.total)
+
+
+def _enter(record: RunRecord, outcome: Any, device: Any) -> None:
+    """Enter what the training gave."""
+    from experiments.hardware import describe
+
+    record.status = "collapsed" if outcome.collapsed else "done"
+    for key in ("history", "best_epoch", "metrics", "score", "seconds", "tokens_per_second", "peak_memory_mb",
+                "precision"):
+        setattr(record, key, getattr(outcome, key))
+    record.device = describe(device, outcome.processes)
 
 
 def _keep(cfg: DictConfig, record: RunRecord, store: Store, model: Any, logger: Any) -> None:
@@ -109,8 +152,8 @@ def _keep(cfg: DictConfig, record: RunRecord, store: Store, model: Any, logger: 
 
     if cfg.trainer.save_adapter:
         folder = store.adapter_folder(record.run)
-        save_adapter(model, folder, base={"name": cfg.model.name, "path": cfg.model.path, "revision": cfg.model.revision},
-                     extra={"run": record.run, "task": cfg.task.name, "score": record.score})
+        base = {key: cfg.model[key] for key in ("name", "path", "package", "revision")}
+        save_adapter(model, folder, base=base, extra={"run": record.run, "task": cfg.task.name, "score": record.score})
         record.adapter = str(folder.relative_to(store.root))
         logger.log_adapter(folder)
     store.write(record)

@@ -70,9 +70,12 @@ def check_trainer(cfg: DictConfig) -> None:
     precision = choose_precision(cfg.precision, choose_device(cfg.device))
     if cfg.frozen == "bf16" and precision != "bf16":
         raise ValueError("trainer.frozen=bf16 needs trainer.precision=bf16: fp32 arithmetic needs fp32 weights")
-    for key in ("epochs", "batch_size", "max_length", "learning_rate", "log_every", "evaluation_batch_size"):
-        if not cfg[key] > 0:
-            raise ValueError(f"trainer.{key} {cfg[key]} is not above 0")
+    for key in ("epochs", "batch_size", "max_length", "learning_rate", "log_every", "evaluation_batch_size",
+                "device_batch_size", "gradient_clip"):
+        if cfg[key] is None and key in ("device_batch_size", "gradient_clip"):
+            continue
+        if not isinstance(cfg[key], int | float) or not cfg[key] > 0:
+            raise ValueError(f"trainer.{key} {cfg[key]} is not a number above 0")
     if not 0 <= cfg.warmup_ratio <= 1:
         raise ValueError(f"trainer.warmup_ratio {cfg.warmup_ratio} is not in 0..1")
 
@@ -89,8 +92,8 @@ class Trainer:
         device = choose_device(cfg.device)
         self.precision = choose_precision(cfg.precision, device)
         AcceleratorState._reset_state(reset_partial_state=False)  # a sweep may change precision between its runs
-        self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if self.precision == "bf16" else "no",
-                                       step_scheduler_with_optimizer=False)
+        self.accelerator = Accelerator(cpu=device.type == "cpu",
+                                       mixed_precision="bf16" if self.precision == "bf16" else "no")
         if cfg.frozen == "bf16":
             hold_frozen_in_bf16(model)
         self.model = model
@@ -230,14 +233,15 @@ class Trainer:
 
     def _finish_epoch(self, entry: dict[str, Any]) -> None:
         """Enter an epoch into the history, keep it if it is the best so far, write the checkpoint."""
-        progress, main = self.progress, self.task.main_metric
-        if progress.best_epoch is None or entry["metrics"][main] > progress.history[progress.best_epoch - 1]["metrics"][main]:
+        progress = self.progress
+        scores = [past["metrics"][self.task.main_metric] for past in progress.history]
+        if progress.best_epoch is None or entry["metrics"][self.task.main_metric] > scores[progress.best_epoch - 1]:
             progress.best_epoch, progress.best = entry["epoch"], cpu_copy(adapter_tensors(self.model))
         progress.history.append(entry)
         progress.epoch = entry["epoch"]
         progress.seconds += entry["seconds"]
-        self.logger.log_epoch(entry["epoch"], {key: value for key, value in entry.items() if key not in ("epoch", "metrics")}
-                              | entry["metrics"])
+        plain = {key: value for key, value in entry.items() if key not in ("epoch", "metrics")}
+        self.logger.log_epoch(entry["epoch"], plain | entry["metrics"])
         log.info("epoch %d: loss %.4f, %s", entry["epoch"], entry["loss"],
                  ", ".join(f"{name} {value:.2f}" for name, value in entry["metrics"].items()))
         if self.checkpoints is not None and progress.epoch < self.cfg.epochs and self.accelerator.is_main_process:

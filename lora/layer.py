@@ -232,7 +232,7 @@ class AdaptedDense(nn.Module):
 
 
 def _add(h: Tensor, delta: Tensor, part: Part) -> Tensor:
-    """h with `delta` (..., n_part) added to its part, in place where autograd lets the base output be reused."""
+    """h with `delta` (..., n_part) added to its part: in place for a slice, else anew, which measures no slower."""
     delta = delta.to(h.dtype)
     if part.parts == 1:
         return h + delta

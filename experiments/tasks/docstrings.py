@@ -6,6 +6,7 @@ downloaded.
 """
 
 import ast
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -13,7 +14,6 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,44 +42,53 @@ class Docstrings(TextTask):
         columns = [list(column) for column in zip(*rows, strict=True)]
         return Table(source, dict(zip((self.text[0], self.label), columns, strict=True)))
 
-    @cached_property
+    @property
     def rows(self) -> list[tuple[str, str]]:
         """(sentence, package), no sentence twice, in an order that depends on the texts alone."""
-        found: dict[str, str] = {}
-        for package in self.packages:
-            new = 0
-            for sentence in self._sentences(package):
-                if sentence not in found:
-                    found[sentence] = package
-                    new += 1
-                if new >= self.rows_per_package:
-                    break
-            else:
-                raise ValueError(
-                    f"package {package!r} has {new} different docstrings, fewer than "
-                    f"task.rows_per_package={self.rows_per_package}"
-                )
-        return sorted(found.items(), key=lambda row: hashlib.sha256(row[0].encode()).digest())
-
-    def _sentences(self, package: str) -> Iterator[str]:
-        """Masked first sentences of at least `minimum_words` words."""
-        root = _folder(package)
-        names = "|".join(map(re.escape, self.packages + self.masked))
-        modules = [path.relative_to(root) for path in root.rglob("*.py")]
-        for module in sorted(modules, key=lambda module: hashlib.sha256(module.as_posix().encode()).digest()):
-            if {"test", "tests"} & set(module.parts):
-                continue
-            own = "|".join(map(re.escape, module.with_suffix("").parts))
-            mask = re.compile(rf"\b(?:(?:{names})\w*|(?:{own})\b)", re.IGNORECASE)
-            for docstring in public_docstrings((root / module).read_bytes()):
-                sentence = mask.sub(MASK, first_sentence(docstring))
-                if len(sentence.split()) >= self.minimum_words:
-                    yield sentence
+        return _rows(tuple(self.packages), self.rows_per_package, self.minimum_words, tuple(self.masked))
 
     def identity(self) -> dict[str, Any]:
         """With the sha256 of the rows, which the installed versions decide."""
         text = "\n".join("\t".join(row) for row in self.rows)
         return asdict(self) | {"rows": hashlib.sha256(text.encode()).hexdigest()}
+
+
+@functools.cache
+def _rows(
+    packages: tuple[str, ...], rows_per_package: int, minimum_words: int, masked: tuple[str, ...]
+) -> list[tuple[str, str]]:
+    """Docstrings.rows, found once in a process."""
+    found: dict[str, str] = {}
+    for package in packages:
+        new = 0
+        for sentence in _sentences(package, packages + masked, minimum_words):
+            if sentence not in found:
+                found[sentence] = package
+                new += 1
+            if new >= rows_per_package:
+                break
+        else:
+            raise ValueError(
+                f"package {package!r} has {new} different docstrings, fewer than "
+                f"task.rows_per_package={rows_per_package}"
+            )
+    return sorted(found.items(), key=lambda row: hashlib.sha256(row[0].encode()).digest())
+
+
+def _sentences(package: str, masked: tuple[str, ...], minimum_words: int) -> Iterator[str]:
+    """Masked first sentences of at least `minimum_words` words."""
+    root = _folder(package)
+    names = "|".join(map(re.escape, masked))
+    modules = [path.relative_to(root) for path in root.rglob("*.py")]
+    for module in sorted(modules, key=lambda module: hashlib.sha256(module.as_posix().encode()).digest()):
+        if {"test", "tests"} & set(module.parts):
+            continue
+        own = "|".join(map(re.escape, module.with_suffix("").parts))
+        mask = re.compile(rf"\b(?:(?:{names})\w*|(?:{own})\b)", re.IGNORECASE)
+        for docstring in public_docstrings((root / module).read_bytes()):
+            sentence = mask.sub(MASK, first_sentence(docstring))
+            if len(sentence.split()) >= minimum_words:
+                yield sentence
 
 
 def public_docstrings(source: bytes) -> Iterator[str]:

@@ -290,7 +290,7 @@ def test_bad_options_are_named(change: dict[str, object], message: str) -> None:
 
 
 def test_only_dense_maps_can_be_adapted() -> None:
-    with pytest.raises(TypeError, match="needs an nn.Linear or Conv1D, not Embedding"):
+    with pytest.raises(TypeError, match=r"needs an nn.Linear or Conv1D, not Embedding"):
         AdaptedDense(nn.Embedding(3, 4))
 
 

@@ -1,0 +1,196 @@
+"""One run from its config to its record: computed once, the same each time, its failures recorded."""
+
+import json
+import logging
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.errors import InstantiationException
+from safetensors.torch import load_file
+
+from experiments.entry import explain
+from experiments.runs import RunRecord, Store, new_record, run_name
+from experiments.train import run
+from lora.adapter_file import load_adapter
+from tests.experiments.test_logger import records, values, wandb
+from tests.experiments.tiny import adapted, compose, trainer_of
+
+
+def losses(record: RunRecord) -> list[float]:
+    return [entry["loss"] for entry in record.history]
+
+
+def store_files(folder: Path) -> set[str]:
+    """Every file of a store but its locks."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "locks" not in path.parts}
+
+
+def test_a_run_leaves_a_record_an_adapter_and_nothing_else(tiny_run: list[str], tmp_path: Path) -> None:
+    cfg = compose(*tiny_run, "method.dropout=0.1")
+    record = run(cfg)
+    name = run_name(cfg)
+    expected = {f"runs/{name}.json", f"adapters/{name}/adapter.json", f"adapters/{name}/adapter.safetensors"}
+    assert store_files(tmp_path / "store") == expected
+    stored = Store(cfg.store).read(name)
+    assert stored is not None
+    assert (stored.status, stored.precision, stored.threads, stored.seed) == ("done", "fp32", 1, 0)
+    assert stored.config["method"]["dropout"] == 0.1
+    assert stored.trainable == 2 * 2 * 4 * (32 + 32)  # layers, targets, rank, in + out
+    assert stored.head == 32 * 32 + 32 + 2 * 32 + 2   # pooler, classifier
+    assert stored.score == stored.metrics["accuracy"] == max(e["metrics"]["accuracy"] for e in stored.history)
+    assert stored.history == json.loads(json.dumps(record.history))
+    assert [entry["epoch"] for entry in stored.history] == [1, 2]
+    assert stored.tokens_per_second
+    assert stored.peak_memory_mb
+
+
+def test_the_saved_adapter_scores_what_the_record_says(tiny_run: list[str]) -> None:
+    record = run(cfg := compose(*tiny_run, "trainer.epochs=4"))
+    _, groups = adapted(cfg)
+    base, _ = adapted(cfg)  # the same head and base; the adapter under another name is what was trained
+    load_adapter(base, Store(cfg.store).adapter_folder(record.run), adapter="trained")
+    trainer, _ = trainer_of(cfg, base, groups)
+    assert trainer._evaluate()["metrics"] == record.metrics
+
+
+def test_a_finished_run_is_not_computed_again_unless_asked(
+    tiny_run: list[str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(compose(*tiny_run))
+    caplog.set_level(logging.INFO)
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.train._compute", None)  # computing would raise
+        again = run(compose(*tiny_run))
+    assert f"{first.run} is done: this is its stored result" in caplog.text
+    assert again.summary() == first.summary()
+    written = Store(compose(*tiny_run).store).path(first.run).stat().st_mtime_ns
+    anew = run(compose(*tiny_run, "overwrite=true"))
+    assert losses(anew) == losses(first)
+    assert Store(compose(*tiny_run).store).path(first.run).stat().st_mtime_ns > written
+
+
+def test_a_seed_gives_the_same_history_each_time_and_another_seed_another(tiny_run: list[str], tmp_path: Path) -> None:
+    dropout = ["method.dropout=0.1", "model.classifier_dropout=0.1"]
+    runs = [run(compose(*tiny_run, *dropout, f"seed={seed}", f"store={tmp_path / str(number)}"))
+            for number, seed in enumerate((0, 0, 1))]
+    assert losses(runs[0]) == losses(runs[1])
+    assert losses(runs[0]) != losses(runs[2])
+    assert runs[0].metrics == runs[1].metrics
+    tensors = [load_file(tmp_path / str(number) / str(record.adapter) / "adapter.safetensors")
+               for number, record in enumerate(runs)]
+    assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
+
+
+def test_constant_predictions_are_recorded_as_a_collapse(
+    tiny_run: list[str], data_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "praise.csv").write_text((data_folder / "train.csv").read_text().replace(",blame", ",praise"))
+    one_class = [f"task.files.train={tmp_path / 'praise.csv'}", "task.labels=[blame,praise]"]
+    record = run(cfg := compose(*tiny_run, *one_class, "trainer.learning_rate=2e-2"))
+    assert record.status == "collapsed"
+    assert record.score == 50  # half of the validation rows have either label
+    assert run(cfg).summary() == record.summary()  # it is not computed again
+
+
+def test_an_interrupted_run_goes_on_from_its_checkpoint(
+    tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = run(compose(*tiny_run, "trainer.epochs=3", f"store={tmp_path / 'whole'}"))
+    cfg = compose(*tiny_run, "trainer.epochs=3")
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.train._keep", interrupt)  # as late as can be
+        with pytest.raises(KeyboardInterrupt):
+            run(cfg)
+    assert store_files(tmp_path / "store") == {f"checkpoints/{run_name(cfg)}/state.pt"}
+    caplog.set_level(logging.INFO)
+    resumed = run(cfg)
+    assert "resuming after epoch 2 of 3" in caplog.text
+    assert losses(resumed) == losses(whole)
+    assert not (tmp_path / "store" / "checkpoints" / resumed.run).exists()
+
+
+def test_wandb_offline_holds_config_steps_epochs_summary_and_adapter(tiny_run: list[str], tmp_path: Path) -> None:
+    record = run(compose(*tiny_run, "logger.wandb.mode=offline", "trainer.log_every=5"))
+    wandb.teardown()  # ends the service process, which writes what it still holds
+    (file,) = (tmp_path / "store" / "wandb").glob("offline-run-*/*.wandb")
+    found = list(records(file))
+    (started,) = [item.run for item in found if item.HasField("run")]
+    config = values(started.config.update)
+    assert started.display_name == record.run
+    assert (config["seed"], config["method"]["rank"], config["trainer"]["batch_size"]) == (0, 4, 8)
+    history = [values(item.history.item) for item in found]
+    assert [row["train/step"] for row in history if "train/loss" in row] == [5, 10]
+    scores = [entry["metrics"]["accuracy"] for entry in record.history]
+    assert [row["epoch/accuracy"] for row in history if "epoch/accuracy" in row] == scores
+    summary: dict[str, object] = {}
+    for item in found:
+        summary |= values(item.summary.update)
+    assert (summary["score"], summary["status"], summary["trainable"]) == (record.score, "done", record.trainable)
+    (artifact,) = [item.artifact for item in found if item.HasField("artifact") and item.artifact.type == "adapter"]
+    assert sorted(entry.path for entry in artifact.manifest.contents) == ["adapter.json", "adapter.safetensors"]
+
+
+FORESEEN = (ValueError, OSError, RuntimeError, InstantiationException)
+BEFORE_THE_RUN_HAS_A_NAME = [
+    (["trainer.schedule=liner"], "trainer.schedule 'liner' is not one of constant, linear; did you mean 'linear'"),
+    (["trainer.precision=fp16"], "trainer.precision 'fp16' is not one of auto, bf16, fp32"),
+    (["trainer.frozen=int8"], "trainer.frozen 'int8' is not one of bf16, fp32"),
+    (["trainer.frozen=bf16"], "trainer.frozen=bf16 needs trainer.precision=bf16"),
+    (["trainer.device=gpu"], "trainer.device 'gpu' is not one of auto, cpu, cuda"),
+    (["trainer.max_length=0"], "trainer.max_length 0 is not a number above 0"),
+    (["trainer.epochs=0"], "trainer.epochs 0 is not a number above 0"),
+    (["trainer.batch_size=-1"], "trainer.batch_size -1 is not a number above 0"),
+    (["trainer.device_batch_size=0"], "trainer.device_batch_size 0 is not a number above 0"),
+    (["trainer.device_batch_size=-2"], "trainer.device_batch_size -2 is not a number above 0"),
+    (["trainer.gradient_clip=0"], "trainer.gradient_clip 0 is not a number above 0"),
+    (["trainer.epochs=three"], "trainer.epochs three is not a number above 0"),
+    (["trainer.warmup_ratio=6"], "trainer.warmup_ratio 6 is not in 0..1"),
+    (["task.main_metric=acuracy"], "metric 'acuracy' is not one of .* did you mean 'accuracy'"),
+    (["task.label=lable"], "column 'lable' is not one of label, text; did you mean 'label'"),
+    (["task.files.train=no.csv"], "no file no.csv"),
+    (["preset=papper"], "preset 'papper' is not one of .* did you mean 'paper'"),
+    (["model.weights=safetensor"], "model.weights 'safetensor' is not one of"),
+    (["model.path=/no/such/folder"], "model folder /no/such/folder does not exist"),
+    (["logger.wandb.mode=ofline"], "logger.wandb.mode 'ofline' is not one of .* did you mean 'offline'"),
+]
+AFTERWARDS = [
+    (["method.targets=[query]"], "target 'query'|role 'query'|'query'"),
+    (["method.rank=999"], "rank 999"),
+    (["method.init=xavier"], "'xavier' is not one of"),
+    (["method.bias=some"], "bias 'some' is not one of none, sites, all|bias 'some' is not one of all, none, sites"),
+    (["task.labels=[praise,blam]"], r"row 1: label 'blame' is not one of blam, praise; did you mean 'blam'"),
+    (["model.checksum=0123"], "has sha256 .*, model.checksum is"),
+    (["trainer.learning_rate=1e30"], r"loss is nan at step \d+ \(epoch 1\): lower trainer.learning_rate \(1e\+30\)"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "message"), BEFORE_THE_RUN_HAS_A_NAME)
+def test_a_wrong_setting_is_refused_with_nothing_written(
+    tiny_run: list[str], tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(FORESEEN) as caught:
+        run(compose(*tiny_run, *overrides))
+    assert re.search(message, explain(caught.value))
+    assert store_files(tmp_path / "store") == set()
+
+
+@pytest.mark.parametrize(("overrides", "message"), AFTERWARDS)
+def test_a_run_that_fails_is_recorded_with_its_error(
+    tiny_run: list[str], tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    cfg = compose(*tiny_run, *overrides)
+    with pytest.raises(FORESEEN) as caught:
+        run(cfg)
+    assert re.search(message, explain(caught.value))
+    stored = Store(cfg.store).read(run_name(cfg))
+    assert stored is not None
+    assert (stored.status, stored.score) == ("failed", None)
+    assert stored.error is not None
+    assert stored.error["message"] == explain(caught.value)
+    assert store_files(tmp_path / "store") == {f"runs/{stored.run}.json"}
