@@ -82,13 +82,17 @@ def table_rows(runs: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
 
 def print_table(runs: list[dict[str, Any]]) -> None:
     """The sweep for people, on standard output above the JSON line."""
+    print_rows(*table_rows(runs))
+
+
+def print_rows(columns: list[str], rows: list[list[Any]]) -> None:
+    """A table of values on standard output; None is a dash."""
     from rich.console import Console
     from rich.table import Table
 
-    columns, rows = table_rows(runs)
     table = Table(*columns)
     for row in rows:
-        table.add_row(*map(_cell, row))
+        table.add_row(*map(cell, row))
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
 
 
@@ -107,9 +111,12 @@ def log_to_wandb(config: DictConfig, folder: Path, record: dict[str, Any]) -> No
         logger.log_summary({key: value for key, value in record.items() if key != "runs"})
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value of a table as text."""
     if value is None:
         return "-"
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:.2f}" if abs(value) >= 0.01 or value == 0 else f"{value:g}"
+    return str(value)

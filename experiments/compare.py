@@ -1,0 +1,102 @@
+"""Every run of a store side by side: what they differ in, what they scored, and what they cost.
+
+Runs that differ in their seed alone are one line: the median score with its spread, median cost.
+"""
+
+import statistics
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from experiments.entry import entry
+from experiments.runs import NOT_IDENTITY, RunRecord, Store, write_atomic
+
+NAMES = ("task.name", "model.name", "method.name")
+OTHERS = ("task.evaluate_on", "model.init", "model.pooler")  # beside all of method and trainer
+
+
+@entry("compare", examples=[
+    "python -m experiments.compare store=results/minilm",
+    "python -m experiments.compare store=results/minilm/learning_rates task=mrpc",
+    "python -m experiments.compare store=results/local method=lora",
+])
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Show every run of a store: what differs between their configs, scores over seeds, and costs."""
+    from experiments.sweep import print_rows
+
+    records = [record for record in Store(cfg.store).all()
+               if cfg.task in (None, record.config["task"]["name"])
+               and cfg.method in (None, record.config["method"]["name"])]
+    if not records:
+        chosen = " of this task and method" if cfg.task or cfg.method else ""
+        raise ValueError(f"store {cfg.store} has no runs{chosen}")
+    table = compare(records)
+    print_rows(list(table.columns), _values(table))
+    folder = Store(cfg.store).root / "tables"
+    files = [write_atomic(folder / "runs.csv", table.to_csv(index=False)),
+             write_atomic(folder / "runs.md", markdown(table))]
+    return {"runs": len(records), "lines": len(table), "failed": 0, "files": [str(file) for file in files]}
+
+
+def compare(records: list[RunRecord]) -> pd.DataFrame:
+    """One line a setting, the best median score first within task and model."""
+    settings = pd.DataFrame([_setting(record.config) for record in records])
+    names = list(NAMES)
+    differs = [key for key in settings if key not in names and settings[key].nunique(dropna=False) > 1]
+    settings = settings[names + differs].fillna("-")
+    settings = settings.rename(columns=lambda key: key.removesuffix(".name").split(".")[-1])
+    groups: Any = settings.groupby(list(settings.columns), sort=False).indices.items()
+    lines = [dict(zip(settings.columns, key, strict=True)) | _figures([records[i] for i in rows]) for key, rows in groups]
+    table = pd.DataFrame(lines).astype({"trainable": "Int64"})
+    return table.sort_values(["task", "model", "score"], ascending=[True, True, False], ignore_index=True)
+
+
+def _setting(config: dict[str, Any]) -> dict[str, Any]:
+    """What of a config is a setting, not a seed, a path, logging or hardware; lists as words."""
+    flat = {f"{group}.{key}": value for group in ("task", "model", "method", "trainer")
+            for key, value in config[group].items()}
+    return {key: _word(value) for key, value in flat.items()
+            if key in (*NAMES, *OTHERS)
+            or (key.startswith(("method.", "trainer.")) and key.removeprefix("trainer.") not in NOT_IDENTITY)}
+
+
+def _values(table: pd.DataFrame) -> list[list[Any]]:
+    """Rows of plain values; an empty cell is None."""
+    return table.astype(object).where(table.notna(), None).values.tolist()
+
+
+def _word(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, list | dict) else value
+
+
+def _figures(records: list[RunRecord]) -> dict[str, Any]:
+    """Score over the seeds that neither failed nor collapsed, and median cost."""
+    good = [record for record in records if record.status == "done" and record.score is not None]
+    scores = [record.score for record in good if record.score is not None]
+
+    def middle(key: str) -> float | None:
+        values = [getattr(record, key) for record in good if getattr(record, key) is not None]
+        return statistics.median(values) if values else None
+
+    return {"score": statistics.median(scores) if scores else None,
+            "spread": statistics.stdev(scores) if len(scores) > 1 else None, "seeds": len(scores),
+            "collapsed": sum(record.status == "collapsed" for record in records),
+            "failed": sum(record.status == "failed" for record in records),
+            "best_epoch": ",".join(str(record.best_epoch) for record in good),
+            "trainable": good[0].trainable if good else None, "seconds": middle("seconds"),
+            "tokens_per_second": middle("tokens_per_second"), "peak_memory_mb": middle("peak_memory_mb")}
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """GitHub's table syntax; an empty cell is a dash."""
+    from experiments.sweep import cell
+    from experiments.tables import escape_markdown
+
+    rows = [list(table.columns), ["---"] * len(table.columns),
+            *([cell(value) for value in row] for row in _values(table))]
+    return "\n".join("| " + " | ".join(escape_markdown(str(word)) for word in row) + " |" for row in rows) + "\n"
+
+
+if __name__ == "__main__":
+    main()

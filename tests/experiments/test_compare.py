@@ -1,0 +1,34 @@
+"""The runs of a store side by side, from records written by hand."""
+
+import pytest
+
+from experiments.compare import compare, markdown
+from experiments.runs import RunRecord
+
+
+def record(seed: int, rate: float, score: float, status: str = "done") -> RunRecord:
+    config = {"seed": seed, "store": f"elsewhere{seed}", "task": {"name": "rte", "labels": ["a", "b"]},
+              "model": {"name": "minilm"}, "method": {"name": "lora", "rank": 8, "targets": ["q", "v"]},
+              "trainer": {"learning_rate": rate, "threads": seed}}
+    return RunRecord(run=f"{rate}-{seed}", identity="", status=status, config=config, seed=seed, score=score,
+                     trainable=1234, seconds=10.0 + seed, tokens_per_second=100.0, peak_memory_mb=50.0, best_epoch=seed)
+
+
+def test_seeds_of_one_setting_are_one_line_with_the_median_and_the_spread():
+    table = compare([record(1, 1e-3, 60.0), record(2, 1e-3, 64.0), record(3, 1e-3, 80.0)])
+    assert len(table) == 1
+    line = table.iloc[0]
+    assert (line.score, line.seeds, line.trainable, line.seconds) == (64.0, 3, 1234, 12.0)
+    assert line.spread == pytest.approx(10.5830052)  # sqrt(((60-68)^2 + (64-68)^2 + (80-68)^2) / 2), mean 68
+
+
+def test_only_what_differs_between_settings_is_a_column_and_the_best_comes_first():
+    table = compare([record(1, 1e-3, 60.0), record(1, 3e-3, 70.0)])
+    assert table.learning_rate.tolist() == [0.003, 0.001]
+    assert not {"rank", "threads", "store", "seed", "labels"} & set(table.columns)
+
+
+def test_a_collapsed_run_is_counted_and_kept_out_of_the_median():
+    table = compare([record(1, 1e-3, 60.0), record(2, 1e-3, 50.0, "collapsed")])
+    assert (table.score[0], table.seeds[0], table.collapsed[0]) == (60.0, 1, 1)
+    assert "| 0.001 |" in markdown(compare([record(1, 1e-3, 60.0), record(1, 3e-3, 70.0)]))
