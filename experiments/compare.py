@@ -47,7 +47,8 @@ def compare(records: list[RunRecord]) -> pd.DataFrame:
     settings = settings[names + differs].fillna("-")
     settings = settings.rename(columns=lambda key: key.removesuffix(".name").split(".")[-1])
     groups: Any = settings.groupby(list(settings.columns), sort=False).indices.items()
-    lines = [dict(zip(settings.columns, key, strict=True)) | _figures([records[i] for i in rows]) for key, rows in groups]
+    columns = list(settings.columns)
+    lines = [dict(zip(columns, key, strict=True)) | _figures([records[i] for i in rows]) for key, rows in groups]
     table = pd.DataFrame(lines).astype({"trainable": "Int64"})
     return table.sort_values(["task", "model", "score"], ascending=[True, True, False], ignore_index=True)
 

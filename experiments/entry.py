@@ -40,7 +40,7 @@ from experiments.overrides import CommandLine
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TRACEBACK = "LORA_LAB_TRACEBACK"  # 1 shows where an error came from
-Function = Callable[[DictConfig], Mapping[str, Any]]
+Function = Callable[[DictConfig], Mapping[str, Any] | None]  # None: another process speaks for this one
 Main = Callable[[], None]
 FORESEEN = (ValueError, OSError, RuntimeError, ImportError, OmegaConfBaseException)  # the message says it
 log = logging.getLogger(__name__)

@@ -29,9 +29,10 @@ log = logging.getLogger(__name__)
     "python -m experiments.train task=classification task.files.train=train.csv task.files.validation=test.csv "
     "task.text='[title,body]' task.label=topic method=bitfit",
 ])
-def main(cfg: DictConfig) -> dict[str, Any]:
+def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Train one method on one model, task and seed; a finished run is not computed again."""
-    return run(cfg).summary()
+    record = run(cfg)
+    return record.summary() if _is_main_process() else None
 
 
 def run(cfg: DictConfig) -> RunRecord:

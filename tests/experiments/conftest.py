@@ -25,7 +25,19 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tiny_run(model_folder: Path, data_folder: Path, tmp_path: Path) -> list[str]:
     """Overrides of a run of two epochs in under a second: one thread, fp32, no wandb, a store of its own."""
-    return ["model=local", f"model.path={model_folder}", "task=classification", "method.rank=4",
-            f"task.files.train={data_folder / 'train.csv'}", f"task.files.validation={data_folder / 'validation.csv'}",
-            "trainer.epochs=2", "trainer.batch_size=8", "trainer.learning_rate=5e-3", "trainer.precision=fp32",
-            "trainer.device=cpu", "trainer.threads=1", "logger.wandb.mode=disabled", f"store={tmp_path / 'store'}"]
+    return [
+        "model=local",
+        f"model.path={model_folder}",
+        "task=classification",
+        "method.rank=4",
+        f"task.files.train={data_folder / 'train.csv'}",
+        f"task.files.validation={data_folder / 'validation.csv'}",
+        "trainer.epochs=2",
+        "trainer.batch_size=8",
+        "trainer.learning_rate=5e-3",
+        "trainer.precision=fp32",
+        "trainer.device=cpu",
+        "trainer.threads=1",
+        "logger.wandb.mode=disabled",
+        f"store={tmp_path / 'store'}",
+    ]

@@ -12,7 +12,9 @@ LENGTHS = random.Random(0).choices(range(5, 100), k=1003)
 
 def padding(batches: Iterable[list[int]]) -> int:
     """Padded places when each batch is as long as its longest row."""
-    return sum(len(batch) * max(LENGTHS[i] for i in batch) - sum(LENGTHS[i] for i in batch) for batch in batches)
+    return sum(
+        len(batch) * max(LENGTHS[i] for i in batch) - sum(LENGTHS[i] for i in batch) for batch in batches
+    )
 
 
 @pytest.mark.parametrize("bucket", [True, False])

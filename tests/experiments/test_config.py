@@ -51,14 +51,21 @@ def test_every_task_composes(task: str, data_folder: Path) -> None:
     assert (made.name, made.kind) == (task, "regression" if task == "stsb" else "classification")
 
 
-@pytest.mark.parametrize(("preset", "row"), preset_rows(), ids=lambda value: value if isinstance(value, str) else
-                         "-".join(value[key] for key in ("model", "method", "task")))
+@pytest.mark.parametrize(
+    ("preset", "row"),
+    preset_rows(),
+    ids=lambda value: (
+        value if isinstance(value, str) else "-".join(value[key] for key in ("model", "method", "task"))
+    ),
+)
 def test_every_row_of_a_preset_fills_the_config(preset: str, row: dict[str, str]) -> None:
     cfg = compose(f"preset={preset}", *(f"{group}={row[group]}" for group in ("model", "method", "task")))
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     stated = {key: cell for key, cell in row.items() if "." in key and cell}
     assert len(stated) >= 4
-    assert {key: OmegaConf.select(cfg, key) for key in stated} == {key: parse(cell) for key, cell in stated.items()}
+    assert {key: OmegaConf.select(cfg, key) for key in stated} == {
+        key: parse(cell) for key, cell in stated.items()
+    }
 
 
 @pytest.mark.parametrize("group", ["trainer", "logger"])

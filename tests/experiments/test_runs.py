@@ -12,21 +12,49 @@ from experiments.runs import SCHEMA, RunRecord, Store, identity, identity_of, ru
 from tests.experiments.tiny import compose, save_model, write_rows
 
 
-@pytest.mark.parametrize("change", [
-    "seed=1", "method.rank=2", "method.targets=[q]", "method.dropout=0.1", "trainer.learning_rate=1e-3",
-    "trainer.max_length=64", "trainer.batch_size=4", "trainer.precision=bf16", "trainer.bucket=false",
-    "trainer.epochs=3", "task.main_metric=f1", "task.labels=[praise,blame]", "task.evaluate_on=development",
-    "model.init=random", "model.pooler=frozen", "model.classifier_dropout=0.1",
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "seed=1",
+        "method.rank=2",
+        "method.targets=[q]",
+        "method.dropout=0.1",
+        "trainer.learning_rate=1e-3",
+        "trainer.max_length=64",
+        "trainer.batch_size=4",
+        "trainer.precision=bf16",
+        "trainer.bucket=false",
+        "trainer.epochs=3",
+        "task.main_metric=f1",
+        "task.labels=[praise,blame]",
+        "task.evaluate_on=development",
+        "model.init=random",
+        "model.pooler=frozen",
+        "model.classifier_dropout=0.1",
+    ],
+)
 def test_what_can_change_the_result_makes_another_run(tiny_run: list[str], change: str) -> None:
     assert identity(compose(*tiny_run, change)) != identity(compose(*tiny_run))
 
 
-@pytest.mark.parametrize("change", [
-    "store=elsewhere", "overwrite=true", "logger.wandb.mode=online", "logger.wandb.tags=[a]", "trainer.threads=2",
-    "trainer.device=auto", "trainer.device_batch_size=2", "trainer.evaluation_batch_size=8", "trainer.compile=true",
-    "trainer.log_every=1", "trainer.save_adapter=false", "trainer.save_checkpoints=false", "model.attention=eager",
-])
+@pytest.mark.parametrize(
+    "change",
+    [
+        "store=elsewhere",
+        "overwrite=true",
+        "logger.wandb.mode=online",
+        "logger.wandb.tags=[a]",
+        "trainer.threads=2",
+        "trainer.device=auto",
+        "trainer.device_batch_size=2",
+        "trainer.evaluation_batch_size=8",
+        "trainer.compile=true",
+        "trainer.log_every=1",
+        "trainer.save_adapter=false",
+        "trainer.save_checkpoints=false",
+        "model.attention=eager",
+    ],
+)
 def test_how_and_where_it_is_computed_does_not(tiny_run: list[str], change: str) -> None:
     assert identity(compose(*tiny_run, change)) == identity(compose(*tiny_run))
 
@@ -46,10 +74,16 @@ def test_another_method_or_task_makes_another_run(tiny_run: list[str]) -> None:
     assert identity(compose("task=mrpc")) != identity(compose("task=rte"))
 
 
-def test_content_counts_and_place_does_not(tiny_run: list[str], model_folder: Path, data_folder: Path, tmp_path: Path):
+def test_content_counts_and_place_does_not(
+    tiny_run: list[str], model_folder: Path, data_folder: Path, tmp_path: Path
+):
     name = run_name(compose(*tiny_run))
-    moved = [line.replace(str(data_folder), str(tmp_path / "data")).replace(str(model_folder), str(tmp_path / "tiny"))
-             for line in tiny_run]
+    moved = [
+        line.replace(str(data_folder), str(tmp_path / "data")).replace(
+            str(model_folder), str(tmp_path / "tiny")
+        )
+        for line in tiny_run
+    ]
     shutil.copytree(data_folder, tmp_path / "data")
     shutil.copytree(model_folder, tmp_path / "tiny")
     assert run_name(compose(*moved)) == name
@@ -77,7 +111,9 @@ def test_the_name_says_task_model_method_and_seed(tiny_run: list[str]) -> None:
 
 
 def record(run: str = "a-run", **changes: object) -> RunRecord:
-    return RunRecord(**{"run": run, "identity": "0" * 64, "status": "done", "config": {}, "seed": 0} | changes)
+    return RunRecord(
+        **{"run": run, "identity": "0" * 64, "status": "done", "config": {}, "seed": 0} | changes
+    )
 
 
 def test_a_record_comes_back_as_it_was_and_leaves_no_other_file(tmp_path: Path) -> None:
@@ -112,14 +148,17 @@ def test_a_failure_while_writing_leaves_the_old_record(
     assert os.listdir(tmp_path / "runs") == ["a-run.json"]
 
 
-@pytest.mark.parametrize(("content", "message"), [
-    ('{"schema": 1, "run": "a-r', "is not a run record"),
-    ("[]", "is not a run record"),
-    ("{}", "is not a run record"),
-    (f'{{"schema": {SCHEMA}}}', "is not a run record"),
-    (f'{{"schema": {SCHEMA + 1}}}', f"has schema {SCHEMA + 1}, this code reads {SCHEMA}"),
-    (f'{{"schema": {SCHEMA}, "colour": 1}}', "has unknown fields .*colour"),
-])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"schema": 1, "run": "a-r', "is not a run record"),
+        ("[]", "is not a run record"),
+        ("{}", "is not a run record"),
+        (f'{{"schema": {SCHEMA}}}', "is not a run record"),
+        (f'{{"schema": {SCHEMA + 1}}}', f"has schema {SCHEMA + 1}, this code reads {SCHEMA}"),
+        (f'{{"schema": {SCHEMA}, "colour": 1}}', "has unknown fields .*colour"),
+    ],
+)
 def test_a_file_that_cannot_be_read_is_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str, message: str
 ) -> None:

@@ -11,7 +11,7 @@ from hydra.errors import InstantiationException
 from safetensors.torch import load_file
 
 from experiments.entry import explain
-from experiments.runs import RunRecord, Store, new_record, run_name
+from experiments.runs import RunRecord, Store, run_name
 from experiments.train import run
 from lora.adapter_file import load_adapter
 from tests.experiments.test_logger import records, values, wandb
@@ -24,7 +24,11 @@ def losses(record: RunRecord) -> list[float]:
 
 def store_files(folder: Path) -> set[str]:
     """Every file of a store but its locks."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and "locks" not in path.parts}
+    return {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_file() and "locks" not in path.parts
+    }
 
 
 def test_a_run_leaves_a_record_an_adapter_and_nothing_else(tiny_run: list[str], tmp_path: Path) -> None:
@@ -38,7 +42,7 @@ def test_a_run_leaves_a_record_an_adapter_and_nothing_else(tiny_run: list[str], 
     assert (stored.status, stored.precision, stored.threads, stored.seed) == ("done", "fp32", 1, 0)
     assert stored.config["method"]["dropout"] == 0.1
     assert stored.trainable == 2 * 2 * 4 * (32 + 32)  # layers, targets, rank, in + out
-    assert stored.head == 32 * 32 + 32 + 2 * 32 + 2   # pooler, classifier
+    assert stored.head == 32 * 32 + 32 + 2 * 32 + 2  # pooler, classifier
     assert stored.score == stored.metrics["accuracy"] == max(e["metrics"]["accuracy"] for e in stored.history)
     assert stored.history == json.loads(json.dumps(record.history))
     assert [entry["epoch"] for entry in stored.history] == [1, 2]
@@ -71,15 +75,21 @@ def test_a_finished_run_is_not_computed_again_unless_asked(
     assert Store(compose(*tiny_run).store).path(first.run).stat().st_mtime_ns > written
 
 
-def test_a_seed_gives_the_same_history_each_time_and_another_seed_another(tiny_run: list[str], tmp_path: Path) -> None:
+def test_a_seed_gives_the_same_history_each_time_and_another_seed_another(
+    tiny_run: list[str], tmp_path: Path
+) -> None:
     dropout = ["method.dropout=0.1", "model.classifier_dropout=0.1"]
-    runs = [run(compose(*tiny_run, *dropout, f"seed={seed}", f"store={tmp_path / str(number)}"))
-            for number, seed in enumerate((0, 0, 1))]
+    runs = [
+        run(compose(*tiny_run, *dropout, f"seed={seed}", f"store={tmp_path / str(number)}"))
+        for number, seed in enumerate((0, 0, 1))
+    ]
     assert losses(runs[0]) == losses(runs[1])
     assert losses(runs[0]) != losses(runs[2])
     assert runs[0].metrics == runs[1].metrics
-    tensors = [load_file(tmp_path / str(number) / str(record.adapter) / "adapter.safetensors")
-               for number, record in enumerate(runs)]
+    tensors = [
+        load_file(tmp_path / str(number) / str(record.adapter) / "adapter.safetensors")
+        for number, record in enumerate(runs)
+    ]
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
@@ -115,7 +125,9 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(
     assert not (tmp_path / "store" / "checkpoints" / resumed.run).exists()
 
 
-def test_wandb_offline_holds_config_steps_epochs_summary_and_adapter(tiny_run: list[str], tmp_path: Path) -> None:
+def test_wandb_offline_holds_config_steps_epochs_summary_and_adapter(
+    tiny_run: list[str], tmp_path: Path
+) -> None:
     record = run(compose(*tiny_run, "logger.wandb.mode=offline", "trainer.log_every=5"))
     wandb.teardown()  # ends the service process, which writes what it still holds
     (file,) = (tmp_path / "store" / "wandb").glob("offline-run-*/*.wandb")
@@ -131,14 +143,26 @@ def test_wandb_offline_holds_config_steps_epochs_summary_and_adapter(tiny_run: l
     summary: dict[str, object] = {}
     for item in found:
         summary |= values(item.summary.update)
-    assert (summary["score"], summary["status"], summary["trainable"]) == (record.score, "done", record.trainable)
-    (artifact,) = [item.artifact for item in found if item.HasField("artifact") and item.artifact.type == "adapter"]
-    assert sorted(entry.path for entry in artifact.manifest.contents) == ["adapter.json", "adapter.safetensors"]
+    assert (summary["score"], summary["status"], summary["trainable"]) == (
+        record.score,
+        "done",
+        record.trainable,
+    )
+    (artifact,) = [
+        item.artifact for item in found if item.HasField("artifact") and item.artifact.type == "adapter"
+    ]
+    assert sorted(entry.path for entry in artifact.manifest.contents) == [
+        "adapter.json",
+        "adapter.safetensors",
+    ]
 
 
 FORESEEN = (ValueError, OSError, RuntimeError, InstantiationException)
 BEFORE_THE_RUN_HAS_A_NAME = [
-    (["trainer.schedule=liner"], "trainer.schedule 'liner' is not one of constant, linear; did you mean 'linear'"),
+    (
+        ["trainer.schedule=liner"],
+        "trainer.schedule 'liner' is not one of constant, linear; did you mean 'linear'",
+    ),
     (["trainer.precision=fp16"], "trainer.precision 'fp16' is not one of auto, bf16, fp32"),
     (["trainer.frozen=int8"], "trainer.frozen 'int8' is not one of bf16, fp32"),
     (["trainer.frozen=bf16"], "trainer.frozen=bf16 needs trainer.precision=bf16"),
@@ -157,16 +181,23 @@ BEFORE_THE_RUN_HAS_A_NAME = [
     (["preset=papper"], "preset 'papper' is not one of .* did you mean 'paper'"),
     (["model.weights=safetensor"], "model.weights 'safetensor' is not one of"),
     (["model.path=/no/such/folder"], "model folder /no/such/folder does not exist"),
+    (["store=/dev/null/store"], "store /dev/null/store cannot be written: Not a directory"),
     (["logger.wandb.mode=ofline"], "logger.wandb.mode 'ofline' is not one of .* did you mean 'offline'"),
 ]
 AFTERWARDS = [
     (["method.targets=[query]"], "target 'query'|role 'query'|'query'"),
     (["method.rank=999"], "rank 999"),
     (["method.init=xavier"], "'xavier' is not one of"),
-    (["method.bias=some"], "bias 'some' is not one of none, sites, all|bias 'some' is not one of all, none, sites"),
+    (
+        ["method.bias=some"],
+        "bias 'some' is not one of none, sites, all|bias 'some' is not one of all, none, sites",
+    ),
     (["task.labels=[praise,blam]"], r"row 1: label 'blame' is not one of blam, praise; did you mean 'blam'"),
     (["model.checksum=0123"], "has sha256 .*, model.checksum is"),
-    (["trainer.learning_rate=1e30"], r"loss is nan at step \d+ \(epoch 1\): lower trainer.learning_rate \(1e\+30\)"),
+    (
+        ["trainer.learning_rate=1e30"],
+        r"loss is nan at step \d+ \(epoch 1\): lower trainer.learning_rate \(1e\+30\)",
+    ),
 ]
 
 

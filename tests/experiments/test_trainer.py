@@ -19,8 +19,14 @@ from lora import adapted_layers
 from lora.adapter_file import adapter_tensors
 from tests.experiments.tiny import StepLog, adapted, compose, trainer_of
 
-ORACLE = ["method.alpha=8", "trainer.epochs=4", "trainer.warmup_ratio=0.1", "trainer.weight_decay=0.01",
-          "trainer.learning_rate=2e-2", "trainer.log_every=1"]
+ORACLE = [
+    "method.alpha=8",
+    "trainer.epochs=4",
+    "trainer.warmup_ratio=0.1",
+    "trainer.weight_decay=0.01",
+    "trainer.learning_rate=2e-2",
+    "trainer.log_every=1",
+]
 
 
 def train(*overrides: str) -> tuple[Trainer, StepLog]:
@@ -36,9 +42,16 @@ def prepare(cfg: DictConfig) -> tuple[Trainer, StepLog]:
 
 def batches_of(trainer: Trainer, cfg: DictConfig) -> list[dict[str, Tensor]]:
     """Every batch of a training in its order, collated."""
-    chosen = [batch for epoch in range(cfg.trainer.epochs)
-              for batch in epoch_batches(trainer.lengths, cfg.trainer.batch_size, cfg.seed, epoch, cfg.trainer.bucket)]
-    return [trainer.task.collate([trainer.train_rows[i] for i in batch], trainer.pad_token_id) for batch in chosen]
+    chosen = [
+        batch
+        for epoch in range(cfg.trainer.epochs)
+        for batch in epoch_batches(
+            trainer.lengths, cfg.trainer.batch_size, cfg.seed, epoch, cfg.trainer.bucket
+        )
+    ]
+    return [
+        trainer.task.collate([trainer.train_rows[i] for i in batch], trainer.pad_token_id) for batch in chosen
+    ]
 
 
 def peft_model(cfg: DictConfig) -> nn.Module:
@@ -48,22 +61,36 @@ def peft_model(cfg: DictConfig) -> nn.Module:
     start = {name: tensor.detach().clone() for name, tensor in adapter_tensors(model).items()}
     task = instantiate(cfg.task)
     base = load_model(cfg.model, task.kind, task.num_labels, task.labels)
-    config = peft.LoraConfig(r=4, lora_alpha=8, lora_dropout=0.0, target_modules=["query", "value"],
-                             task_type="SEQ_CLS", modules_to_save=["classifier", "pooler"])
+    config = peft.LoraConfig(
+        r=4,
+        lora_alpha=8,
+        lora_dropout=0.0,
+        target_modules=["query", "value"],
+        task_type="SEQ_CLS",
+        modules_to_save=["classifier", "pooler"],
+    )
     theirs = peft.get_peft_model(base, config)
-    parameters = {name.removeprefix("base_model.model."): p for name, p in theirs.named_parameters() if p.requires_grad}
+    parameters = {
+        name.removeprefix("base_model.model."): p for name, p in theirs.named_parameters() if p.requires_grad
+    }
     with torch.no_grad():
         for name, tensor in start.items():
             module, _, kind = name.rpartition(".")
-            theirs_is = (f"{module.rpartition('.')[0]}.lora_{kind}.default.weight" if kind in "AB"
-                         else name.replace(".pooler.", ".pooler.modules_to_save.default.")
-                         .replace("classifier.", "classifier.modules_to_save.default."))
+            theirs_is = (
+                f"{module.rpartition('.')[0]}.lora_{kind}.default.weight"
+                if kind in "AB"
+                else name.replace(".pooler.", ".pooler.modules_to_save.default.").replace(
+                    "classifier.", "classifier.modules_to_save.default."
+                )
+            )
             parameters.pop(theirs_is).copy_(tensor)
     assert not parameters  # PEFT trains nothing else
     return theirs
 
 
-def losses_of_transformers(cfg: DictConfig, batches: list[dict[str, Tensor]], folder: Path) -> tuple[list[float], ...]:
+def losses_of_transformers(
+    cfg: DictConfig, batches: list[dict[str, Tensor]], folder: Path
+) -> tuple[list[float], ...]:
     """Loss and gradient norm of each step of transformers.Trainer over these batches."""
     import transformers
 
@@ -82,9 +109,19 @@ def losses_of_transformers(cfg: DictConfig, batches: list[dict[str, Tensor]], fo
             norms.extend([float(logs["grad_norm"])] if "grad_norm" in logs else [])
 
     settings = transformers.TrainingArguments(
-        output_dir=str(folder), use_cpu=True, num_train_epochs=1, learning_rate=cfg.trainer.learning_rate,
-        lr_scheduler_type="linear", warmup_steps=cfg.trainer.warmup_ratio, weight_decay=cfg.trainer.weight_decay,
-        max_grad_norm=cfg.trainer.gradient_clip, logging_steps=1, save_strategy="no", report_to=[], disable_tqdm=True)
+        output_dir=str(folder),
+        use_cpu=True,
+        num_train_epochs=1,
+        learning_rate=cfg.trainer.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=cfg.trainer.warmup_ratio,
+        weight_decay=cfg.trainer.weight_decay,
+        max_grad_norm=cfg.trainer.gradient_clip,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
     Oracle(peft_model(cfg), settings, train_dataset=[0] * len(batches)).train()  # type: ignore[arg-type]
     return losses, norms
 
@@ -112,12 +149,16 @@ def test_frozen_weights_are_bit_identical_after_training(tiny_run: list[str], me
     trained = {id(parameter) for group in groups for parameter in group.parameters.values()}
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     trainer_of(cfg, model, groups)[0].fit()
-    changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    changed = {
+        name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])
+    }
     frozen = {name for name, parameter in model.named_parameters() if id(parameter) not in trained}
     assert not changed & frozen
     assert changed
     if method == "bitfit":
-        assert all(name.endswith("bias") or name.startswith(("classifier", "bert.pooler")) for name in changed)
+        assert all(
+            name.endswith("bias") or name.startswith(("classifier", "bert.pooler")) for name in changed
+        )
 
 
 def test_full_fine_tuning_changes_every_kind_of_weight(tiny_run: list[str]) -> None:
@@ -140,8 +181,11 @@ def test_layers_start_from_different_A(tiny_run: list[str]) -> None:
 @pytest.mark.parametrize("kind", ["linear", "constant"])
 def test_schedules_are_those_of_transformers(kind: str, warmup: int) -> None:
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = (get_linear_schedule_with_warmup(optimizer, warmup, 20) if kind == "linear"
-              else get_constant_schedule_with_warmup(optimizer, warmup))
+    theirs = (
+        get_linear_schedule_with_warmup(optimizer, warmup, 20)
+        if kind == "linear"
+        else get_constant_schedule_with_warmup(optimizer, warmup)
+    )
     for step in range(20):
         assert schedule(kind, step, warmup, 20) == pytest.approx(theirs.get_last_lr()[0])
         optimizer.step()
@@ -149,7 +193,9 @@ def test_schedules_are_those_of_transformers(kind: str, warmup: int) -> None:
 
 
 def test_warm_up_steps_come_before_the_ratio(tiny_run: list[str]) -> None:
-    _, steps = train(*tiny_run, "trainer.schedule=constant", "trainer.warmup_steps=4", "trainer.warmup_ratio=0.9")
+    _, steps = train(
+        *tiny_run, "trainer.schedule=constant", "trainer.warmup_steps=4", "trainer.warmup_ratio=0.9"
+    )
     assert steps.values("learning_rate") == pytest.approx([5e-3 * min(1, step / 4) for step in range(10)])
 
 
@@ -189,10 +235,16 @@ def test_the_best_epoch_stays_in_the_model(tiny_run: list[str]) -> None:
     outcome = trainer.fit()
     scores = [entry["metrics"]["accuracy"] for entry in outcome.history]
     assert outcome.best_epoch == scores.index(max(scores)) + 1  # the first of equals
-    assert trainer._evaluate()["metrics"] == outcome.metrics == outcome.history[outcome.best_epoch - 1]["metrics"]
+    assert (
+        trainer._evaluate()["metrics"]
+        == outcome.metrics
+        == outcome.history[outcome.best_epoch - 1]["metrics"]
+    )
 
 
 def test_evaluation_does_not_depend_on_its_batch_size(tiny_run: list[str]) -> None:
     random.seed(0)
-    scores = [train(*tiny_run, f"trainer.evaluation_batch_size={size}")[0].progress.history for size in (1, 7, 64)]
+    scores = [
+        train(*tiny_run, f"trainer.evaluation_batch_size={size}")[0].progress.history for size in (1, 7, 64)
+    ]
     assert all([e["metrics"] for e in history] == [e["metrics"] for e in scores[0]] for history in scores)

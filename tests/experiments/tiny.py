@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,33 @@ from experiments.models import load_model, load_tokenizer
 from experiments.trainer import Trainer
 from lora.methods import ParameterGroup
 
-SHAPE = {"vocab_size": 30522, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-         "intermediate_size": 64, "max_position_embeddings": 64, "initializer_range": 0.2,
-         "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-WORDS = "the a film book song plot was is with of some many actors words scene line story very quite".split()
+SHAPE = {
+    "vocab_size": 30522,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.2,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+WORDS = [
+    "the",
+    "a",
+    "film",
+    "book",
+    "song",
+    "plot",
+    "was",
+    "with",
+    "some",
+    "many",
+    "actors",
+    "scene",
+    "story",
+    "very",
+]
 
 
 def save_model(folder: Path) -> Path:
@@ -65,9 +89,17 @@ def compose(*overrides: str, config: str = "train") -> DictConfig:
 
 def command(*arguments: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Popen[str]:
     """`python -m experiments.train ...`, started."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("WANDB_SERVICE", "LORA_LAB_TRACEBACK")}
-    return subprocess.Popen([sys.executable, *launcher, "experiments.train", *arguments], cwd=CONF.parent, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment | {"OMP_NUM_THREADS": "1"})
+    keep = {
+        key: value for key, value in os.environ.items() if key not in ("WANDB_SERVICE", "LORA_LAB_TRACEBACK")
+    }
+    return subprocess.Popen(
+        [sys.executable, *launcher, "experiments.train", *arguments],
+        cwd=CONF.parent,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=keep | {"OMP_NUM_THREADS": "1"},
+    )
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
@@ -98,11 +130,24 @@ def adapted(cfg: DictConfig) -> tuple[PreTrainedModel, list[ParameterGroup]]:
     return model, instantiate(cfg.method).apply(model, pooler=cfg.model.pooler)
 
 
-def trainer_of(cfg: DictConfig, model: PreTrainedModel, groups: list[ParameterGroup]) -> tuple[Trainer, StepLog]:
+def trainer_of(
+    cfg: DictConfig, model: PreTrainedModel, groups: list[ParameterGroup]
+) -> tuple[Trainer, StepLog]:
     """The trainer of a run without a store, and its log of steps."""
     task, tokenizer, steps = instantiate(cfg.task), load_tokenizer(cfg.model), StepLog(cfg)
     data = task.load()
-    evaluation = {name: task.encode(table, tokenizer, cfg.trainer.max_length) for name, table in data.evaluation.items()}
-    trainer = Trainer(cfg.trainer, model, groups, task, task.encode(data.train, tokenizer, cfg.trainer.max_length),
-                      evaluation, seed=cfg.seed, pad_token_id=tokenizer.pad_token_id, logger=steps, checkpoints=None)
+    encode = partial(task.encode, tokenizer=tokenizer, max_length=cfg.trainer.max_length)
+    evaluation = {name: encode(table) for name, table in data.evaluation.items()}
+    trainer = Trainer(
+        cfg.trainer,
+        model,
+        groups,
+        task,
+        encode(data.train),
+        evaluation,
+        seed=cfg.seed,
+        pad_token_id=tokenizer.pad_token_id,
+        logger=steps,
+        checkpoints=None,
+    )
     return trainer, steps
