@@ -71,7 +71,8 @@ class Method:
         in_place = self.in_place(model, body)
         start = base_values(model) | head
         copies = {key: start[key].detach().clone() for key in in_place} if self.keeps_base() else None
-        values = {key: start[key].detach().clone() for key in (*in_place, *head)}
+        aside = (*in_place, *head) if bank(model).active is not None else ()  # else they are in the model already
+        values = {key: start[key].detach().clone() for key in aside}
         bank(model).adapters[adapter] = Adapter(self, in_place, list(head), copies, values)
         activate(model, adapter)
         own = injected | {key: body[key] for key in in_place}

@@ -1,4 +1,4 @@
-"""Trainings as processes: killed and resumed, two sweeps on one store, two processes on one run, bad command lines."""
+"""Trainings as processes: killed, resumed, at once on one store, together on one run, badly called."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The training loop against transformers' own, and what it promises of rates, precision and frozen weights."""
+"""The training loop against transformers' own; what it promises of rates, precision, frozen weights."""
 
 import random
 from pathlib import Path

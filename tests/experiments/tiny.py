@@ -69,7 +69,7 @@ def save_model(folder: Path) -> Path:
 
 
 def write_rows(path: Path, rows: int, seed: int) -> Path:
-    """A csv file of `rows` texts of 3 to 20 words: label `praise` where "good" is among them, `blame` for "bad"."""
+    """A csv file of `rows` texts of 3 to 20 words: "good" is among those of `praise`, "bad" of `blame`."""
     draw = random.Random(seed)
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
