@@ -19,9 +19,9 @@ _HOMES = {
     "lora.methods": ("BitFit", "FullFineTuning", "LoRA", "Method", "ParameterGroup"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = ["AdaptedDense", "BitFit", "FullFineTuning", "LoRA", "LowRank", "Method", "ParameterGroup", "Part", "activate",
-           "adapted_layers", "adapters", "delete", "disabled", "load_adapter", "merge", "merged", "read_adapter", "route",
-           "save_adapter", "unmerge"]
+__all__ = ["AdaptedDense", "BitFit", "FullFineTuning", "LoRA", "LowRank", "Method", "ParameterGroup", "Part",
+           "activate", "adapted_layers", "adapters", "delete", "disabled", "load_adapter", "merge", "merged",
+           "read_adapter", "route", "save_adapter", "unmerge"]
 
 
 def __getattr__(name: str) -> Any:

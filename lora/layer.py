@@ -183,7 +183,8 @@ class AdaptedDense(nn.Module):
         """Each adapter's rows of the batch, x[rows], go through that adapter's updates."""
         assert self.rows is not None
         if x.shape[0] != self.rows.total:
-            raise RuntimeError(f"routing needs the batch in dimension 0: {self.rows.total} rows, input {tuple(x.shape)}")
+            raise RuntimeError(f"routing needs the batch in dimension 0: {self.rows.total} rows, "
+                               f"input {tuple(x.shape)}")
         for name, rows in self.rows.by_adapter:
             for update in self.of(name).values():
                 delta = update(x.index_select(0, rows))
@@ -210,7 +211,8 @@ class AdaptedDense(nn.Module):
         wanted = wide(W0) + (dW.T if self.transposed else dW)
         self._frozen, self.merged = W0, name
         self.base.weight.data = wanted.to(W0.dtype)  # type: ignore[union-attr]
-        lost = (self.frozen_weight.double() + dW.double()) - (self.weight.T if self.transposed else self.weight).double()
+        stored = self.weight.T if self.transposed else self.weight
+        lost = self.frozen_weight.double() + dW.double() - stored.double()
         norm = dW.double().norm().item()
         return MergeError(str(W0.dtype).removeprefix("torch."), lost.abs().max().item(),
                           lost.norm().item() / norm if norm else 0.0)

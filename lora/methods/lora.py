@@ -71,8 +71,8 @@ class LoRA(Method):
         chosen = []
         for name in body:
             module, _, kind = name.rpartition(".")
-            biases = kind.endswith("bias") and (self.bias == "all" or self.bias == "sites" and module in sites)
-            if biases or self.layernorm and module in norms:
+            biases = kind.endswith("bias") and (self.bias == "all" or (self.bias == "sites" and module in sites))
+            if biases or (self.layernorm and module in norms):
                 chosen.append(name)
         return chosen
 

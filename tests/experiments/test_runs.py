@@ -5,6 +5,7 @@ import os
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_another_method_or_task_makes_another_run(tiny_run: list[str]) -> None:
 
 def test_content_counts_and_place_does_not(
     tiny_run: list[str], model_folder: Path, data_folder: Path, tmp_path: Path
-):
+) -> None:
     name = run_name(compose(*tiny_run))
     moved = [
         line.replace(str(data_folder), str(tmp_path / "data")).replace(
@@ -110,10 +111,9 @@ def test_the_name_says_task_model_method_and_seed(tiny_run: list[str]) -> None:
     assert run_name(cfg) == f"classification-tiny-lora-seed3-{identity(cfg)[:8]}"
 
 
-def record(run: str = "a-run", **changes: object) -> RunRecord:
-    return RunRecord(
-        **{"run": run, "identity": "0" * 64, "status": "done", "config": {}, "seed": 0} | changes
-    )
+def record(run: str = "a-run", **changes: Any) -> RunRecord:
+    made: dict[str, Any] = {"run": run, "identity": "0" * 64, "status": "done", "config": {}, "seed": 0}
+    return RunRecord(**made | changes)
 
 
 def test_a_record_comes_back_as_it_was_and_leaves_no_other_file(tmp_path: Path) -> None:
