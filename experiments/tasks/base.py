@@ -95,9 +95,9 @@ class Task(ABC):
         return scores
 
     def collapsed(self, predictions: Mapping[str, ArrayLike]) -> bool:
-        """Whether every row of a whole evaluation got the same answer (to 1e-5 for numbers)."""
+        """Whether all rows of the evaluation got the same answer (to 1e-5 for numbers), or any got NaN."""
         values = np.concatenate([np.asarray(part, dtype=np.float64) for part in predictions.values()])
-        return len(values) > 1 and bool(np.ptp(values) <= 1e-5)
+        return len(values) > 1 and not bool(np.ptp(values) > 1e-5)
 
     def identity(self) -> dict[str, Any]:
         """All of the task that can change a result: equal identities mean equal data and scores."""

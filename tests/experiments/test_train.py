@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,17 @@ def test_constant_predictions_are_recorded_as_a_collapse(
     assert record.status == "collapsed"
     assert record.score == 50  # half of the validation rows have either label
     assert run(cfg).summary() == record.summary()  # it is not computed again
+
+
+def test_a_regression_that_predicts_nan_is_recorded_as_a_collapse(
+    tiny_run: list[str], tmp_path: Path
+) -> None:
+    rows = [{"text": f"a {'good ' * i} film", "label": i / 4} for i in range(8)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    files = [f"task.files.{split}={tmp_path / 'rows.json'}" for split in ("train", "validation")]
+    one_step = ["trainer.learning_rate=1e30", "trainer.warmup_ratio=0", "trainer.epochs=1"]
+    record = run(compose(*tiny_run, "task.kind=regression", "task.main_metric=pearson", *files, *one_step))
+    assert record.status == "collapsed"
 
 
 def test_an_interrupted_run_goes_on_from_its_checkpoint(
@@ -225,3 +237,23 @@ def test_a_run_that_fails_is_recorded_with_its_error(
     assert stored.error is not None
     assert stored.error["message"] == explain(caught.value)
     assert store_files(tmp_path / "store") == {f"runs/{stored.run}.json"}
+
+
+def test_a_pickle_where_safetensors_is_expected_is_refused(
+    tiny_run: list[str], model_folder: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(model_folder, tmp_path / "tiny"))
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"there is a pickle.* only with model.weights=pickle"):
+        run(compose(*tiny_run, f"model.path={folder}"))
+    assert store_files(tmp_path / "store") == set()
+
+
+def test_a_truncated_data_file_is_named(tiny_run: list[str], tmp_path: Path) -> None:
+    rows = [{"text": "a good film", "label": "praise"}, {"text": "a bad film", "label": "blame"}]
+    (tmp_path / "train.json").write_text(json.dumps(rows)[:-20])
+    with pytest.raises(InstantiationException) as caught:
+        run(compose(*tiny_run, f"task.files.train={tmp_path / 'train.json'}"))
+    assert re.search(r"train.json: file is not JSON \(truncated\?\)", explain(caught.value))
+    assert store_files(tmp_path / "store") == set()
