@@ -141,7 +141,7 @@ def _plain(value: Any) -> Any:
 def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -> int:
     """Check the command line, run hydra, print the record; returns the exit code."""
     version.setbase(None)  # the installed hydra's own behaviour: jobs stay in the caller's folder
-    args = get_args_parser().parse_args()
+    args = get_args_parser().parse_intermixed_args()  # overrides on both sides of -m
     name = args.config_name or config_name
     try:
         if args.help:

@@ -89,6 +89,7 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store) -> None:
     laps.mark("data")
     seed_everything(cfg.seed)  # before the head and the adapter are made
     model = load_model(cfg.model, task.kind, task.num_labels, task.labels)
+    _check_length(cfg.trainer.max_length, model.config)
     groups = method.apply(model, pooler=cfg.model.pooler)
     _count(record, model, groups)
     laps.mark("model")
@@ -106,6 +107,13 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store) -> None:
             _keep(cfg, record, store, model, logger)
     if checkpoints is not None and _is_main_process():
         remove_checkpoint(checkpoints)
+
+
+def _check_length(max_length: int, config: Any) -> None:
+    """Raise ValueError where inputs could be longer than the model has positions for."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if getattr(config, "position_biased_input", True) and positions is not None and max_length > positions:
+        raise ValueError(f"trainer.max_length {max_length} is above the model's {positions} positions")
 
 
 class Laps:

@@ -129,6 +129,8 @@ class Trainer:
     def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
         """One pass over the training set: mean loss, tokens, seconds."""
         self.forward.train()
+        if self.accelerator.num_processes > 1:  # else every process would drop out the same units of its rows
+            torch.manual_seed(hash((self.seed, epoch, self.accelerator.process_index)) % 2**32)
         started, losses, tokens = time.perf_counter(), [], 0
         for batch in epoch_batches(self.lengths, self.cfg.batch_size, self.seed, epoch, self.cfg.bucket):
             rate = self._set_learning_rate()
