@@ -41,10 +41,12 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
 def compare(records: list[RunRecord]) -> pd.DataFrame:
     """One line a setting, the best median score first within task and model."""
-    settings = pd.DataFrame([_setting(record.config) for record in records])
+    settings = pd.DataFrame([_setting(record.config) for record in records], dtype=object)
     names = list(NAMES)
-    differs = [key for key in settings if key not in names and settings[key].nunique(dropna=False) > 1]
-    settings = settings[names + differs].fillna("-")
+    # an option counts where runs of one method differ in it, not where other methods lack it
+    by_method = settings.groupby("method.name").nunique(dropna=False)
+    differs = [key for key in settings if key not in names and (by_method[key] > 1).any()]
+    settings = settings[names + differs].astype(object).fillna("-")
     settings = settings.rename(columns=lambda key: key.removesuffix(".name").split(".")[-1])
     groups: Any = settings.groupby(list(settings.columns), sort=False).indices.items()
     columns = list(settings.columns)
