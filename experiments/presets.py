@@ -1,7 +1,7 @@
 """Hyperparameters by model, method and task: the tables of conf/presets, read by `${preset:key,default}`.
 
-A preset is a CSV file, one row a setting: model, method, task (`*`: any task without a row of its own),
-source, then config keys. `paper` and `restricted` (its dagger rows) are the paper's tables as printed,
+A preset is a CSV file, one row a setting: model, method, task (`*`: any without a row of its own), source, then
+config keys. `default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its dagger rows) are the paper's tables as printed,
 `authors` what the released scripts do: there `trainer.batch_size` is the batch of one GPU times their GPUs.
 An empty cell was not stated and leaves the default; `null` was stated as none.
 """
@@ -32,7 +32,8 @@ def find_row(preset: str, model: str, method: str, task: str) -> dict[str, str]:
     check_choice("preset", preset, presets())
     with (FOLDER / f"{preset}.csv").open(newline="") as file:
         rows = {tuple(row[column] for column in COLUMNS): row for row in csv.DictReader(file)}
-    row = rows.get((model, method, task)) or rows.get((model, method, "*"))
+    likely = [(model, method, task), (model, method, "*"), ("*", method, "*"), ("*", "*", "*")]
+    row = next((rows[key] for key in likely if key in rows), None)
     if row is None:
         shared = {key: sum(map(str.__eq__, key, (model, method, task))) for key in rows}
         near = [" ".join(key) for key in sorted(rows, key=lambda key: (-shared[key], key)) if shared[key]][:8]

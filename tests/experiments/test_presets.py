@@ -161,3 +161,10 @@ def test_numbers_are_numbers():
 def test_the_papers_tables_are_carried_over_unchanged(shared: Path):
     for copy in (presets.FOLDER.parent / "paper").glob("*.csv"):
         assert copy.read_bytes() == (shared / "paper" / copy.name).read_bytes(), copy.name
+
+
+@pytest.mark.parametrize(("method", "rate"), [("lora", 5e-4), ("ft", 5e-5), ("bitfit", 1e-3), ("new", 5e-4)])
+def test_every_method_has_a_learning_rate_of_its_own_by_default(method: str, rate: float):
+    """Full fine-tuning collapses at LoRA's learning rate."""
+    row = presets.find_row("default", "any-model", method, "any-task")
+    assert presets.values(row) == {"trainer.learning_rate": rate}
