@@ -94,7 +94,8 @@ def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list
             theirs = {key: config[key] for key in ("model", "task", "method")}
             if (ours := _chosen(theirs, suite)) is None:
                 continue
-            preset = suite["presets"].get(row.get("source", ""), suite["preset"])
+            known = suite["presets"]
+            preset = known.get(row.get("source", ""), known.get(theirs["model"], suite["preset"]))
             config |= ours | {"preset": _word(preset), "store": f"'{store}'"}
             runs = _runs([f"{key}={value}" for key, value in config.items()], seeds, compose_train)
             slots.append(Slot(i, column, shows, ours, theirs, runs))

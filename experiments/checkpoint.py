@@ -51,7 +51,7 @@ def _random_state() -> dict[str, Any]:
 def _restore_random(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["cuda"])
+        torch.cuda.set_rng_state_all(state["cuda"][:torch.cuda.device_count()])
     kind, keys, *rest = json.loads(state["numpy"])
     np.random.set_state((kind, np.asarray(keys, dtype=np.uint32), *rest))  # noqa: NPY002
     version, numbers, gauss = json.loads(state["python"])

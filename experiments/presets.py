@@ -1,9 +1,9 @@
 """Hyperparameters by model, method and task: the tables of conf/presets, read by `${preset:key,default}`.
 
 A preset is a CSV file, one row a setting: model, method, task (`*`: any without a row of its own), source, then
-config keys. `default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its dagger rows) are the paper's tables as printed,
-`authors` what the released scripts do: there `trainer.batch_size` is the batch of one GPU times their GPUs.
-An empty cell was not stated and leaves the default; `null` was stated as none.
+config keys. `default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its
+dagger rows) are the paper's tables as printed, `authors` what the released scripts do: there `trainer.batch_size` is
+the batch of one GPU times their GPUs. An empty cell was not stated and leaves the default; `null` was stated as none.
 """
 
 import csv

@@ -12,8 +12,6 @@ and hardware are left out, and a model or data set in a folder is named by its c
 import hashlib
 import json
 import logging
-import math
-import os
 import re
 import subprocess
 import tempfile
@@ -28,11 +26,15 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.files import plain, write_atomic
+
 SCHEMA = 1
 LIBRARIES = ("lora-lab", "torch", "transformers", "accelerate", "datasets", "numpy")
 # keys of conf/trainer that say on what and how visibly a run is computed, not what it computes
 NOT_IDENTITY = ("device", "threads", "device_batch_size", "evaluation_batch_size", "compile", "log_every",
                 "save_adapter", "save_checkpoints")
+
+REAL = ("learning_rate", "warmup_ratio", "weight_decay", "epsilon", "gradient_clip", "label_smoothing")
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class RunRecord:
     seconds: float | None = None          # wall clock of training and evaluation
     tokens_per_second: float | None = None  # real tokens (no padding) through training, evaluation excluded
     peak_memory_mb: float | None = None   # resident set on a CPU, allocated on a GPU
+    merge_error: dict[str, float] | None = None  # largest error of merged weights at the last evaluation, by dtype
     adapter: str | None = None            # folder below the store
     error: dict[str, str] | None = None   # type, message and traceback of a failed run
     started: str = ""                     # UTC, ISO 8601
@@ -90,7 +93,22 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(trainer, dict)
     parts = {"model": model_identity(cfg.model), "task": instantiate(cfg.task).identity(), "method": method,
              "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
-    return _stated(parts) | {"seed": cfg.seed}
+    return _stated(_typed(parts)) | {"seed": cfg.seed}
+
+
+def _typed(parts: dict[str, Any]) -> dict[str, Any]:
+    """`parts` with one way to write a number, so that 0 and 0.0 are one run, and without a ratio that steps replace."""
+    trainer = {key: float(value) if key in REAL and value is not None else value
+               for key, value in parts["trainer"].items()}
+    if trainer.get("warmup_steps") is not None:
+        trainer["warmup_ratio"] = None
+    method = {key: _whole(value) if key == "alpha" else float(value) if key == "dropout" else value
+              for key, value in parts["method"].items()}
+    return parts | {"trainer": trainer, "method": method}
+
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _stated(value: Any) -> Any:
@@ -180,7 +198,7 @@ class Store:
     def write(self, record: RunRecord) -> Path:
         """Write a record whole or not at all."""
         record.finished = now()
-        return write_atomic(self.path(record.run), json.dumps(_finite(asdict(record)), indent=1) + "\n")
+        return write_atomic(self.path(record.run), json.dumps(plain(asdict(record)), indent=1) + "\n")
 
     def check_writable(self) -> None:
         """Raise OSError naming the folder before any work where the store cannot be written."""
@@ -208,32 +226,6 @@ class Store:
             yield
         finally:
             lock.release()
-
-
-def write_atomic(path: Path, text: str) -> Path:
-    """Write a text file through a temporary one, flushed to disk and renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
-def _finite(value: Any) -> Any:
-    """NaN and infinities become null: JSON has no word for them."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _git() -> tuple[str | None, bool | None]:

@@ -37,8 +37,11 @@ def main(cfg: DictConfig) -> dict[str, Any] | None:
 
 def run(cfg: DictConfig) -> RunRecord:
     """The record of the run that `cfg` describes, computed unless the store has it; failures are recorded."""
+    started = time.time()
     from experiments.trainer import check_trainer
 
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ValueError(f"seed {cfg.seed!r} is not a whole number from 0")
     check_trainer(cfg.trainer)
     check_logger(cfg.logger)
     if (differing := differences(cfg)) is not None:
@@ -52,7 +55,7 @@ def run(cfg: DictConfig) -> RunRecord:
             log.info("%s is done: this is its stored result", stored.run)
             return stored
         try:
-            _compute(cfg, record, store)
+            _compute(cfg, record, store, started)
         except Exception as error:
             record.status = "failed"
             record.error = {"type": type(error).__name__, "message": explain(error),
@@ -68,9 +71,9 @@ def _is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _compute(cfg: DictConfig, record: RunRecord, store: Store) -> None:
+def _compute(cfg: DictConfig, record: RunRecord, store: Store, started: float) -> None:
     """Load, adapt, train, and fill the record."""
-    laps = Laps()
+    laps = Laps(started)
     import torch
 
     from experiments.checkpoint import remove_checkpoint, seed_everything
@@ -112,17 +115,22 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store) -> None:
 def _check_length(max_length: int, config: Any) -> None:
     """Raise ValueError where inputs could be longer than the model has positions for."""
     positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and config.model_type == "roberta":
+        positions -= config.pad_token_id + 1  # RoBERTa numbers positions from there
     if getattr(config, "position_biased_input", True) and positions is not None and max_length > positions:
         raise ValueError(f"trainer.max_length {max_length} is above the model's {positions} positions")
 
 
 class Laps:
-    """Seconds from the start of the process to the first step, by what took them."""
+    """Seconds to the first step by what took them, from the start of the process in its first run."""
 
-    def __init__(self) -> None:
+    first_run = True
+
+    def __init__(self, started: float) -> None:
         import psutil
 
-        self.started = psutil.Process().create_time()
+        self.started = psutil.Process().create_time() if Laps.first_run else started
+        Laps.first_run = False
         self.laps: dict[str, float] = {"start-up and identity": time.time() - self.started}
 
     def mark(self, what: str) -> None:
@@ -150,7 +158,7 @@ def _enter(record: RunRecord, outcome: Any, device: Any) -> None:
 
     record.status = "collapsed" if outcome.collapsed else "done"
     for key in ("history", "best_epoch", "metrics", "score", "seconds", "tokens_per_second", "peak_memory_mb",
-                "precision"):
+                "precision", "merge_error"):
         setattr(record, key, getattr(outcome, key))
     record.device = describe(device, outcome.processes)
 

@@ -8,7 +8,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +25,31 @@ from experiments.batches import device_batches, epoch_batches, evaluation_batche
 from experiments.checkpoint import cpu_copy, load_checkpoint, save_checkpoint
 from experiments.hardware import choose_device, choose_precision, peak_memory_mb, reset_peak_memory
 from experiments.logger import Logger
+from experiments.optimizer import hold_frozen_in_bf16, make_optimizer, schedule
 from experiments.tasks.base import Task
 from lora.adapter_file import adapter_tensors, load_tensors
 from lora.bank import bank, merge, unmerge
 from lora.errors import check_choice
+from lora.layer import MergeError
 from lora.methods import ParameterGroup
 
 log = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
+
+
+def _number(value: Any, kind: Any = int | float) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+# keys of conf/trainer, what each must be, and whether a value is that
+LIMITS: list[tuple[tuple[str, ...], str, Callable[[Any], bool]]] = [
+    (("epochs", "batch_size", "device_batch_size", "evaluation_batch_size", "max_length", "log_every"),
+     "a whole number above 0", lambda value: _number(value, int) and value > 0),
+    (("warmup_steps",), "a whole number from 0", lambda value: _number(value, int) and value >= 0),
+    (("learning_rate", "gradient_clip"), "a number above 0", lambda value: _number(value) and value > 0),
+    (("weight_decay",), "a number from 0", lambda value: _number(value) and value >= 0),
+    (("warmup_ratio", "label_smoothing"), "a number in 0..1", lambda value: _number(value) and 0 <= value <= 1)]
+MAY_BE_NULL = ("device_batch_size", "gradient_clip", "warmup_ratio", "warmup_steps")
 
 
 @dataclass
@@ -61,6 +78,7 @@ class Outcome:
     peak_memory_mb: float
     precision: str
     processes: int
+    merge_error: dict[str, float]
 
 
 def check_trainer(cfg: DictConfig) -> None:
@@ -70,14 +88,12 @@ def check_trainer(cfg: DictConfig) -> None:
     precision = choose_precision(cfg.precision, choose_device(cfg.device))
     if cfg.frozen == "bf16" and precision != "bf16":
         raise ValueError("trainer.frozen=bf16 needs trainer.precision=bf16: fp32 arithmetic needs fp32 weights")
-    for key in ("epochs", "batch_size", "max_length", "learning_rate", "log_every", "evaluation_batch_size",
-                "device_batch_size", "gradient_clip"):
-        if cfg[key] is None and key in ("device_batch_size", "gradient_clip"):
-            continue
-        if not isinstance(cfg[key], int | float) or not cfg[key] > 0:
-            raise ValueError(f"trainer.{key} {cfg[key]} is not a number above 0")
-    if not 0 <= cfg.warmup_ratio <= 1:
-        raise ValueError(f"trainer.warmup_ratio {cfg.warmup_ratio} is not in 0..1")
+    for keys, allowed, holds in LIMITS:
+        for key in keys:
+            if not (cfg[key] is None and key in MAY_BE_NULL) and not holds(cfg[key]):
+                raise ValueError(f"trainer.{key} {cfg[key]} is not {allowed}")
+    if cfg.warmup_steps is None and cfg.warmup_ratio is None:
+        raise ValueError("trainer.warmup_steps and trainer.warmup_ratio are both null: give one, 0 for no warm-up")
 
 
 class Trainer:
@@ -101,6 +117,7 @@ class Trainer:
         forward = torch.compile(model) if cfg.compile else model
         self.forward, self.optimizer = self.accelerator.prepare(forward, optimizer)
         self.progress = Progress()
+        self.merge_error: dict[str, float] = {}  # of the last evaluation, by dtype
         self.lengths = [len(row["input_ids"]) for row in train]
         self.steps_per_epoch = math.ceil(len(train) / cfg.batch_size)
         self.steps = self.steps_per_epoch * cfg.epochs
@@ -114,7 +131,7 @@ class Trainer:
                   mininterval=0.5 if sys.stderr.isatty() else 15) as bar:
             for epoch in range(self.progress.epoch, self.cfg.epochs):
                 started = time.perf_counter()
-                entry = {"epoch": epoch + 1} | self._train_epoch(epoch, bar) | self._evaluate()
+                entry = {"epoch": epoch + 1} | self.train_epoch(epoch, bar) | self._evaluate()
                 entry["seconds"] = time.perf_counter() - started
                 self._finish_epoch(entry)
         progress = self.progress
@@ -124,9 +141,10 @@ class Trainer:
         return Outcome(progress.history, progress.best_epoch, best["metrics"], best["metrics"][self.task.main_metric],
                        best["collapsed"] or progress.history[-1]["collapsed"], progress.seconds,
                        sum(e["tokens"] for e in progress.history) / sum(e["train_seconds"] for e in progress.history),
-                       peak_memory_mb(self.accelerator.device), self.precision, self.accelerator.num_processes)
+                       peak_memory_mb(self.accelerator.device), self.precision, self.accelerator.num_processes,
+                       self.merge_error)
 
-    def _train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
+    def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
         """One pass over the training set: mean loss, tokens, seconds."""
         self.forward.train()
         if self.accelerator.num_processes > 1:  # else every process would drop out the same units of its rows
@@ -200,9 +218,12 @@ class Trainer:
     def _evaluate(self) -> dict[str, Any]:
         """Metrics on every evaluation set, with the adapter merged where the method merges."""
         active = bank(self.model).active
-        merges = active is not None and bank(self.model).adapters[active].method.merge_refusal() is None
+        refused = active is None or bank(self.model).adapters[active].method.merge_refusal() is not None
+        # weights held in bf16 would round most of a small update away
+        merges = not refused and self.cfg.frozen == "fp32"
         self.forward.eval()
-        with unmerged_after(self.model, merges):
+        with unmerged_after(self.model, merges) as errors:
+            self.merge_error = {dtype: error.largest for dtype, error in errors.items()}
             predictions = {name: self._predict(rows) for name, rows in self.evaluation.items()}
         references = {name: [row["labels"] for row in rows] for name, rows in self.evaluation.items()}
         return {"metrics": self.task.metrics(predictions, references), "collapsed": self.task.collapsed(predictions)}
@@ -237,7 +258,8 @@ class Trainer:
         """Enter an epoch into the history, keep it if it is the best so far, write the checkpoint."""
         progress = self.progress
         scores = [past["metrics"][self.task.main_metric] for past in progress.history]
-        if progress.best_epoch is None or entry["metrics"][self.task.main_metric] > scores[progress.best_epoch - 1]:
+        best = -math.inf if progress.best_epoch is None else scores[progress.best_epoch - 1]
+        if progress.best_epoch is None or math.isnan(best) or entry["metrics"][self.task.main_metric] > best:
             progress.best_epoch, progress.best = entry["epoch"], cpu_copy(adapter_tensors(self.model))
         progress.history.append(entry)
         progress.epoch = entry["epoch"]
@@ -246,7 +268,7 @@ class Trainer:
         self.logger.log_epoch(entry["epoch"], plain | entry["metrics"])
         log.info("epoch %d: loss %.4f, %s", entry["epoch"], entry["loss"],
                  ", ".join(f"{name} {value:.2f}" for name, value in entry["metrics"].items()))
-        if self.checkpoints is not None and progress.epoch < self.cfg.epochs and self.accelerator.is_main_process:
+        if self.checkpoints is not None and self.accelerator.is_main_process:
             save_checkpoint(self.checkpoints, vars(progress) | {"tensors": cpu_copy(adapter_tensors(self.model)),
                                                                 "optimizer": self.optimizer.state_dict()})
 
@@ -261,38 +283,12 @@ class Trainer:
         log.info("resuming after epoch %d of %d", self.progress.epoch, self.cfg.epochs)
 
 
-def schedule(kind: str, step: int, warmup: int, steps: int) -> float:
-    """Share of the full learning rate at `step` (from 0): up from 0 over `warmup` steps, then constant or down to 0."""
-    if step < warmup:
-        return step / max(1, warmup)
-    return 1.0 if kind == "constant" else max(0.0, (steps - step) / max(1, steps - warmup))
-
-
-def make_optimizer(groups: list[ParameterGroup], cfg: DictConfig) -> torch.optim.AdamW:
-    """AdamW over a method's groups; vectors and scalars (biases, norms) are not decayed."""
-    made = []
-    for group in groups:
-        for decays in (True, False):
-            if parameters := [p for p in group.parameters.values() if (p.dim() > 1) == decays]:
-                made.append({"params": parameters, "weight_decay": cfg.weight_decay if decays else 0.0,
-                             "learning_rate_scale": group.learning_rate_scale})
-    return torch.optim.AdamW(made, lr=cfg.learning_rate, betas=tuple(cfg.betas), eps=cfg.epsilon, fused=True)
-
-
-def hold_frozen_in_bf16(model: nn.Module) -> None:
-    """Halve the memory of what does not train."""
-    for parameter in model.parameters():
-        if not parameter.requires_grad and parameter.is_floating_point():
-            parameter.data = parameter.data.bfloat16()
-
-
 @contextmanager
-def unmerged_after(model: nn.Module, merges: bool) -> Iterator[None]:
-    """Merged within the block, where asked; as before after it, also when the block fails."""
-    if merges:
-        merge(model)
+def unmerged_after(model: nn.Module, merges: bool) -> Iterator[dict[str, MergeError]]:
+    """Merged within the block, where asked; as before after it, also when the block fails. Yields merging's errors."""
+    errors = merge(model) if merges else {}
     try:
-        yield
+        yield errors
     finally:
         if merges:
             unmerge(model)

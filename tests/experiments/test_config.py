@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from experiments.entry import CONF
 from experiments.presets import parse
+from experiments.trainer import check_trainer
 from lora.methods import Method
 from tests.experiments.tiny import compose
 
@@ -61,6 +62,7 @@ def test_every_task_composes(task: str, data_folder: Path) -> None:
 def test_every_row_of_a_preset_fills_the_config(preset: str, row: dict[str, str]) -> None:
     cfg = compose(f"preset={preset}", *(f"{group}={row[group]}" for group in ("model", "method", "task")))
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    check_trainer(cfg.trainer)
     stated = {key: cell for key, cell in row.items() if "." in key and cell}
     assert len(stated) >= 4
     assert {key: OmegaConf.select(cfg, key) for key in stated} == {

@@ -91,10 +91,12 @@ def test_table_6_says_what_stands_for_gpt_3_and_finds_runs_by_rank_and_targets(t
     assert "minilm on mrpc stands for gpt3 on mnli" in capsys.readouterr().out
 
 
-def test_the_paper_suite_gives_rows_with_a_dagger_a_preset_of_their_own(tmp_path, fake_runs, capsys):
+def test_the_paper_suite_takes_each_row_from_the_preset_that_made_its_number(tmp_path, fake_runs, capsys):
     last = read_only(tmp_path, fake_runs, "suite=paper")
     assert last["cells"] == 4 * 8  # LoRA on three models, and on RoBERTa large a second time
-    assert {run.split("-")[-2] for run in last["missing"]} == {"paper", "restricted"}
+    presets = {tuple(run.split("-lora-")[0].split("-", 1)[1:] + [run.split("-")[-2]]) for run in last["missing"]}
+    assert presets == {("roberta-base", "authors"), ("deberta-v2-xxlarge", "authors"),
+                       ("roberta-large", "paper"), ("roberta-large", "restricted")}
     assert "average" in capsys.readouterr().out
 
 
@@ -179,7 +181,7 @@ def test_what_a_suite_names_exists(path):
 
 def test_a_cell_is_the_run_that_the_training_command_line_would_make(tmp_path):
     """Planned through the configs as they are, with the model's shape in place of its weights."""
-    wanted = ["model=roberta-base", "task=rte", "method=lora", "preset=paper", "seed=3", "model.init=random"]
+    wanted = ["model=roberta-base", "task=rte", "method=lora", "preset=authors", "seed=3", "model.init=random"]
     cfg = configured(tmp_path, "suite=paper", "train=false")
     OmegaConf.set_struct(cfg, False)
     cfg.artifact.run = OmegaConf.create({"model": "{model}", "method": "{method}", "model.init": "random"})

@@ -60,6 +60,24 @@ def test_how_and_where_it_is_computed_does_not(tiny_run: list[str], change: str)
     assert identity(compose(*tiny_run, change)) == identity(compose(*tiny_run))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("trainer.weight_decay=0", "trainer.weight_decay=0.0"),
+        ("method.alpha=16", "method.alpha=16.0"),
+        ("method.dropout=0", "method.dropout=0.0"),
+        ("trainer.gradient_clip=1", "trainer.gradient_clip=1.0"),
+    ],
+)
+def test_two_ways_to_write_a_number_are_one_run(tiny_run: list[str], one: str, other: str) -> None:
+    assert run_name(compose(*tiny_run, one)) == run_name(compose(*tiny_run, other))
+
+
+def test_a_ratio_that_steps_replace_does_not_count(tiny_run: list[str]) -> None:
+    steps = compose(*tiny_run, "trainer.warmup_steps=3")
+    assert run_name(steps) == run_name(compose(*tiny_run, "trainer.warmup_steps=3", "trainer.warmup_ratio=0.5"))
+
+
 @pytest.mark.parametrize("change", ["+method.new=null", "+method.new=false", "+trainer.deep={option: false}"])
 def test_an_option_that_is_off_leaves_the_identity_as_it_was(tiny_run: list[str], change: str) -> None:
     without = identity_of(compose(*tiny_run))

@@ -132,7 +132,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(
     assert store_files(tmp_path / "store") == {f"checkpoints/{run_name(cfg)}/state.pt"}
     caplog.set_level(logging.INFO)
     resumed = run(cfg)
-    assert "resuming after epoch 2 of 3" in caplog.text
+    assert "resuming after epoch 3 of 3" in caplog.text  # nothing of what was trained is lost
     assert losses(resumed) == losses(whole)
     assert not (tmp_path / "store" / "checkpoints" / resumed.run).exists()
 
@@ -179,14 +179,19 @@ BEFORE_THE_RUN_HAS_A_NAME = [
     (["trainer.frozen=int8"], "trainer.frozen 'int8' is not one of bf16, fp32"),
     (["trainer.frozen=bf16"], "trainer.frozen=bf16 needs trainer.precision=bf16"),
     (["trainer.device=gpu"], "trainer.device 'gpu' is not one of auto, cpu, cuda"),
-    (["trainer.max_length=0"], "trainer.max_length 0 is not a number above 0"),
-    (["trainer.epochs=0"], "trainer.epochs 0 is not a number above 0"),
-    (["trainer.batch_size=-1"], "trainer.batch_size -1 is not a number above 0"),
-    (["trainer.device_batch_size=0"], "trainer.device_batch_size 0 is not a number above 0"),
-    (["trainer.device_batch_size=-2"], "trainer.device_batch_size -2 is not a number above 0"),
+    (["trainer.max_length=0"], "trainer.max_length 0 is not a whole number above 0"),
+    (["trainer.epochs=0"], "trainer.epochs 0 is not a whole number above 0"),
+    (["trainer.batch_size=-1"], "trainer.batch_size -1 is not a whole number above 0"),
+    (["trainer.device_batch_size=0"], "trainer.device_batch_size 0 is not a whole number above 0"),
+    (["trainer.device_batch_size=-2"], "trainer.device_batch_size -2 is not a whole number above 0"),
     (["trainer.gradient_clip=0"], "trainer.gradient_clip 0 is not a number above 0"),
-    (["trainer.epochs=three"], "trainer.epochs three is not a number above 0"),
-    (["trainer.warmup_ratio=6"], "trainer.warmup_ratio 6 is not in 0..1"),
+    (["trainer.epochs=three"], "trainer.epochs three is not a whole number above 0"),
+    (["trainer.warmup_ratio=6"], "trainer.warmup_ratio 6 is not a number in 0..1"),
+    (["trainer.epochs=2.5"], "trainer.epochs 2.5 is not a whole number above 0"),
+    (["trainer.weight_decay=null"], "trainer.weight_decay None is not a number from 0"),
+    (["trainer.warmup_steps=-5"], "trainer.warmup_steps -5 is not a whole number from 0"),
+    (["trainer.warmup_ratio=null"], "trainer.warmup_steps and trainer.warmup_ratio are both null"),
+    (["seed=abc"], "seed 'abc' is not a whole number from 0"),
     (["task.main_metric=acuracy"], "metric 'acuracy' is not one of .* did you mean 'accuracy'"),
     (["task.label=lable"], "column 'lable' is not one of label, text; did you mean 'label'"),
     (["task.files.train=no.csv"], "no file no.csv"),

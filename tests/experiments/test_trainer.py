@@ -14,7 +14,8 @@ from transformers import get_constant_schedule_with_warmup, get_linear_schedule_
 
 from experiments.batches import epoch_batches
 from experiments.models import load_model
-from experiments.trainer import Trainer, schedule
+from experiments.optimizer import schedule
+from experiments.trainer import Trainer
 from lora import adapted_layers
 from lora.adapter_file import adapter_tensors
 from tests.experiments.tiny import StepLog, adapted, compose, trainer_of
@@ -248,3 +249,27 @@ def test_evaluation_does_not_depend_on_its_batch_size(tiny_run: list[str]) -> No
         train(*tiny_run, f"trainer.evaluation_batch_size={size}")[0].progress.history for size in (1, 7, 64)
     ]
     assert all([e["metrics"] for e in history] == [e["metrics"] for e in scores[0]] for history in scores)
+
+
+def test_bitfit_trains_beside_weights_held_in_bf16(tiny_run: list[str]) -> None:
+    """A LayerNorm whose bias trains keeps its weight in the bias's precision."""
+    lines = [line for line in tiny_run if not line.startswith("method.")]
+    trainer, _ = train(*lines, "method=bitfit", "trainer.precision=bf16", "trainer.frozen=bf16")
+    dtypes = {name: p.dtype for name, p in trainer.model.named_parameters()}
+    assert dtypes["bert.encoder.layer.0.output.LayerNorm.weight"] == torch.float32
+    assert dtypes["bert.embeddings.word_embeddings.weight"] == torch.bfloat16
+
+
+def test_evaluation_merges_and_says_how_far_merged_weights_are_off(tiny_run: list[str]) -> None:
+    trainer, _ = prepare(compose(*tiny_run, "trainer.precision=fp32"))
+    outcome = trainer.fit()
+    assert 0 < outcome.merge_error["float32"] < 1e-6
+    held = prepare(compose(*tiny_run, "trainer.precision=bf16", "trainer.frozen=bf16"))[0].fit()
+    assert held.merge_error == {}  # weights held in bf16 would round the update away: evaluated unmerged
+
+
+def test_a_score_that_is_not_a_number_is_never_the_best(tiny_run: list[str]) -> None:
+    trainer, _ = prepare(compose(*tiny_run))
+    for epoch, score in enumerate((float("nan"), 40.0, 30.0), start=1):
+        trainer._finish_epoch({"epoch": epoch, "seconds": 0.0, "loss": 0.0, "metrics": {"accuracy": score}})
+    assert trainer.progress.best_epoch == 2

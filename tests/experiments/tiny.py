@@ -32,7 +32,7 @@ SHAPE = {
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
     "intermediate_size": 64,
-    "max_position_embeddings": 64,
+    "max_position_embeddings": 128,
     "initializer_range": 0.2,
     "hidden_dropout_prob": 0.0,
     "attention_probs_dropout_prob": 0.0,
