@@ -12,7 +12,6 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from importlib import import_module
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,18 +21,19 @@ import torch
 from hydra.core.utils import env_override
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 import experiments.presets  # noqa: F401  (the resolver in conf/model and conf/method)
-from experiments.entry import entry, json_line, write_text
+from experiments.entry import entry, json_line
+from experiments.files import write_atomic
 from experiments.hardware import choose_precision, describe, peak_memory_mb, reset_peak_memory
 from experiments.models import load_model
-from lora import FullFineTuning, LoRA
+from experiments.others import package, peft_config, whole_modules
+from experiments.tables import console_for
+from lora import FullFineTuning
 from lora.errors import check_choice
-from lora.layer import Part
-from lora.sites import find_sites, head_modules
+from lora.sites import head_modules
 
 FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc: blocks of this many bytes and more
 CPU = torch.device("cpu")
@@ -49,7 +49,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Compare a training step's time and peak memory with PEFT's and loralib's, full fine-tuning and the limit."""
     for variant in cfg.variants:
         check_choice("variant", variant, VARIANTS)
-        _extra(variant)
+        if variant in PACKAGES:
+            package(variant)
     peaks = {variant: _in_fresh_process(cfg, variant) for variant in cfg.variants}
     seconds = step_seconds(cfg)
     rows = {variant: {"seconds": statistics.median(seconds[variant]),
@@ -61,8 +62,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
               "precision": choose_precision(cfg.precision, CPU), "device": describe(CPU, 1),
               "versions": {name: version(name) for name in ("torch", "transformers", *_packages(cfg.variants))}}
     _print(record)
-    Path(cfg.output).parent.mkdir(parents=True, exist_ok=True)
-    write_text(Path(cfg.output), json_line(record))
+    write_atomic(Path(cfg.output), json_line(record) + "\n")
     return record
 
 
@@ -125,17 +125,16 @@ def _ours(model: nn.Module, cfg: DictConfig) -> None:
 
 
 def _peft(model: nn.Module, cfg: DictConfig) -> None:
-    peft = _extra("peft")
-    config = peft.LoraConfig(r=cfg.method.rank, lora_alpha=cfg.method.alpha, lora_dropout=cfg.method.dropout,
-                             target_modules=_whole_modules(model, cfg))
-    peft.inject_adapter_in_model(config, model)  # freezes all else
+    package("peft").inject_adapter_in_model(peft_config(model, cfg), model)  # freezes all else
     _train_head(model, cfg)
 
 
 def _loralib(model: nn.Module, cfg: DictConfig) -> None:
-    loralib = _extra("loralib")
+    loralib = package("loralib")
+    if cfg.method.rank_stabilised:
+        raise ValueError("loralib has no method.rank_stabilised: leave loralib out of variants=[...]")
     model.requires_grad_(False)
-    for name in _whole_modules(model, cfg):
+    for name in whole_modules(model, cfg):
         base = model.get_submodule(name)
         layer = loralib.Linear(base.in_features, base.out_features, r=cfg.method.rank, lora_alpha=cfg.method.alpha,
                                lora_dropout=cfg.method.dropout, merge_weights=False)
@@ -157,17 +156,6 @@ VARIANTS = {"ours": _ours, "peft": _peft, "loralib": _loralib, "ft": _ft, "froze
 PACKAGES = ("peft", "loralib")
 
 
-def _whole_modules(model: nn.Module, cfg: DictConfig) -> list[str]:
-    """Modules of the sites; ValueError for a slice of a fused projection, which PEFT and loralib adapt differently."""
-    method = instantiate(cfg.method)
-    check_choice("method", cfg.method.name, ("lora",))
-    assert isinstance(method, LoRA)
-    sites = find_sites(model, method.targets)
-    if fused := [site.module for site in sites if site.part != Part()]:
-        raise ValueError(f"{fused[0]} is a fused projection: PEFT and loralib adapt it in another way than ours")
-    return [site.module for site in sites]
-
-
 def _train_head(model: nn.Module, cfg: DictConfig) -> None:
     for name in head_modules(model, cfg.model.pooler):
         model.get_submodule(name).requires_grad_(True)
@@ -175,17 +163,6 @@ def _train_head(model: nn.Module, cfg: DictConfig) -> None:
 
 def _packages(variants: list[str]) -> list[str]:
     return [variant for variant in variants if variant in PACKAGES]
-
-
-def _extra(variant: str) -> Any:
-    """The package that a variant measures; ImportError says how to get it."""
-    if variant not in PACKAGES:
-        return None
-    try:
-        return import_module(variant)
-    except ImportError as error:
-        raise ImportError(f"variant {variant!r} needs the package {variant}, of the test extra: "
-                          "pip install -e '.[test]', or leave it out of variants=[...]") from error
 
 
 def _ratio(seconds: dict[str, list[float]], variant: str, other: str) -> float | None:
@@ -203,7 +180,7 @@ def _print(record: dict[str, Any]) -> None:
         ratios = ("-" if row[key] is None else f"{row[key]:.3f}" for key in ("over_peft", "over_frozen"))
         table.add_row(variant, f"{1000 * row['seconds']:.0f}", *ratios, f"{row['peak_memory_mb']:.0f}",
                       f"{row['step_memory_mb']:.0f}")
-    Console().print(table)
+    console_for(table).print(table)
 
 
 if __name__ == "__main__":

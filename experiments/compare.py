@@ -10,9 +10,11 @@ import pandas as pd
 from omegaconf import DictConfig
 
 from experiments.entry import entry
-from experiments.runs import NOT_IDENTITY, RunRecord, Store, write_atomic
+from experiments.files import write_atomic
+from experiments.runs import NOT_IDENTITY, RunRecord, Store
 
 NAMES = ("task.name", "model.name", "method.name")
+WHOLE = ["trainable", "tokens_per_second", "peak_memory_mb"]  # costs without decimals
 OTHERS = ("task.evaluate_on", "model.init", "model.pooler")  # beside all of method and trainer
 
 
@@ -51,12 +53,13 @@ def compare(records: list[RunRecord]) -> pd.DataFrame:
     groups: Any = settings.groupby(list(settings.columns), sort=False).indices.items()
     columns = list(settings.columns)
     lines = [dict(zip(columns, key, strict=True)) | _figures([records[i] for i in rows]) for key, rows in groups]
-    table = pd.DataFrame(lines).astype({"trainable": "Int64"})
+    table = pd.DataFrame(lines)
+    table[WHOLE] = table[WHOLE].astype("Float64").round().astype("Int64")
     return table.sort_values(["task", "model", "score"], ascending=[True, True, False], ignore_index=True)
 
 
 def _setting(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a config is a setting, not a seed, a path, logging or hardware; lists as words."""
+    """What of a config is a setting, not a seed, a path, logging or hardware, as words."""
     flat = {f"{group}.{key}": value for group in ("task", "model", "method", "trainer")
             for key, value in config[group].items()}
     return {key: _word(value) for key, value in flat.items()
@@ -69,8 +72,15 @@ def _values(table: pd.DataFrame) -> list[list[Any]]:
     return table.astype(object).where(table.notna(), None).values.tolist()
 
 
-def _word(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list | dict) else value
+def _word(value: Any) -> str | None:
+    """A setting as text, of one spelling for each value: 1024, 0.0005, true, q,v; None stays."""
+    if isinstance(value, dict):
+        return ",".join(f"{key}:{_word(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.12g}" if isinstance(value, float) else value if value is None else str(value)
 
 
 def _figures(records: list[RunRecord]) -> dict[str, Any]:

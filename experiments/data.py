@@ -6,15 +6,18 @@ only place looked in.
 """
 
 import csv
-import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.files import sha256
 from lora.errors import check_choice, nearest
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class HubSource:
         """Folder of the hub's own cache that holds the files of `pattern`, downloaded if it lacks them."""
         from huggingface_hub import snapshot_download
 
+        log.info("looking for data set %s (%s) on the hub", self.name, pattern)
         try:
             folder = snapshot_download(
                 self.name, repo_type="dataset", revision=self.revision, allow_patterns=[pattern]
@@ -98,8 +102,7 @@ class FileSource:
 
     def digest(self, split: str) -> str:
         """sha256 of a split's file."""
-        with self.paths(split)[0].open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256(self.paths(split)[0])
 
 
 def load_split(source: HubSource | FileSource, split: str) -> Table:

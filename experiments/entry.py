@@ -10,6 +10,7 @@ An entry point is a function from the composed config to a record:
         main()
 
 Exit codes: 0; 1 an error, or a record with `failed` above 0; 2 a misspelt command line; 130 interrupted.
+After an error the JSON object is {"status": "failed", "error": message}; the message is on standard error too.
 """
 
 import functools
@@ -17,14 +18,13 @@ import importlib
 import inspect
 import json
 import logging
-import math
 import os
 import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import version
 from hydra._internal.utils import _run_hydra, get_args_parser
@@ -36,6 +36,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments import models, presets  # noqa: F401 - they register the config's resolvers
+from experiments.files import plain, write_atomic
 from experiments.overrides import CommandLine
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -89,10 +90,10 @@ class Job:
         job = HydraConfig.get()
         record = dict(self.record or {})
         if self.error is not None:
-            record = {"status": "failed", "error": explain(self.error)}
+            record = failure(self.error)
             log.error("job %d (%s) failed: %s", job.job.num, " ".join(job.overrides.task), record["error"])
         written = {"job": job.job.num, "overrides": list(job.overrides.task), "record": record}
-        write_text(Path(job.runtime.output_dir) / f"job{job.job.num}.json", json_line(written))
+        write_atomic(Path(job.runtime.output_dir) / f"job{job.job.num}.json", json_line(written) + "\n")
 
 
 def explain(error: Exception) -> str:
@@ -109,9 +110,14 @@ def explain(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
+def failure(error: Exception) -> dict[str, str]:
+    """The record of what ended with an error."""
+    return {"status": "failed", "error": explain(error)}
+
+
 def json_line(record: Mapping[str, Any]) -> str:
     """The record as JSON on one line: NaN and infinity as null, numbers of numpy and torch as numbers."""
-    return json.dumps(_plain(record), allow_nan=False)
+    return json.dumps(plain(record), allow_nan=False)
 
 
 def exit_code(record: Mapping[str, Any]) -> int:
@@ -119,31 +125,13 @@ def exit_code(record: Mapping[str, Any]) -> int:
     return 1 if record.get("failed") else 0
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, str | int):
-        return value
-    return _plain(value.item()) if hasattr(value, "item") else str(value)
-
-
 def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -> int:
     """Check the command line, run hydra, print the record; returns the exit code."""
     version.setbase(None)  # the installed hydra's own behaviour: jobs stay in the caller's folder
-    args = get_args_parser().parse_intermixed_args()  # overrides on both sides of -m
-    name = args.config_name or config_name
     try:
+        _check_installed(conf)
+        args = _parsed()
+        name = args.config_name or config_name
         if args.help:
             module = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
             print(CommandLine(name, conf, args.overrides).help(module, inspect.getdoc(main) or "", examples))
@@ -151,9 +139,9 @@ def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -
         if not (args.hydra_help or args.shell_completion or args.config_dir or args.config_path):
             args.overrides = CommandLine(name, conf, args.overrides).checked()
     except (ValueError, OverrideParseException) as error:
-        return _complain(error, 2)
+        return complain(error, 2)
     except Exception as error:
-        return _complain(error, 1)
+        return complain(error, 1)
     job = Job(_importable(main) if args.multirun else main)
     try:
         _run(job, args, name, conf)
@@ -161,13 +149,30 @@ def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        return _complain(error, 1)
+        return complain(error, 1)
     if job.error is not None:
-        return _complain(job.error, 1)
+        return complain(job.error, 1)
     if job.record is None or args.multirun:
         return 0
     print(json_line(job.record), flush=True)
     return exit_code(job.record)
+
+
+def _check_installed(conf: Path) -> None:
+    """FileNotFoundError where conf/ is not beside the packages: a wheel does not carry it."""
+    if not conf.is_dir():
+        raise FileNotFoundError(f"no configs in {conf}: install a checkout of lora-lab with pip install -e .")
+
+
+def _parsed() -> Namespace:
+    """The command line, overrides on both sides of -m; ValueError for an unknown flag."""
+
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(message)
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_intermixed_args()
 
 
 def _run(job: Job, args: Namespace, config_name: str, conf: Path) -> None:
@@ -194,6 +199,9 @@ def _importable(main: Main) -> Main:
     return found
 
 
-def _complain(error: Exception, code: int) -> int:
-    print(f"error: {explain(error)}", file=sys.stderr, flush=True)
+def complain(error: Exception, code: int) -> int:
+    """Print an error for people on standard error and its record on standard output; returns `code`."""
+    record = failure(error)
+    print(f"error: {record['error']}", file=sys.stderr, flush=True)
+    print(json_line(record), flush=True)
     return code

@@ -11,9 +11,9 @@ dense layer belongs to the head when `pooler` is `train`, and to the frozen base
 from __future__ import annotations
 
 import functools
-import hashlib
 import importlib.util
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.files import sha256
 from lora.errors import check_choice
 
 if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where it is used
@@ -40,6 +41,7 @@ SMALL_FILES = (
     *("vocab*", "merges.txt", "spm.model"),
 )
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+log = logging.getLogger(__name__)
 
 
 def model_name(default: str, *, _parent_: DictConfig) -> str:
@@ -172,27 +174,17 @@ def declared(cfg: DictConfig) -> dict[str, Any] | None:
     return OmegaConf.to_container(cfg.config, resolve=True)  # type: ignore[return-value]
 
 
-def sha256(path: Path) -> str:
-    """sha256 of a file; a file is read once in a process, unless its size or time changes."""
-    status = path.stat()
-    return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
-
-
-@functools.cache
-def _sha256(path: Path, size: int, mtime: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _is_local(cfg: DictConfig) -> bool:
     """Whether the path is a folder, there or not, rather than the name of a hub repository."""
     return bool(cfg.package) or Path(cfg.path).expanduser().is_dir() or not HUB_ID.fullmatch(cfg.path)
 
 
+@functools.cache  # the weights, the config and the tokenizer ask for one folder
 def _download(path: str, revision: str | None, weights: str) -> Path:
     """Folder of the hub repository's files at `revision`, from the hub's cache or the network."""
     from huggingface_hub import snapshot_download
 
+    log.info("looking for model %s (revision %s) on the hub", path, revision or "main")
     stem, suffix = FILES[weights].split(".")
     try:
         found = snapshot_download(

@@ -18,6 +18,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from experiments.presets import presets
 from lora.errors import check_choice, nearest
 
 NOTES = """\
@@ -77,19 +78,23 @@ class CommandLine:
                 check_choice(override.key_or_group, name, self.options(folder))
 
     def help(self, module: str, purpose: str, examples: Sequence[str]) -> str:
-        """Purpose, groups with their choices, keys with the comment on their line, examples."""
-        _, groups = self.compose(choice_lines(self.choices)[0])
+        """Purpose, groups with their choices, presets, keys with the comment on their line, examples."""
+        config, groups = self.compose(choice_lines(self.choices)[0])
         lines = [purpose, "", f"usage: python -m {module} [group=choice ...] [key=value ...] [-m]"]
         lines += ["", "Groups, the chosen one first:"]
         for group, choice in groups.items():
             others = [option for option in self.options(group) if option != choice]
             text = f"{group:<10} {', '.join([str(choice), *others])}"
             lines += textwrap.wrap(text, 108, initial_indent="  ", subsequent_indent=" " * 13)
+        if "preset" in config:
+            lines += ["", f"Presets (preset=name): {', '.join(presets())}"]
         files = [("", self.conf / f"{self.config_name}.yaml")]
         files += [(f"{group}.", self.conf / group / f"{choice}.yaml") for group, choice in groups.items()]
         lines += ["", "Keys:"]
         for prefix, file in files:
-            lines += [f"  {prefix + setting:<42} {comment}" for setting, comment in _documented_keys(file)]
+            for key, written, comment in _documented_keys(file):
+                setting = f"{prefix}{key}={_shown(config, prefix + key, written)}"
+                lines.append(f"  {setting:<42} {comment}")
         return "\n".join([*lines, "", NOTES, "", "Examples:", *(f"  {example}" for example in examples)])
 
 
@@ -151,12 +156,20 @@ def _dotted_keys(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _dotted_keys(value, f"{prefix}{name}.")
 
 
-def _documented_keys(file: Path) -> Iterator[tuple[str, str]]:
-    """('key=default', comment) of each line of a YAML file that carries both: `key: default  # comment`."""
+def _shown(config: dict[str, Any], key: str, written: str) -> str:
+    """A key's default as its file writes it; an interpolation as what it gives, `${preset:...,16}` as 16."""
+    if "${" not in written:
+        return written
+    value = OmegaConf.select(OmegaConf.create(config), key)
+    return "null" if value is None else str(value)
+
+
+def _documented_keys(file: Path) -> Iterator[tuple[str, str, str]]:
+    """(key, default, comment) of each line of a YAML file that carries all: `key: default  # comment`."""
     path: list[str] = []
     for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        if match := re.match(r"( *)(\w+):(?: +(\S.*?))?(?:  # (.*))?$", line):
+        if match := re.match(r"( *)(\w+):(?: +(\S.*?))?(?: +# (.*))?$", line):
             indent, key, default, comment = match.groups()
             path[len(indent) // 2 :] = [key]
             if default and comment:
-                yield f"{'.'.join(path)}={default.strip()}", comment
+                yield ".".join(path), default.strip(), comment

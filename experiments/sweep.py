@@ -16,7 +16,8 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.entry import exit_code, explain, json_line, write_text
+from experiments.entry import complain, exit_code, json_line
+from experiments.files import write_atomic
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +46,11 @@ class Summary(Callback):
         try:  # hydra turns an exception of a callback into a warning: only SystemExit gets through
             folder = Path(config.hydra.sweep.dir)
             record = summarize(read_jobs(folder))
-            write_text(folder / "summary.json", json_line(record))
+            write_atomic(folder / "summary.json", json_line(record) + "\n")
             print_table(record["runs"])
             log_to_wandb(config, folder, record)
         except Exception as error:
-            raise SystemExit(f"error: {explain(error)}") from error
+            sys.exit(complain(error, 1))
         print(json_line(record), flush=True)
         if exit_code(record):
             sys.exit(1)
@@ -87,13 +88,17 @@ def print_table(runs: list[dict[str, Any]]) -> None:
 
 def print_rows(columns: list[str], rows: list[list[Any]]) -> None:
     """A table of values on standard output; None is a dash."""
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*columns)
+    from experiments.tables import console_for
+
+    table = Table()
+    for column in columns:
+        table.add_column(Text(column))  # of a string, rich would take [q,v] for markup
     for row in rows:
-        table.add_row(*map(cell, row))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+        table.add_row(*(Text(cell(value)) for value in row))
+    console_for(table).print(table)
 
 
 def log_to_wandb(config: DictConfig, folder: Path, record: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from experiments.runs import write_atomic
+from experiments.files import write_atomic
 
 DASH = "–"
 AGGREGATES: dict[str, Callable[[list[float]], float]] = {"median": statistics.median, "mean": statistics.mean}
@@ -162,20 +162,26 @@ def save(table: Table, folder: Path, name: str) -> list[Path]:
 
 
 def show(table: Table) -> None:
-    """Print the table to standard output; a terminal wraps it, a file gets it as wide as it is."""
+    """Print the table to standard output."""
     grid = RichTable(box=box.SIMPLE_HEAD)
     first = len(table.labels) + 1
     for i, name in enumerate(table.header()):
         grid.add_column(Text(name), justify="left" if i < first else "right")
     for i, line in enumerate(table.lines()):
         grid.add_row(*map(Text, line), end_section=i % 2 == 1)
+    console = console_for(grid)
+    console.print(Text(table.title, style="bold"), grid)
+    for note in table.notes:
+        console.print(Text(_plain(note)))
+
+
+def console_for(grid: RichTable) -> Console:
+    """Standard output: a terminal wraps what it is given, a file gets `grid` as wide as it is."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000
         console.width = max(Measurement.get(console, console.options, grid).maximum, 100)
-    console.print(Text(table.title, style="bold"), grid)
-    for note in table.notes:
-        console.print(Text(_plain(note)))
+    return console
 
 
 def _plain(text: str) -> str:

@@ -64,8 +64,9 @@ def test_the_command_writes_its_record(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("overrides", "missing", "message"), [
+    (["variants=[loralib]", "method.rank_stabilised=true"], [], "loralib has no method.rank_stabilised"),
     (["variants=[our]"], [], "variant 'our' is not one of .*; did you mean 'ours'"),
-    (["variants=[peft]"], ["peft"], r"variant 'peft' needs the package peft, .*pip install"),
+    (["variants=[peft]"], ["peft"], r"needs the package peft, .*pip install"),
 ])
 def test_what_cannot_be_measured_is_said_first(overrides: list[str], missing: list[str], message: str,
                                                monkeypatch: pytest.MonkeyPatch,

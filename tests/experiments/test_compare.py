@@ -1,9 +1,14 @@
 """The runs of a store side by side, from records written by hand."""
 
+import json
+import re
+import sys
+from pathlib import Path
+
 import pytest
 
-from experiments.compare import compare, markdown
-from experiments.runs import RunRecord
+from experiments.compare import compare, main, markdown
+from experiments.runs import RunRecord, Store
 
 
 def record(seed: int, rate: float, score: float, status: str = "done") -> RunRecord:
@@ -24,7 +29,7 @@ def test_seeds_of_one_setting_are_one_line_with_the_median_and_the_spread():
 
 def test_only_what_differs_between_settings_is_a_column_and_the_best_comes_first():
     table = compare([record(1, 1e-3, 60.0), record(1, 3e-3, 70.0)])
-    assert table.learning_rate.tolist() == [0.003, 0.001]
+    assert table.learning_rate.tolist() == ["0.003", "0.001"]
     assert not {"rank", "threads", "store", "seed", "labels"} & set(table.columns)
 
 
@@ -32,3 +37,22 @@ def test_a_collapsed_run_is_counted_and_kept_out_of_the_median():
     table = compare([record(1, 1e-3, 60.0), record(2, 1e-3, 50.0, "collapsed")])
     assert (table.score[0], table.seeds[0], table.collapsed[0]) == (60.0, 1, 1)
     assert "| 0.001 |" in markdown(compare([record(1, 1e-3, 60.0), record(1, 3e-3, 70.0)]))
+
+
+def test_settings_print_as_they_are_written_and_the_table_is_not_cut(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for seed, (length, clip, bucket) in enumerate([(128, 1.0, True), (1024, None, False)]):
+        one = record(seed, 1e-3, 60.5)
+        one.config["trainer"] |= {"max_length": length, "gradient_clip": clip, "bucket": bucket}
+        one.config["trainer"] |= {f"a_long_name_of_an_option_{i}": seed for i in range(10)}
+        Store(tmp_path).write(one)
+    monkeypatch.setattr(sys, "argv", ["compare", f"store={tmp_path}"])
+    main()
+    *table, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last)["lines"] == 2
+    words = [re.split(r"[\s┃│]+", line) for line in table]
+    assert "a_long_name_of_an_option_9" in words[1]
+    for settings in (["128", "1", "true"], ["1024", "-", "false"]):
+        assert sum(line[4:7] == settings for line in words) == 1, table
+    line = (tmp_path / "tables" / "runs.md").read_text().splitlines()[-1]
+    assert "| 60.50 | - | 1 | 0 | 0 | 1 | 1,234 | 11.00 | 100 | 50 |" in line

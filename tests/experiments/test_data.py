@@ -1,6 +1,8 @@
 """Reading rows: every format gives the same table, and every bad file an error that says what to do."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow
@@ -8,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from experiments.data import FileSource, HubSource, Table, load_split
+from tests.conftest import ROOT
 
 ROWS = [{"text": "one, two", "label": "a"}, {"text": 'a "quoted"\nline', "label": "b"}]
 MRPC = HubSource(name="nyu-mll/glue", config="mrpc", revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
@@ -144,10 +147,28 @@ def test_a_split_that_the_mirror_lacks_names_where_it_looked(tmp_path, monkeypat
         load_split(MRPC, "trian")
 
 
-def test_an_unreachable_hub_says_to_set_a_mirror(tmp_path, monkeypatch):
+def test_an_unreachable_hub_says_to_set_a_mirror(tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO", logger="experiments.data")
     monkeypatch.delenv("LORA_LAB_HUB", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     message = r"cannot get nyu-mll/glue \(mrpc/train-\*.parquet\) at revision bcdcba7.* set LORA_LAB_HUB to a"
     with pytest.raises(FileNotFoundError, match=message):
         load_split(MRPC, "train")
+    assert caplog.messages == ["looking for data set nyu-mll/glue (mrpc/train-*.parquet) on the hub"]
+
+
+def test_the_log_is_without_the_hubs_retries():
+    """The hub's library gives its logger a handler when it is imported, and warns of each retry."""
+    code = f"""
+import logging
+from hydra.core.utils import configure_log
+from omegaconf import OmegaConf
+configure_log(OmegaConf.load({str(ROOT / "conf/hydra/job_logging/stderr.yaml")!r}))
+import huggingface_hub.utils._http as http
+http.logger.warning("Retrying in 1s")
+logging.getLogger("experiments.data").info("looking for it")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.endswith("INFO looking for it\n")
+    assert "Retrying" not in done.stderr

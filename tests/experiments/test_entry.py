@@ -2,15 +2,15 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from experiments.entry import CONF, json_line
+from experiments.entry import CONF
 from experiments.overrides import CommandLine
 
 APP = '''
@@ -103,10 +103,10 @@ def test_the_record_is_one_json_object_on_the_last_line_and_nothing_is_left_in_t
     assert list((app / "elsewhere").iterdir()) == []
 
 
-def test_an_error_is_one_line_on_standard_error_and_leaves_standard_output_empty(app: Path) -> None:
+def test_an_error_is_one_line_on_standard_error_and_one_json_object_on_standard_output(app: Path) -> None:
     done = run_app(app, "seed=13")
     assert done.returncode == 1
-    assert done.stdout == ""
+    assert json.loads(done.stdout) == {"status": "failed", "error": "seed 13 is unlucky"}
     assert done.stderr == "error: seed 13 is unlucky\n"
 
 
@@ -125,9 +125,24 @@ def test_an_interrupted_run_exits_with_130(app: Path) -> None:
 def test_a_misspelt_command_line_exits_with_2_before_anything_runs(app: Path) -> None:
     done = run_app(app, "model=robertabase")
     assert done.returncode == 2
-    assert done.stdout == ""
-    expected = "error: model 'robertabase' is not one of minilm, roberta-base; did you mean 'roberta-base'?\n"
-    assert done.stderr == expected
+    message = "model 'robertabase' is not one of minilm, roberta-base; did you mean 'roberta-base'?"
+    assert json.loads(done.stdout) == {"status": "failed", "error": message}
+    assert done.stderr == f"error: {message}\n"
+
+
+def test_an_unknown_flag_exits_with_2(app: Path) -> None:
+    done = run_app(app, "--multi-run", "seed=1")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"] == "unrecognized arguments: --multi-run"
+
+
+def test_packages_without_their_configs_say_how_to_install(app: Path) -> None:
+    shutil.rmtree(app / "conf")
+    done = run_app(app)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["status"] == "failed"
+    conf = app / "conf"
+    assert done.stderr == f"error: no configs in {conf}: install a checkout of lora-lab with pip install -e .\n"
 
 
 def test_help_shows_purpose_choices_keys_and_examples(app: Path) -> None:
@@ -137,6 +152,22 @@ def test_help_shows_purpose_choices_keys_and_examples(app: Path) -> None:
     for words in ("method     lora, ft", "trainer.epochs=3  ", "passes over the data", "method.rank=8  "):
         assert words in done.stdout
     assert done.stdout.count("  python -m app ") == 3
+
+
+@pytest.mark.parametrize("model", ["minilm", "roberta-base", "local"])
+def test_help_lists_every_key_of_a_run_with_its_value_and_the_presets(model: str) -> None:
+    line = CommandLine("train", CONF, [f"model={model}", "method=lora"])
+    printed = line.help("experiments.train", "", [])
+    config, _ = line.compose([f"model={model}"])
+    keys = {"seed", "preset", "store", "overwrite"}
+    keys |= {f"{group}.{key}" for group in ("trainer", "method") for key in config[group]}
+    keys -= {"method._target_", "method.name"}
+    keys |= {f"model.{key}" for key in ("path", "revision", "weights", "init", "pooler", "attention")}
+    assert keys <= set(re.findall(r"^  ([\w.]+)=.*?  ?\S", printed, re.MULTILINE))
+    assert "authors, default, minilm, paper, restricted" in printed
+    assert "${" not in printed
+    for setting in ("trainer.batch_size=16 ", "trainer.warmup_steps=null ", "method.dropout=0.0 ", "trainer.epochs=3 "):
+        assert setting in printed
 
 
 @pytest.mark.parametrize(
@@ -173,8 +204,3 @@ def test_additions_deletions_sweeps_and_hydras_own_keys_pass(app: Path) -> None:
 def test_a_key_below_a_free_form_node_needs_no_plus(app: Path) -> None:
     overrides = ["files.train=a.csv", "model.config.layers=1", "seed=1"]
     assert checked(app, *overrides) == ["++files.train=a.csv", "++model.config.layers=1", "seed=1"]
-
-
-def test_json_takes_numbers_of_numpy_and_paths() -> None:
-    record = {"a": np.float32(0.5), "b": np.int64(3), "c": Path("x"), "d": [np.float64("inf")], "e": True}
-    assert json.loads(json_line(record)) == {"a": 0.5, "b": 3, "c": "x", "d": [None], "e": True}

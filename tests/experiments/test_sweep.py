@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from experiments import sweep
 from tests.experiments.test_entry import app, run_app  # noqa: F401  (app is a fixture)
@@ -61,6 +62,28 @@ def test_a_summary_tells_runs_apart_by_what_was_swept() -> None:
     columns, rows = sweep.table_rows(record["runs"])
     assert columns == ["run", "files.a", "status", "score", "trainable", "seconds"]
     assert rows[1] == [None, "[q]", "failed", None, None, None]
+
+
+def test_values_in_brackets_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    sweep.print_rows(["method.targets"], [["[q,v]"], ["[q]"]])
+    printed = capsys.readouterr().out
+    assert "[q,v]" in printed
+    assert "[q]" in printed
+
+
+def test_a_sweep_whose_end_fails_says_so_in_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(sweep, "read_jobs", fail)
+    with pytest.raises(SystemExit) as ended:
+        sweep.Summary().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    printed = capsys.readouterr()
+    assert ended.value.code == 1
+    assert json.loads(printed.out) == {"status": "failed", "error": "no space left"}
+    assert printed.err == "error: no space left\n"
 
 
 def test_a_sweep_leaves_one_wandb_run_with_its_table(app: Path) -> None:  # noqa: F811
