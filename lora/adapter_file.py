@@ -246,12 +246,12 @@ def install(model: nn.Module, method: Method, tensors: Mapping[str, Tensor], ada
             what: object) -> list[ParameterGroup]:
     """Apply `method` and fill it from `tensors` (plain names), or leave the model with the adapters it had.
 
-    torch's random numbers are left as they were.
+    torch's random numbers are left as they were, on the CPU and on the model's GPUs.
     """
     check_new(model, adapter)
     before, trainable = bank(model).active, {p: p.requires_grad for p in model.parameters()}
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=_gpus(model)):
             groups = method.apply(model, pooler=pooler, adapter=adapter)
         account(what, tensors, adapter_tensors(model, adapter))
         load_tensors(model, tensors, adapter)
@@ -262,6 +262,11 @@ def install(model: nn.Module, method: Method, tensors: Mapping[str, Tensor], ada
             parameter.requires_grad_(trains)
         raise
     return groups
+
+
+def _gpus(model: nn.Module) -> list[int]:
+    """Numbers of the CUDA devices that hold the model."""
+    return sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
 
 
 def _take_off(model: nn.Module, adapter: str, before: str | None) -> None:

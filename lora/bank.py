@@ -1,8 +1,9 @@
-"""The named adapters of a model: switch, disable, merge, unmerge, delete, and route rows of a batch.
+"""The named adapters of a model: switch, disable, enable, merge, unmerge, delete, and route rows of a batch.
 
 Every change of state is one of these calls; train() and eval() never merge. An adapter has up to three kinds of
 tensors: low-rank updates (in each AdaptedDense's bank), base parameters that it trains in place (biases, norms, or
-all of them), and the task head. The last two have one place in the model, so switching swaps their values.
+all of them), and the task head. The last two have one place in the model, so switching swaps their values. Exactly
+the active adapter's parameters train: requires_grad follows every switch, and the parameter objects stay the same.
 """
 
 import contextlib
@@ -41,6 +42,7 @@ class Bank:
 
     adapters: dict[str, Adapter] = field(default_factory=dict)
     active: str | None = None
+    disabled: str | None = None  # the adapter that enable brings back
 
 
 def bank(model: nn.Module) -> Bank:
@@ -74,6 +76,7 @@ def base_values(model: nn.Module) -> dict[str, Tensor]:
 def check_new(model: nn.Module, name: str) -> None:
     """Raise unless an adapter `name` can be added to the model as it is."""
     _refuse_merged(model, "adding another")
+    _refuse_suspended(model, "adding another")
     _refuse_without_base(model)
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise ValueError(f"adapter name {name!r} may hold letters, digits, '_' and '-' only")
@@ -82,22 +85,26 @@ def check_new(model: nn.Module, name: str) -> None:
 
 
 def activate(model: nn.Module, name: str) -> None:
-    """Switch the whole model to adapter `name`: its updates, its in-place parameters and its head."""
+    """Switch the whole model to adapter `name`: its updates, its in-place parameters and its head; these train."""
     check_choice("adapter", name, adapters(model))
-    if bank(model).active == name:
-        return
-    _refuse_merged(model, "switching")
-    _store_in_place(model)
-    entry = bank(model).adapters[name]
-    _write(model, entry.values)
-    entry.values = {}
+    _refuse_suspended(model, "switching")
+    if bank(model).active != name:
+        _refuse_merged(model, "switching")
+        _store_in_place(model)
+        _restore_in_place(model, name)
     _switch(model, name)
 
 
 def _switch(model: nn.Module, name: str | None) -> None:
+    """Let forward use the updates of `name`, and exactly its parameters train; None for neither."""
     for _, layer in adapted_layers(model):
         layer.activate(name)
     bank(model).active = name
+    entry = bank(model).adapters[name] if name is not None else None
+    own = {*entry.in_place, *entry.head} if entry is not None else set()
+    for key, parameter in model.named_parameters():
+        update = entry is not None and f".updates.{name}." in key
+        parameter.requires_grad_(update or plain_name(key) in own)
 
 
 def _store_in_place(model: nn.Module) -> None:
@@ -111,6 +118,13 @@ def _store_in_place(model: nn.Module) -> None:
     parameters = base_parameters(model)
     entry.values = {key: parameters[key].detach().clone() for key in (*entry.in_place, *entry.head)}
     _write(model, entry.base)
+
+
+def _restore_in_place(model: nn.Module, name: str) -> None:
+    """Put the in-place values of adapter `name`, set aside before, into the model."""
+    entry = bank(model).adapters[name]
+    _write(model, entry.values)
+    entry.values = {}
 
 
 def _refuse_without_base(model: nn.Module) -> None:
@@ -129,24 +143,43 @@ def _write(model: nn.Module, values: dict[str, Tensor]) -> None:
         parameters[key].copy_(value)
 
 
-@contextlib.contextmanager
-def disabled(model: nn.Module) -> Iterator[None]:
-    """Within the block the model is its frozen base, with the active adapter's head."""
-    _refuse_merged(model, "disabling")
+def disable(model: nn.Module) -> None:
+    """Make the model its frozen base, with the active adapter's head, until enable.
+
+    Disabling again changes nothing, nor does it on a model without an active adapter.
+    """
     active = bank(model).active
     if active is None:
-        yield
         return
-    entry = bank(model).adapters[active]
+    _refuse_merged(model, "disabling")
+    _refuse_suspended(model, "disabling")
     _store_in_place(model)
+    entry = bank(model).adapters[active]
     _write(model, {key: entry.values[key] for key in entry.head})
     _switch(model, None)
+    bank(model).disabled = active
+
+
+def enable(model: nn.Module) -> None:
+    """Bring back the adapter that disable set aside; without one nothing changes."""
+    name = bank(model).disabled
+    if name is None:
+        return
+    _restore_in_place(model, name)
+    _switch(model, name)
+    bank(model).disabled = None
+
+
+@contextlib.contextmanager
+def disabled(model: nn.Module) -> Iterator[None]:
+    """Within the block the model is disabled; one that was so before stays so."""
+    before = bank(model).disabled
+    disable(model)
     try:
         yield
     finally:
-        _write(model, entry.values)
-        entry.values = {}
-        _switch(model, active)
+        if before is None:
+            enable(model)
 
 
 def merged(model: nn.Module) -> str | None:
@@ -159,11 +192,20 @@ def _refuse_merged(model: nn.Module, act: str) -> None:
         raise RuntimeError(f"adapter {name!r} is merged: unmerge it before {act}")
 
 
+def _refuse_suspended(model: nn.Module, act: str) -> None:
+    """Raise while the model is disabled or routes rows, of which the end would undo or contradict `act`."""
+    if (name := bank(model).disabled) is not None:
+        raise RuntimeError(f"adapter {name!r} is disabled: enable it before {act}")
+    if any(layer.rows is not None for _, layer in adapted_layers(model)):
+        raise RuntimeError(f"rows of a batch are routed: leave that block before {act}")
+
+
 def merge(model: nn.Module) -> dict[str, MergeError]:
     """Merge the active adapter into the frozen weights; returns the worst rounding error per dtype.
 
     Merging what is merged changes nothing. Refused with a reason by methods whose update is not a dense matrix.
     """
+    _refuse_suspended(model, "merging")
     active = bank(model).active
     if active is None:
         raise RuntimeError("no adapter is active: apply or load one before merging")
@@ -190,11 +232,12 @@ def unmerge(model: nn.Module) -> None:
 def delete(model: nn.Module, name: str) -> None:
     """Remove adapter `name`; if it was active the model is its base again."""
     check_choice("adapter", name, adapters(model))
+    _refuse_suspended(model, "deleting")
     if merged(model) == name:
         raise RuntimeError(f"adapter {name!r} is merged: unmerge it before deleting it")
     if bank(model).active == name:
         _store_in_place(model)
-        bank(model).active = None
+        _switch(model, None)
     for _, layer in adapted_layers(model):
         layer.delete(name)
     del bank(model).adapters[name]
@@ -204,23 +247,38 @@ def delete(model: nn.Module, name: str) -> None:
 def route(model: nn.Module, rows: Sequence[str | None]) -> Iterator[None]:
     """Within the block row i of every batch goes through adapter rows[i]; None is the frozen base.
 
-    Works in training and inference; each adapter receives the gradient of its own rows. In-place parameters and
-    heads have one value in the model, so only adapters without in-place parameters can share a batch; the head is
-    the active adapter's.
+    Works in training and inference. The updates of all these adapters train within the block, so call backward()
+    there: each receives the gradient of its own rows. In-place parameters and heads have one value in the model, so
+    only adapters without in-place parameters can share a batch; the head is the active adapter's.
     """
     _refuse_merged(model, "routing")
-    for name in dict.fromkeys(row for row in rows if row is not None):
-        check_choice("adapter", name, adapters(model))
-        if bank(model).adapters[name].in_place:
-            raise RuntimeError(f"adapter {name!r} trains base parameters in place: its rows cannot share a batch")
+    _refuse_suspended(model, "routing")
+    names = list(dict.fromkeys(row for row in rows if row is not None))
+    for name in names:
+        _check_routable(model, name)
     layers = [layer for _, layer in adapted_layers(model)]
+    updates = [update for layer in layers for name in names for update in layer.of(name).values()]
+    frozen = [p for update in updates for p in update.parameters() if not p.requires_grad]
     for layer in layers:
         layer.rows = _rows_by_adapter(rows, layer)
+    for parameter in frozen:
+        parameter.requires_grad_(True)
     try:
         yield
     finally:
         for layer in layers:
             layer.rows = None
+        for parameter in frozen:
+            parameter.requires_grad_(False)
+
+
+def _check_routable(model: nn.Module, name: str) -> None:
+    check_choice("adapter", name, adapters(model))
+    entry = bank(model).adapters[name]
+    if entry.in_place:
+        raise RuntimeError(f"adapter {name!r} trains base parameters in place: its rows cannot share a batch")
+    if (reason := entry.method.route_refusal()) is not None:
+        raise RuntimeError(f"adapter {name!r}: {reason}")
 
 
 def _rows_by_adapter(rows: Sequence[str | None], layer: AdaptedDense) -> Rows:

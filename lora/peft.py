@@ -35,8 +35,13 @@ IGNORED = {"base_model_name_or_path", "revision", "peft_version", "auto_mapping"
 INITS = (True, False, "gaussian", "orthogonal")  # those that leave the base weights as they are
 
 
-def save_peft(model: PreTrainedModel, folder: Path | str, adapter: str | None = None) -> Path:
-    """Write a LoRA adapter (the active one unless named) in PEFT's layout, unmerged; return the folder."""
+def save_peft(model: PreTrainedModel, folder: Path | str, adapter: str | None = None, *,
+              base: str | None = None, revision: str | None = None) -> Path:
+    """Write a LoRA adapter (the active one unless named) in PEFT's layout, unmerged; return the folder.
+
+    `base` (a name or a path) and `revision` tell PEFT's readers where the base model is. By default it is the name
+    that the model was loaded by, or null for a folder of this machine.
+    """
     name, entry = find_adapter(model, adapter)
     if not isinstance(method := entry.method, LoRA):
         raise ValueError(f"adapter {name!r} is {entry.method.name}: "
@@ -46,8 +51,6 @@ def save_peft(model: PreTrainedModel, folder: Path | str, adapter: str | None = 
                          "PEFT always adapts the position query too")
     layers = {module: layer for module, layer in adapted_layers(model) if layer.of(name)}
     whole = _modules_to_save(model, entry.head, entry.in_place, method)
-    if inside := [module for module in layers if any(f"{module}.".startswith(f"{head}.") for head in whole)]:
-        raise ValueError(f"PEFT cannot put an update inside the task head: {', '.join(inside)}")
     sizes: dict[str, Size] = {}
     tensors: dict[str, Tensor] = {}
     for module, layer in layers.items():
@@ -57,8 +60,11 @@ def save_peft(model: PreTrainedModel, folder: Path | str, adapter: str | None = 
     for key in (*entry.in_place, *entry.head):
         module, _, kind = key.rpartition(".")
         tensors[PREFIX + (f"{module}.base_layer.{kind}" if module in layers else key)] = trained[key]
-    config = _config(model, method, sizes) | {"modules_to_save": whole or None}
-    config["fan_in_fan_out"] = any(layer.transposed for layer in layers.values())
+    if base is None and not Path(name_or_path := model.name_or_path or "").is_absolute():
+        base = name_or_path or None
+    config = _config(model, method, sizes) | {
+        "base_model_name_or_path": base, "revision": revision, "modules_to_save": whole or None,
+        "fan_in_fan_out": any(layer.transposed for layer in layers.values())}
     return write_pair(Path(folder), TENSORS, tensors, CONFIG, config, digest=False)
 
 
@@ -94,8 +100,8 @@ def _config(model: PreTrainedModel, method: LoRA, sizes: Mapping[str, Size]) -> 
     first = next(iter(sizes.values()))
     task_type = next((word for end, word in TASK_TYPES.items() if type(model).__name__.endswith(end)), None)
     return {
-        "peft_type": "LORA", "task_type": task_type, "base_model_name_or_path": model.name_or_path or None,
-        "inference_mode": True, "r": first.rank, "lora_alpha": first.alpha, "target_modules": list(sizes),
+        "peft_type": "LORA", "task_type": task_type, "inference_mode": True,
+        "r": first.rank, "lora_alpha": first.alpha, "target_modules": list(sizes),
         "rank_pattern": {re.escape(m): size.rank for m, size in sizes.items() if size.rank != first.rank},
         "alpha_pattern": {re.escape(m): size.alpha for m, size in sizes.items() if size.alpha != first.alpha},
         "lora_dropout": method.dropout, "use_rslora": method.rank_stabilised, "bias": BIASES[method.bias],
@@ -118,7 +124,7 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
                           _by_pattern(config, "alpha_pattern", "lora_alpha", module)) for module in modules}
     targets = name_targets(model, sizes)
     roles = {site.module: site.role for sites in targets.values() for site in sites}
-    tensors = _plain_tensors(saved, roles)
+    tensors = _plain_tensors(saved, roles, biases_thrice=config.get("bias") == "all")
     norms = [name for name, module in model.named_modules() if type(module).__name__.endswith("Norm")]
     method = lora_method({target: sizes[sites[0].module] for target, sites in targets.items()},
                          dropout=config.get("lora_dropout", 0.0),
@@ -150,12 +156,18 @@ def _by_pattern(config: Mapping[str, Any], patterns: str, default: str, module: 
     return config[default]
 
 
-def _plain_tensors(saved: Mapping[str, Tensor], roles: Mapping[str, str]) -> dict[str, Tensor]:
-    """PEFT's tensors by our plain names; a key that is not PEFT's stays, to be reported as extra."""
+def _plain_tensors(saved: Mapping[str, Tensor], roles: Mapping[str, str],
+                   biases_thrice: bool) -> dict[str, Tensor]:
+    """PEFT's tensors by our plain names; a key that is not PEFT's stays, to be reported as extra.
+
+    With bias="all" PEFT writes the biases of a module that it saves whole three times: as `classifier.bias`, which
+    is the trained one, and under `classifier.modules_to_save` (with the adapter's name, in a head of several layers)
+    and `classifier.original_module`.
+    """
     plain = {}
     for key, tensor in saved.items():
-        # with bias="all" PEFT writes a head's biases three times; the one without a mark is the trained one
-        if ".original_module." in key or ".modules_to_save." in key:
+        unmarked = re.sub(r"\.(modules_to_save(\.[^.]+)?|original_module)\.(?=.*bias$)", ".", key)
+        if biases_thrice and unmarked != key and unmarked in saved:
             continue
         key = key.removeprefix(PREFIX).replace(".base_layer.", ".")
         if (match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", key)) and match[1] in roles:

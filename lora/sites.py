@@ -51,23 +51,30 @@ class Site:
     part: Part
 
 
-def find_sites(model: nn.Module, targets: Sequence[str]) -> list[Site]:
-    """The sites of `model` that `targets` (roles or globs) name, in the model's order of modules."""
+def find_sites(model: nn.Module, targets: Sequence[str], heads: Sequence[str] = ()) -> list[Site]:
+    """The sites of `model` that `targets` (roles or globs) name, in the model's order of modules.
+
+    A glob leaves out the modules `heads` (see head_modules): a low-rank update of what trains whole means nothing.
+    """
     if not targets:
         raise ValueError(f"targets is empty: name any of {', '.join(ROLES)}, or globs over module names")
     names = list(dict.fromkeys(name.removesuffix(".base") for name, module in model.named_modules()
                                if isinstance(module, nn.Linear | Conv1D)))
-    found = [site for target in dict.fromkeys(targets) for site in _find(model, target, names)]
+    found = [site for target in dict.fromkeys(targets) for site in _find(model, target, names, heads)]
     order = {name: place for place, name in enumerate(names)}
     return sorted(found, key=lambda site: order[site.module])
 
 
-def _find(model: nn.Module, target: str, names: list[str]) -> list[Site]:
+def _find(model: nn.Module, target: str, names: list[str], heads: Sequence[str]) -> list[Site]:
     if "*" in target or "." in target:
         matches = [name for name in names if fnmatch.fnmatchcase(name, target)]
         if not matches:
             raise ValueError(f"pattern {target!r} matches no dense module; the model has {', '.join(_shapes(names))}")
-        return [Site("weight", name, Part()) for name in matches]
+        head = tuple(f"{name}." for name in heads)
+        body = [name for name in matches if not f"{name}.".startswith(head)]
+        if not body:
+            raise ValueError(f"pattern {target!r} matches only the task head, which trains whole: {', '.join(matches)}")
+        return [Site("weight", name, Part()) for name in body]
     architecture = _config(model).model_type
     if target not in ROLES:
         raise ValueError(f"target {target!r} is not one of {', '.join(ROLES)}, nor a pattern with '*' or '.'"

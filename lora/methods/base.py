@@ -3,6 +3,7 @@
 A method changes the model and says which parameters train and at which learning-rate scale; it never owns a loop.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,8 +30,11 @@ class Method:
 
     name: str
 
-    def inject(self, model: nn.Module, adapter: str) -> dict[str, nn.Parameter]:
-        """Add this method's new parameters to the model under the adapter's name; return them by name."""
+    def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> dict[str, nn.Parameter]:
+        """Add this method's new parameters to the model under the adapter's name; return them by name.
+
+        `heads` names the modules of the task head, which train whole beside any method.
+        """
         return {}
 
     def in_place(self, model: nn.Module, body: dict[str, nn.Parameter]) -> list[str]:
@@ -43,6 +47,10 @@ class Method:
 
     def merge_refusal(self) -> str | None:
         """Why the adapter cannot be merged into the frozen weights; None where it can."""
+        return None
+
+    def route_refusal(self) -> str | None:
+        """Why the adapter cannot share a batch with others; None where it can."""
         return None
 
     def config(self) -> dict[str, Any]:
@@ -60,15 +68,15 @@ class Method:
             raise RuntimeError(f"{self.name} trains every weight: it cannot share a model with other adapters")
         heads = head_modules(model, pooler)
         try:
-            injected = self.inject(model, adapter)
+            injected = self.inject(model, adapter, heads)
+            every = base_parameters(model)
+            head = {key: p for key, p in every.items() if any(key.startswith(f"{name}.") for name in heads)}
+            body = {key: p for key, p in every.items() if key not in head}
+            in_place = self.in_place(model, body)
         except ValueError:
             for _, layer in adapted_layers(model):
                 layer.delete(adapter)
             raise
-        every = base_parameters(model)
-        head = {key: p for key, p in every.items() if any(key.startswith(f"{name}.") for name in heads)}
-        body = {key: p for key, p in every.items() if key not in head}
-        in_place = self.in_place(model, body)
         start = base_values(model) | head
         copies = {key: start[key].detach().clone() for key in in_place} if self.keeps_base() else None
         aside = (*in_place, *head) if bank(model).active is not None else ()  # else they are in the model already
@@ -76,10 +84,6 @@ class Method:
         bank(model).adapters[adapter] = Adapter(self, in_place, list(head), copies, values)
         activate(model, adapter)
         own = injected | {key: body[key] for key in in_place}
-        for parameter in model.parameters():
-            parameter.requires_grad_(False)
-        for parameter in (*own.values(), *head.values()):
-            parameter.requires_grad_(True)
         return self.groups(own) + ([ParameterGroup("head", head, head=True)] if head else [])
 
     def groups(self, own: dict[str, nn.Parameter]) -> list[ParameterGroup]:

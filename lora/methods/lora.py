@@ -1,8 +1,10 @@
 """LoRA: W0 stays frozen, dW = scaling * B A trains beside it (section 4.1)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,10 +20,10 @@ BIASES = ("none", "sites", "all")
 class LoRA(Method):
     """Low-rank updates on the matrices that `targets` name.
 
-    rank and alpha are one number, or one by target ({q: 8, v: 4}). `bias` trains biases beside the updates: those
-    of the adapted modules (sites) or of the whole body (all); `layernorm` trains every LayerNorm (section 8,
-    "future work"). `position_query` is for DeBERTa-v2: False leaves the position query on W0 as the authors' code
-    does, which cannot be merged.
+    rank and alpha are one number, or one by target ({q: 8, v: 4}); a glob among the targets leaves the task head
+    out. `bias` trains biases beside the updates: those of the adapted modules (sites) or of the whole body (all);
+    `layernorm` trains every LayerNorm (section 8, "future work"). `position_query` is for DeBERTa-v2: False leaves
+    the position query on W0 as the authors' code does, which cannot be merged or routed.
     """
 
     rank: int | Mapping[str, int]
@@ -38,15 +40,27 @@ class LoRA(Method):
         check_choice("bias", self.bias, BIASES)
         if isinstance(self.targets, str):
             raise ValueError(f"targets {self.targets!r} is not a list: write [{','.join(self.targets)}]")
+        if not isinstance(self.targets, Sequence) or not all(isinstance(target, str) for target in self.targets):
+            raise ValueError(f"targets {self.targets!r} is not a list of words")
         for what in ("rank", "alpha"):
             if isinstance(by_target := getattr(self, what), Mapping):
                 for target in self.targets:
                     check_choice(f"{what} for target", target, by_target)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout {self.dropout} is not in [0, 1)")
+        for what, value in _each("rank", self.rank):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{what} {value!r} is not a whole number of at least 1")
+        for what, value in _each("alpha", self.alpha):
+            if not _is_number(value) or not 0 < value < math.inf:
+                raise ValueError(f"{what} {value!r} is not a number above 0")
+        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout!r} is not a number in [0, 1)")
+        for what in ("rank_stabilised", "layernorm", "position_query"):
+            if not isinstance(value := getattr(self, what), bool):
+                raise ValueError(f"{what} {value!r} is not true or false")
 
-    def inject(self, model: nn.Module, adapter: str) -> dict[str, nn.Parameter]:
-        sites = [(site, target) for target in dict.fromkeys(self.targets) for site in find_sites(model, [target])]
+    def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> dict[str, nn.Parameter]:
+        sites = [(site, target) for target in dict.fromkeys(self.targets)
+                 for site in find_sites(model, [target], heads)]
         for site, target in sites:
             self._add(model, adapter, site, target)
         if not self.position_query:
@@ -65,22 +79,36 @@ class LoRA(Method):
             raise ValueError(f"{site.module} ({site.role}): {error}") from None
 
     def in_place(self, model: nn.Module, body: dict[str, nn.Parameter]) -> list[str]:
-        sites = {site.module for site in find_sites(model, self.targets)}
+        sites = {site.module for site in find_sites(model, self.targets)}  # those in the head are not in `body`
         # by name: DeBERTa's and Llama's norms are classes of their own
         norms = {name for name, module in model.named_modules() if type(module).__name__.endswith("Norm")}
-        chosen = []
-        for name in body:
-            module, _, kind = name.rpartition(".")
-            biases = kind.endswith("bias") and (self.bias == "all" or (self.bias == "sites" and module in sites))
-            if biases or (self.layernorm and module in norms):
-                chosen.append(name)
-        return chosen
+        biases = {name for name in body if name.endswith("bias")
+                  and (self.bias == "all" or (self.bias == "sites" and name.rpartition(".")[0] in sites))}
+        if self.bias != "none" and not biases:
+            kind = model.config.model_type  # type: ignore[union-attr]
+            raise ValueError(f"bias={self.bias}: this {kind} model has no such biases to train")
+        return [name for name in body if name in biases or (self.layernorm and name.rpartition(".")[0] in norms)]
 
     def merge_refusal(self) -> str | None:
         if self.position_query:
             return None
         return ("position_query=false cannot be merged: the position query needs W0 while the content query needs "
                 "W0 + dW, of one matrix; train with position_query=true to merge")
+
+    def route_refusal(self) -> str | None:
+        if self.position_query:
+            return None
+        return "position_query=false cannot be routed: the position query has no rows of the batch to tell apart"
+
+
+def _each(what: str, value: object) -> list[tuple[str, Any]]:
+    """The value, or each of a mapping's by target, with what to call it."""
+    by_target = value if isinstance(value, Mapping) else {}
+    return [(f"{what} for target {target!r}", each) for target, each in by_target.items()] or [(what, value)]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _for(value: float | Mapping[str, float], target: str) -> float:

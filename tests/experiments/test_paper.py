@@ -94,7 +94,7 @@ def test_table_6_says_what_stands_for_gpt_3_and_finds_runs_by_rank_and_targets(t
 def test_the_paper_suite_takes_each_row_from_the_preset_that_made_its_number(tmp_path, fake_runs, capsys):
     last = read_only(tmp_path, fake_runs, "suite=paper")
     assert last["cells"] == 4 * 8  # LoRA on three models, and on RoBERTa large a second time
-    presets = {tuple(run.split("-lora-")[0].split("-", 1)[1:] + [run.split("-")[-2]]) for run in last["missing"]}
+    presets = {tuple([*run.split("-lora-")[0].split("-", 1)[1:], run.split("-")[-2]]) for run in last["missing"]}
     assert presets == {("roberta-base", "authors"), ("deberta-v2-xxlarge", "authors"),
                        ("roberta-large", "paper"), ("roberta-large", "restricted")}
     assert "average" in capsys.readouterr().out

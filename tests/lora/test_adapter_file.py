@@ -2,13 +2,19 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
+import experiments.presets  # noqa: F401  (registers the resolver that conf/method uses)
 import lora
 from lora.adapter_file import (
     adapter_tensors,
@@ -18,6 +24,7 @@ from lora.adapter_file import (
     read_adapter,
     save_adapter,
 )
+from tests.conftest import ROOT
 from tests.lora import adapted_models as tiny
 
 BASE = {"name": "tiny", "revision": "0"}
@@ -30,6 +37,9 @@ METHODS = {"lora": tiny.method(), "lora-biases": tiny.method(bias="all", layerno
 def saved(tmp_path: Path) -> Path:
     """A LoRA adapter of a tiny BERT on disk."""
     return save_adapter(tiny.adapted("bert", tiny.method()), tmp_path / "saved", base=BASE)
+
+
+GLOB = tiny.method(targets=["*.dense"])  # on BERT this names the pooler's matrix too, which trains whole
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
@@ -73,13 +83,16 @@ def test_the_description_says_where_each_update_lives(tmp_path: Path):
     assert description["head"] == ["score.weight"]
 
 
-def test_saving_while_merged_writes_the_unmerged_state(tmp_path: Path):
-    model = tiny.adapted("gpt2", tiny.method(bias="sites"))
+@pytest.mark.parametrize(("kind", "method"), [("gpt2", tiny.method(bias="sites")), ("bert", GLOB)])
+def test_saving_while_merged_writes_the_unmerged_state(kind: str, method: lora.Method, tmp_path: Path):
+    model = tiny.adapted(kind, method)
     save_adapter(model, tmp_path / "before", base=BASE)
     lora.merge(model)
     save_adapter(model, tmp_path / "merged", base=BASE)
     for name in ("adapter.json", "adapter.safetensors"):
         assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "before" / name).read_bytes()
+    load_adapter(fresh := tiny.model(kind), tmp_path / "merged")
+    assert_close(tiny.logits(fresh), tiny.logits(model), rtol=1e-5, atol=1e-5)
 
 
 def test_an_inactive_adapter_is_saved_as_when_it_was_active(tmp_path: Path):
@@ -124,6 +137,19 @@ def test_loading_leaves_random_numbers_and_other_adapters_alone(saved: Path):
     assert torch.equal(drawn, torch.rand(3))
     lora.activate(model, "mine")
     assert torch.equal(tiny.logits(model), wanted)
+
+
+def test_the_random_numbers_of_the_models_gpus_are_kept_too(saved: Path, monkeypatch: pytest.MonkeyPatch):
+    """Seen without a GPU: the parameters say that they are on two, and fork_rng is asked for these."""
+    forked: list[list[int]] = []
+    monkeypatch.setattr("torch.random.fork_rng", lambda devices: nullcontext(forked.append(devices)))
+    load_adapter(tiny.model("bert"), saved)
+    model = tiny.model("bert")
+    places = [Mock(device=torch.device(place)) for place in ("cuda:1", "cuda:0", "cuda:1", "cpu")]
+    parameters = model.parameters
+    monkeypatch.setattr(model, "parameters", lambda: iter([*parameters(), *places]))
+    load_adapter(model, saved)
+    assert forked == [[], [0, 1]]
 
 
 def test_a_refused_adapter_leaves_the_model_as_it_was(saved: Path):
@@ -254,11 +280,15 @@ def test_a_model_without_adapter_cannot_be_saved(tmp_path: Path):
         save_adapter(tiny.model("bert"), tmp_path, base=BASE)
 
 
-def test_configuration_objects_are_written_as_plain_json(tmp_path: Path):
-    from omegaconf import OmegaConf
-
-    fields = OmegaConf.create({"targets": ["q", "v"], "rank": {"q": 1, "v": 2}})
-    method = tiny.method(targets=fields.targets, rank=fields.rank)
-    save_adapter(tiny.adapted("bert", method), tmp_path, base=BASE)
+@pytest.mark.parametrize("overrides", [
+    ["+method=lora"], ["+method=lora", "method.rank={q: 1, v: 2}"], ["+method=ft"], ["+method=bitfit"]])
+def test_a_method_that_hydra_built_is_written_as_plain_json(overrides: list[str], tmp_path: Path):
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        config = compose(overrides=["+preset=null", *overrides])
+    model = tiny.adapted("bert", instantiate(config.method))
+    description, _ = read_adapter(save_adapter(model, tmp_path, base=BASE))
+    wanted = OmegaConf.to_container(config.method, resolve=True)
+    kind = wanted.pop("_target_").removeprefix("lora.")  # type: ignore[union-attr]
+    assert description["method"] == {"class": kind, **wanted}  # type: ignore[dict-item]
     load_adapter(fresh := tiny.model("bert"), tmp_path)
-    assert_close(tiny.logits(fresh), tiny.logits(tiny.adapted("bert", tiny.method(rank={"q": 1, "v": 2}))))
+    assert torch.equal(tiny.logits(fresh), tiny.logits(model))

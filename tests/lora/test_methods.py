@@ -40,6 +40,15 @@ def test_bitfit_needs_biases() -> None:
         BITFIT.apply(tiny("llama"), pooler="train")
 
 
+@pytest.mark.parametrize(("architecture", "bias"), [("llama", "all"), ("llama", "sites"), ("deberta", "sites")])
+def test_biases_that_the_model_lacks_cannot_be_asked_for(architecture: str, bias: str) -> None:
+    model = tiny(architecture)
+    with pytest.raises(ValueError, match=f"bias={bias}: this {architecture} model has no such biases to train"):
+        lora(bias=bias, layernorm=True).apply(model, pooler="train")
+    assert not any(".updates." in name for name, _ in model.named_parameters())
+    adapt(model)
+
+
 Q0, V0 = "roberta.encoder.layer.0.attention.self.query", "roberta.encoder.layer.0.attention.self.value"
 
 
@@ -124,12 +133,25 @@ def test_rank_and_alpha_by_target() -> None:
 
 @pytest.mark.parametrize(("changes", "message"), [
     (dict(rank=D + 1), r"layer\.0\.attention\.self\.query \(q\): rank 17 is not in 1\.\.16 for a 16 x 16 matrix"),
-    (dict(rank=0), r"rank 0 is not in 1\.\.16"),
+    (dict(rank=0), "rank 0 is not a whole number of at least 1"),
+    (dict(rank=8.0), r"rank 8\.0 is not a whole number of at least 1"),
+    (dict(rank=True), "rank True is not a whole number"),
+    (dict(rank={"q": 2, "v": "2"}), "rank for target 'v' '2' is not a whole number of at least 1"),
+    (dict(alpha=0), "alpha 0 is not a number above 0"),
+    (dict(alpha="16"), "alpha '16' is not a number above 0"),
+    (dict(alpha=float("nan")), "alpha nan is not a number above 0"),
+    (dict(alpha={"q": 2, "v": None}), "alpha for target 'v' None is not a number above 0"),
+    (dict(targets=["q", 3]), r"targets \['q', 3\] is not a list of words"),
+    (dict(targets=None), "targets None is not a list of words"),
+    (dict(layernorm="false"), "layernorm 'false' is not true or false"),
+    (dict(rank_stabilised=1), "rank_stabilised 1 is not true or false"),
+    (dict(position_query=None), "position_query None is not true or false"),
+    (dict(dropout="0.1"), r"dropout '0\.1' is not a number in \[0, 1\)"),
     (dict(bias="sits"), "bias 'sits' is not one of all, none, sites; did you mean 'sites'"),
     (dict(init="gausian"), "init 'gausian' is not one of gaussian, kaiming; did you mean 'gaussian'"),
     (dict(targets="qv"), r"targets 'qv' is not a list: write \[q,v\]"),
     (dict(rank={"q": 2}), "rank for target 'v' is not one of q"),
-    (dict(dropout=1.0), r"dropout 1.0 is not in \[0, 1\)"),
+    (dict(dropout=1.0), r"dropout 1\.0 is not a number in \[0, 1\)"),
     (dict(position_query=False), "position_query=false is for DeBERTa-v2 models"),
 ])
 def test_a_bad_option_is_named_and_leaves_no_half_adapter(changes: dict[str, object], message: str) -> None:

@@ -164,13 +164,26 @@ def test_peft_reads_the_adapter_that_was_inactive_or_merged(tmp_path: Path):
         assert_close(tiny.logits(read_by_peft("bert", tmp_path / folder)), wanted, rtol=1e-5, atol=1e-5)
 
 
+HERE = str(Path("models", "tiny").absolute())
+
+
+@pytest.mark.parametrize(("name_or_path", "given", "written"), [
+    ("org/tiny", {}, ("org/tiny", None)), ("", {}, (None, None)), (HERE, {}, (None, None)),
+    (HERE, {"base": "org/tiny", "revision": "1a2b"}, ("org/tiny", "1a2b")), (HERE, {"base": HERE}, (HERE, None))])
+def test_the_base_is_a_name_and_a_folder_only_where_asked(name_or_path: str, given: dict, written: tuple,
+                                                         tmp_path: Path):
+    model = tiny.adapted("bert", tiny.method())
+    model.name_or_path = name_or_path
+    save_peft(model, tmp_path, **given)
+    config = peft.PeftConfig.from_pretrained(tmp_path)
+    assert (config.base_model_name_or_path, config.revision) == written
+
+
 def test_what_peft_cannot_express_is_refused(tmp_path: Path):
     refused = {
         "adapter 'default' is bitfit: PEFT's LoRA layout": tiny.adapted("bert", tiny.method("bitfit")),
         "position_query=false: PEFT always adapts": tiny.adapted(
             "deberta-v2", tiny.method(position_query=False)),
-        "cannot put an update inside the task head: classifier": tiny.adapted(
-            "roberta", tiny.method(targets=["classifier.*"])),
         "bias options cannot hold .*q_bias": tiny.adapted("deberta", tiny.method(bias="all"))}
     for message, model in refused.items():
         with pytest.raises(ValueError, match=message):
@@ -209,6 +222,23 @@ def test_options_that_change_the_function_are_refused_by_name(folder: Path, fiel
     edit(folder, **fields)
     with pytest.raises(ValueError, match=message):
         load_peft(tiny.model("bert"), folder)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta"])
+@pytest.mark.parametrize("bias", ["none", "lora_only", "all"])
+def test_marked_copies_are_only_those_of_all_biases(kind: str, bias: str, tmp_path: Path):
+    """PEFT's own files load with every key accounted for; any other marked key is a leftover."""
+    trained_by_peft(kind, tmp_path, bias=bias)
+    path = tmp_path / "adapter_model.safetensors"
+    tensors = load_file(path)
+    marked = {key for key in tensors if ".modules_to_save." in key or ".original_module." in key}
+    assert bool(marked) == (bias == "all")
+    load_peft(tiny.model(kind), tmp_path)
+    more = ["modules_to_save.weight", "original_module.weight"] + ["modules_to_save.bias"] * (bias != "all")
+    for key in more:
+        save_file(tensors | {f"base_model.model.classifier.{key}": torch.ones(3)}, path)
+        with pytest.raises(ValueError, match=re.escape(f"has 1 extra ['classifier.{key}']")):
+            load_peft(tiny.model(kind), tmp_path)
 
 
 QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query"

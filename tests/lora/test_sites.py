@@ -1,6 +1,7 @@
 """Roles and patterns name the right modules of each architecture; every wrong target is an error that helps."""
 
 import fnmatch
+import re
 
 import pytest
 import torch
@@ -71,6 +72,24 @@ def test_adapted_modules_are_found_again_by_their_own_names() -> None:
     before = find_sites(model, ["q", "o"])
     assert find_sites(adapt(model), ["q", "o"]) == before
     assert not any(fnmatch.fnmatch(site.module, "*.base") for site in find_sites(model, ["*attn*"]))
+
+
+@pytest.mark.parametrize(("pooler", "left"), [("train", []), ("frozen", ["bert.pooler.dense"])])
+def test_a_glob_leaves_out_what_trains_whole(pooler: str, left: list[str]) -> None:
+    model = tiny("bert")
+    lora(targets=["*.dense", "bert.encoder.layer.0.*.query"]).apply(model, pooler=pooler)
+    places = ["attention.output.dense", "intermediate.dense", "output.dense"]
+    dense = {f"bert.encoder.layer.{layer}.{place}" for layer in (0, 1) for place in places}
+    assert set(sites(model)) == dense | {"bert.encoder.layer.0.attention.self.query", *left}
+
+
+@pytest.mark.parametrize(("architecture", "target", "matches"), [
+    ("bert", "*.pooler.dense", "bert.pooler.dense"), ("bert", "classifier*", "classifier"),
+    ("roberta", "classifier.*", "classifier.dense, classifier.out_proj")])
+def test_a_target_of_the_head_alone_is_refused(architecture: str, target: str, matches: str) -> None:
+    message = f"pattern {target!r} matches only the task head, which trains whole: {matches}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        lora(targets=["q", target]).apply(tiny(architecture), pooler="train")
 
 
 @pytest.mark.parametrize(("architecture", "targets", "parts"), [

@@ -59,6 +59,15 @@ def tokens(rows: int = 4, length: int = 7, seed: int = 2) -> dict[str, torch.Ten
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
+def two(architecture: str, **changes: Any) -> nn.Module:
+    """A model with the adapters a and b, b active."""
+    return adapt(adapt(tiny(architecture), "a", seed=1, **changes), "b", seed=2, **changes)
+
+
+def logits(model: nn.Module, batch: dict[str, torch.Tensor] | None = None) -> torch.Tensor:
+    return model(**(batch or tokens())).logits.detach()
+
+
 def sites(model: nn.Module) -> list[str]:
     """Names of the adapted modules."""
     return [name for name, _ in adapted_layers(model)]
