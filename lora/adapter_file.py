@@ -76,10 +76,10 @@ def account(what: object, saved: Mapping[str, Tensor], wanted: Mapping[str, Tens
 
 @torch.no_grad()
 def fingerprint(model: nn.Module, trained: Collection[str]) -> str | None:
-    """Digest of the unmerged base tensors outside `trained`: name, shape, dtype and about 256 values of each.
+    """Digest of the unmerged base tensors outside `trained`: name, shape and about 256 values of each, as bf16.
 
-    It tells a different or silently random backbone apart. None when nothing of the base is left (full
-    fine-tuning).
+    It tells a different or silently random backbone apart, and takes one that is held in bf16 for the same. None
+    when nothing of the base is left (full fine-tuning).
     """
     active = bank(model).active
     changed = (bank(model).adapters[active].base or {}) if active is not None else {}
@@ -88,8 +88,8 @@ def fingerprint(model: nn.Module, trained: Collection[str]) -> str | None:
     digest = hashlib.sha256()
     for key in frozen:
         tensor = changed.get(key, state[key])
-        sample = tensor.flatten()[::max(1, tensor.numel() // SAMPLE)].cpu().contiguous()
-        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        sample = tensor.flatten()[::max(1, tensor.numel() // SAMPLE)].cpu().bfloat16().contiguous()
+        digest.update(f"{key} {tuple(tensor.shape)}".encode())
         digest.update(sample.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest() if frozen else None
 
@@ -239,7 +239,7 @@ def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: 
     wanted = description["base"]["fingerprint"]
     if verify_base and fingerprint(model, [*description["in_place"], *description["head"]]) != wanted:
         raise ValueError(f"{folder} was trained on other base weights than this model's: "
-                         f"{description['base']}; load that base in its dtype, or pass verify_base=False")
+                         f"{description['base']}; load that base, or pass verify_base=False")
 
 
 def install(model: nn.Module, method: Method, tensors: Mapping[str, Tensor], adapter: str, *, pooler: str,

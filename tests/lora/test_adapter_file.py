@@ -220,6 +220,12 @@ def test_a_base_that_differs_in_one_tensor_is_refused(saved: Path):
     assert not torch.allclose(tiny.logits(model), wanted)
 
 
+def test_a_base_held_in_bf16_is_the_same_base(saved: Path):
+    held = tiny.model("bert").bfloat16()
+    load_adapter(held, saved)
+    assert lora.adapters(held) == ["default"]
+
+
 def test_another_architecture_and_other_labels_are_refused(saved: Path):
     with pytest.raises(ValueError, match="adapts a bert model, this is roberta"):
         load_adapter(tiny.model("roberta"), saved)
