@@ -15,7 +15,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.entry import entry, explain
+from experiments.entry import CONF, entry, explain
 from experiments.logger import check_logger
 from experiments.presets import differences
 from experiments.runs import RunRecord, Store, new_record
@@ -59,7 +59,7 @@ def run(cfg: DictConfig) -> RunRecord:
         except Exception as error:
             record.status = "failed"
             record.error = {"type": type(error).__name__, "message": explain(error),
-                            "traceback": traceback.format_exc()}
+                            "traceback": traceback.format_exc().replace(f"{CONF.parent}{os.sep}", "")}
             if _is_main_process():
                 store.write(record)
             raise
