@@ -131,13 +131,14 @@ def test_two_processes_on_one_run_give_the_losses_of_one(tiny_run: list[str], tm
         (["trainer.learning_rate=1e30"], 1, "loss is nan at step"),
     ],
 )
-def test_a_bad_command_line_is_one_line_on_standard_error(
+def test_a_bad_command_line_is_one_line_for_people_and_one_for_programs(
     tiny_run: list[str], tmp_path: Path, overrides: list[str], code: int, message: str
 ) -> None:
     found, output, error = finished(command(*tiny_run, *overrides))
-    assert (found, output) == (code, "")
     line = error.splitlines()[-1]
     assert line.startswith("error: ")
     assert re.search(message, line)
+    assert found == code
+    assert json.loads(output) == {"status": "failed", "error": line.removeprefix("error: ")}
     assert not (tmp_path / "store" / "adapters").exists()
     assert temporary_files(tmp_path / "store") == []
