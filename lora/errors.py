@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 def nearest(value: str, allowed: Collection[str]) -> str:
     """'; did you mean 'x'?' for the allowed word closest to `value`, or '' when none is close."""
-    near = difflib.get_close_matches(value, allowed, n=1)
+    near = difflib.get_close_matches(str(value), allowed, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
