@@ -50,7 +50,7 @@ def run(cfg: DictConfig) -> RunRecord:
     store.check_writable()
     record = new_record(cfg)
     with store.lock(record.run) if _is_main_process() else nullcontext():
-        stored = store.read(record.run)
+        stored = _agreed(store.read(record.run) if _is_main_process() else None, cfg.trainer.device)
         if stored is not None and stored.finished_well and not cfg.overwrite:
             log.info("%s is done: this is its stored result", stored.run)
             return stored
@@ -64,6 +64,19 @@ def run(cfg: DictConfig) -> RunRecord:
                 store.write(record)
             raise
     return record
+
+
+def _agreed(stored: RunRecord | None, device: str) -> RunRecord | None:
+    """The first process's answer in every process: another run may finish between two looks at the store."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return stored
+    from accelerate import PartialState
+    from accelerate.utils import broadcast_object_list
+
+    from experiments.hardware import choose_device
+
+    PartialState(cpu=choose_device(device).type == "cpu")
+    return broadcast_object_list([stored])[0]
 
 
 def _is_main_process() -> bool:
