@@ -11,9 +11,11 @@ from omegaconf import DictConfig
 
 from experiments.entry import entry
 from experiments.files import write_atomic
+from experiments.metrics import LOWER_IS_BETTER
 from experiments.runs import NOT_IDENTITY, RunRecord, Store
 
 NAMES = ("task.name", "model.name", "method.name")
+METRIC = "task.main_metric"  # what the score is: a column of its own, and never two in one line
 WHOLE = ["trainable", "tokens_per_second", "peak_memory_mb"]  # costs without decimals
 OTHERS = ("task.evaluate_on", "model.init", "model.pooler")  # beside all of method and trainer
 
@@ -47,15 +49,17 @@ def compare(records: list[RunRecord]) -> pd.DataFrame:
     names = list(NAMES)
     # an option counts where runs of one method differ in it, not where other methods lack it
     by_method = settings.groupby("method.name").nunique(dropna=False)
-    differs = [key for key in settings if key not in names and (by_method[key] > 1).any()]
-    settings = settings[names + differs].astype(object).fillna("-")
+    differs = [key for key in settings if key not in (*names, METRIC) and (by_method[key] > 1).any()]
+    settings = settings.reindex(columns=[*names, *differs, METRIC]).astype(object).fillna("-")
     settings = settings.rename(columns=lambda key: key.removesuffix(".name").split(".")[-1])
     groups: Any = settings.groupby(list(settings.columns), sort=False).indices.items()
     columns = list(settings.columns)
     lines = [dict(zip(columns, key, strict=True)) | _figures([records[i] for i in rows]) for key, rows in groups]
     table = pd.DataFrame(lines)
     table[WHOLE] = table[WHOLE].astype("Float64").round().astype("Int64")
-    return table.sort_values(["task", "model", "score"], ascending=[True, True, False], ignore_index=True)
+    scores = table.score.astype(float)
+    table["order"] = scores.where(table.main_metric.isin(LOWER_IS_BETTER), -scores)
+    return table.sort_values(["task", "model", "order"], ignore_index=True).drop(columns="order")
 
 
 def _setting(config: dict[str, Any]) -> dict[str, Any]:
@@ -63,13 +67,18 @@ def _setting(config: dict[str, Any]) -> dict[str, Any]:
     flat = {f"{group}.{key}": value for group in ("task", "model", "method", "trainer")
             for key, value in config[group].items()}
     return {key: _word(value) for key, value in flat.items()
-            if key in (*NAMES, *OTHERS)
+            if key in (*NAMES, METRIC, *OTHERS)
             or (key.startswith(("method.", "trainer.")) and key.removeprefix("trainer.") not in NOT_IDENTITY)}
 
 
 def _values(table: pd.DataFrame) -> list[list[Any]]:
-    """Rows of plain values; an empty cell is None."""
-    return table.astype(object).where(table.notna(), None).values.tolist()
+    """Rows of values to show: scores as text, an empty cell None."""
+    from experiments.sweep import shown_score
+
+    shown = table.astype(object).where(table.notna(), None)
+    for key in ("score", "spread"):
+        shown[key] = [shown_score(metric, value) for metric, value in zip(table.main_metric, shown[key], strict=True)]
+    return shown.astype(object).where(shown.notna(), None).values.tolist()
 
 
 def _word(value: Any) -> str | None:

@@ -1,6 +1,6 @@
 """Rows of text from the hub at a pinned revision, from a local mirror of it, or from the user's own files.
 
-A source names the files of each split; `load_split` reads them into a `Table`. A mirror is a folder in
+A source names the files of each split; its `load` reads them into a `Table`. A mirror is a folder in
 the hub's layout, LORA_LAB_HUB/nyu-mll/glue/mrpc/train-00000-of-00001.parquet; where it is set it is the
 only place looked in.
 """
@@ -9,10 +9,11 @@ import csv
 import json
 import logging
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from experiments.files import sha256
 from lora.errors import check_choice, nearest
@@ -41,13 +42,47 @@ class Table:
         return Table(self.source, columns)
 
 
+class Source(Protocol):
+    """Where a task's rows come from."""
+
+    def load(self, split: str) -> Table:
+        """All rows of a split, as they are stored."""
+
+    def identity(self, splits: list[str]) -> dict[str, Any]:
+        """What stands for the rows of these splits in the identity of a run."""
+
+    def has(self, split: str) -> bool:
+        """Whether there is such a split."""
+
+
+class Files(ABC):
+    """A source whose splits are files."""
+
+    @abstractmethod
+    def paths(self, split: str) -> list[Path]:
+        """The files of a split."""
+
+    def load(self, split: str) -> Table:
+        """All rows of a split; ValueError where a file cannot be read or there is no row."""
+        paths = self.paths(split)
+        parts = [READERS[path.suffix](path) for path in paths]
+        columns = {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}
+        table = Table(str(paths[0]), columns)
+        if len(table) == 0:
+            raise ValueError(f"{table.source}: split {split!r} has no rows")
+        return table
+
+
 @dataclass(frozen=True, kw_only=True)
-class HubSource:
-    """A data set of the hub: <name> at <revision>, files <config>/<split>-*.parquet."""
+class HubSource(Files):
+    """A data set of the hub: <name> at <revision>, files <config>/<split>-*.parquet.
+
+    `revision` is a commit, or null where none is known to have these files: then only a mirror is read.
+    """
 
     name: str
     config: str
-    revision: str
+    revision: str | None
 
     def paths(self, split: str) -> list[Path]:
         """The parquet files of a split; FileNotFoundError says where they were looked for."""
@@ -63,10 +98,25 @@ class HubSource:
             )
         return paths
 
+    def has(self, split: str) -> bool:
+        """Whether development rows are published apart: never, they are held out of the training rows."""
+        return split != "development"
+
+    def identity(self, splits: list[str]) -> dict[str, Any]:
+        """Name and revision; without a revision the sha256 of each file, wherever it is."""
+        if self.revision is not None:
+            return asdict(self)
+        return asdict(self) | {"files": {split: [sha256(path) for path in self.paths(split)] for split in splits}}
+
     def _download(self, pattern: str) -> Path:
         """Folder of the hub's own cache that holds the files of `pattern`, downloaded if it lacks them."""
         from huggingface_hub import snapshot_download
 
+        if self.revision is None:
+            raise FileNotFoundError(
+                f"{self.name} has no pinned revision: set LORA_LAB_HUB to a folder that holds {self.name}/{pattern}, "
+                "or task.source.revision to a commit of the hub's repository that has it"
+            )
         log.info("looking for data set %s (%s) on the hub", self.name, pattern)
         try:
             folder = snapshot_download(
@@ -82,7 +132,7 @@ class HubSource:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileSource:
+class FileSource(Files):
     """The user's own files, one a split: .csv, .json (a list of objects), .jsonl or .parquet."""
 
     files: dict[str, str | None]
@@ -103,17 +153,6 @@ class FileSource:
     def digest(self, split: str) -> str:
         """sha256 of a split's file."""
         return sha256(self.paths(split)[0])
-
-
-def load_split(source: HubSource | FileSource, split: str) -> Table:
-    """All rows of a split; ValueError where a file cannot be read or there is no row."""
-    paths = source.paths(split)
-    parts = [READERS[path.suffix](path) for path in paths]
-    columns = {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}
-    table = Table(str(paths[0]), columns)
-    if len(table) == 0:
-        raise ValueError(f"{table.source}: split {split!r} has no rows")
-    return table
 
 
 def _read_parquet(path: Path) -> dict[str, list[Any]]:

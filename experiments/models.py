@@ -40,6 +40,7 @@ SMALL_FILES = (
     *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
     *("vocab*", "merges.txt", "spm.model"),
 )
+ROOT = Path(__file__).resolve().parent.parent  # where conf/ is
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 log = logging.getLogger(__name__)
 
@@ -145,7 +146,7 @@ def model_folder(cfg: DictConfig) -> Path:
             )
         folder = Path(spec.submodule_search_locations[0]) / cfg.path
     else:
-        folder = Path(cfg.path).expanduser()
+        folder = _local_folder(cfg.path)
     if folder.is_dir():
         return folder
     if _is_local(cfg):
@@ -176,7 +177,13 @@ def declared(cfg: DictConfig) -> dict[str, Any] | None:
 
 def _is_local(cfg: DictConfig) -> bool:
     """Whether the path is a folder, there or not, rather than the name of a hub repository."""
-    return bool(cfg.package) or Path(cfg.path).expanduser().is_dir() or not HUB_ID.fullmatch(cfg.path)
+    return bool(cfg.package) or _local_folder(cfg.path).is_dir() or not HUB_ID.fullmatch(cfg.path)
+
+
+def _local_folder(path: str) -> Path:
+    """The folder of a path; a relative one that the working directory lacks may be beside conf/."""
+    folder = Path(path).expanduser()
+    return ROOT / folder if not folder.is_dir() and (ROOT / folder).is_dir() else folder
 
 
 @functools.cache  # the weights, the config and the tokenizer ask for one folder

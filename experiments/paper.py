@@ -173,7 +173,7 @@ def _notes(artifact: Data, slots: list[Slot], rows: list[Row], store: str) -> li
     if artifact["note"] is not None:
         notes.append(artifact["note"])
     if any(cell.collapsed for row in rows for cell in row.cells.values()):
-        notes.append("collapsed: a run with constant predictions, kept out of the number")
+        notes.append("collapsed: a run with constant predictions or a loss that is not finite, kept out of the number")
     return notes
 
 

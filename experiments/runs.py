@@ -41,12 +41,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class RunRecord:
-    """Everything that is kept of one run. Scores and metrics are in the units that the paper prints (percent)."""
+    """Everything that is kept of one run. Scores and metrics are in the units that the paper prints."""
 
     schema: int = SCHEMA
     run: str                              # name: task-model-method-seed-identity
     identity: str                         # sha256 over what can change the result
-    status: str                           # done | collapsed (constant predictions) | failed
+    status: str                           # done | collapsed (constant predictions, a loss not finite) | failed
     config: dict[str, Any]                # the resolved config
     preset: dict[str, Any] | None = None  # name, source and values of the preset row that filled the config
     seed: int
@@ -78,10 +78,11 @@ class RunRecord:
         return self.status in ("done", "collapsed")
 
     def summary(self) -> dict[str, Any]:
-        """The record without its long parts, as entry points print it."""
-        return {key: value for key, value in asdict(self).items()
+        """The record without its long parts, as entry points print it, and what its score is."""
+        kept = {key: value for key, value in asdict(self).items()
                 if key not in ("config", "history", "versions", "identity", "schema", "preset")
                 and not (key == "error" and value is None)}
+        return kept | {"main_metric": self.config.get("task", {}).get("main_metric")}
 
 
 def identity_of(cfg: DictConfig) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.entry import complain, exit_code, json_line
 from experiments.files import write_atomic
+from experiments.metrics import decimals
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,11 @@ def table_rows(runs: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
 
 def print_table(runs: list[dict[str, Any]]) -> None:
     """The sweep for people, on standard output above the JSON line."""
-    print_rows(*table_rows(runs))
+    columns, rows = table_rows(runs)
+    score = columns.index("score")
+    for row, run in zip(rows, runs, strict=True):
+        row[score] = shown_score(run.get("main_metric"), row[score])
+    print_rows(columns, rows)
 
 
 def print_rows(columns: list[str], rows: list[list[Any]]) -> None:
@@ -114,6 +119,12 @@ def log_to_wandb(config: DictConfig, folder: Path, record: dict[str, Any]) -> No
     with Logger(config.logger, f"sweep-{folder.name}", overrides, folder, job_type="sweep") as logger:
         logger.log_table("runs", pandas.DataFrame(rows, columns=columns))
         logger.log_summary({key: value for key, value in record.items() if key != "runs"})
+
+
+def shown_score(metric: str | None, value: float | None) -> float | str | None:
+    """A score, or its spread, to be shown: as text where its metric has other decimals than `cell` gives it."""
+    digits = decimals(metric or "")
+    return value if value is None or digits == 2 else f"{value:.{digits}f}"
 
 
 def cell(value: Any) -> str:

@@ -25,6 +25,7 @@ from experiments.batches import device_batches, epoch_batches, evaluation_batche
 from experiments.checkpoint import cpu_copy, load_checkpoint, save_checkpoint
 from experiments.hardware import choose_device, choose_precision, peak_memory_mb, reset_peak_memory
 from experiments.logger import Logger
+from experiments.metrics import better, decimals
 from experiments.optimizer import hold_frozen_in_bf16, make_optimizer, schedule
 from experiments.tasks.base import Task
 from lora.adapter_file import adapter_tensors, load_tensors
@@ -225,7 +226,7 @@ class Trainer:
         with unmerged_after(self.model, merges) as errors:
             self.merge_error = {dtype: error.largest for dtype, error in errors.items()}
             predictions = {name: self._predict(rows) for name, rows in self.evaluation.items()}
-        references = {name: [row["labels"] for row in rows] for name, rows in self.evaluation.items()}
+        references = {name: [self.task.reference(row) for row in rows] for name, rows in self.evaluation.items()}
         return {"metrics": self.task.metrics(predictions, references), "collapsed": self.task.collapsed(predictions)}
 
     @torch.no_grad()
@@ -236,11 +237,11 @@ class Trainer:
         batches = evaluation_batches(lengths, self.cfg.evaluation_batch_size)
         for batch in batches[self.accelerator.process_index::self.accelerator.num_processes]:
             inputs = self._collate([rows[i] for i in batch])
-            inputs.pop("labels")
+            labels = inputs.pop("labels")
             # the module under DDP: processes may have different numbers of batches here
             with self.accelerator.autocast():
                 logits = self.model(**inputs).logits
-            found.append(self.task.predictions(logits.float()))
+            found.append(self.task.predictions(logits, labels))
             places.extend(batch)
         return self._gather(places, torch.cat(found) if found else torch.empty(0), len(rows))
 
@@ -257,17 +258,19 @@ class Trainer:
     def _finish_epoch(self, entry: dict[str, Any]) -> None:
         """Enter an epoch into the history, keep it if it is the best so far, write the checkpoint."""
         progress = self.progress
-        scores = [past["metrics"][self.task.main_metric] for past in progress.history]
-        best = -math.inf if progress.best_epoch is None else scores[progress.best_epoch - 1]
-        if progress.best_epoch is None or math.isnan(best) or entry["metrics"][self.task.main_metric] > best:
+        main = self.task.main_metric
+        past = None if progress.best_epoch is None else progress.history[progress.best_epoch - 1]["metrics"][main]
+        if past is None or math.isnan(past) or better(main, entry["metrics"][main], past):
             progress.best_epoch, progress.best = entry["epoch"], cpu_copy(adapter_tensors(self.model))
         progress.history.append(entry)
         progress.epoch = entry["epoch"]
         progress.seconds += entry["seconds"]
         plain = {key: value for key, value in entry.items() if key not in ("epoch", "metrics")}
-        self.logger.log_epoch(entry["epoch"], plain | entry["metrics"])
-        log.info("epoch %d: loss %.4f, %s", entry["epoch"], entry["loss"],
-                 ", ".join(f"{name} {value:.2f}" for name, value in entry["metrics"].items()))
+        # a language model's metric is named as the training loss is
+        named = {f"evaluation_{name}" if name in plain else name: value for name, value in entry["metrics"].items()}
+        self.logger.log_epoch(entry["epoch"], plain | named)
+        log.info("epoch %d: training loss %.4f, %s", entry["epoch"], entry["loss"],
+                 ", ".join(f"{name} {value:.{decimals(name)}f}" for name, value in entry["metrics"].items()))
         if self.checkpoints is not None and self.accelerator.is_main_process:
             save_checkpoint(self.checkpoints, vars(progress) | {"tensors": cpu_copy(adapter_tensors(self.model)),
                                                                 "optimizer": self.optimizer.state_dict()})

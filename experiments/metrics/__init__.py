@@ -18,7 +18,13 @@ METRICS: dict[str, dict[str, str]] = {
         "pearson": "experiments.metrics.correlation.Pearson",
         "spearman": "experiments.metrics.correlation.Spearman",
     },
+    "causal_lm": {
+        "loss": "experiments.metrics.loss.Loss",
+        "perplexity": "experiments.metrics.loss.Perplexity",
+    },
 }
+LOWER_IS_BETTER = frozenset({"loss", "perplexity"})
+DECIMALS = {"loss": 4}  # as people read them; the others have 2
 
 
 def check_metric(name: str, kind: str) -> None:
@@ -27,10 +33,20 @@ def check_metric(name: str, kind: str) -> None:
     check_choice(f"{kind} metric", name, METRICS[kind])
 
 
-def percent(name: str, kind: str, predictions: ArrayLike, references: ArrayLike) -> float:
-    """100 times a metric over the rows of one evaluation, as the paper prints it (86.5)."""
+def better(name: str, value: float, than: float) -> bool:
+    """Whether one value of a metric is better than another; never where either is NaN."""
+    return value < than if name in LOWER_IS_BETTER else value > than
+
+
+def decimals(name: str) -> int:
+    """Decimals to show of a metric, or of its value on one evaluation set (`loss_seen`)."""
+    return DECIMALS.get(name.partition("_")[0], 2)
+
+
+def as_printed(name: str, kind: str, predictions: ArrayLike, references: ArrayLike) -> float:
+    """A metric over the rows of one evaluation as the paper prints it: shares in percent (86.5), a loss in nats."""
     from hydra.utils import get_class
 
     check_metric(name, kind)
     metric = get_class(METRICS[kind][name])()
-    return 100 * metric.compute(predictions=predictions, references=references)[metric.name]
+    return metric.scale * metric.compute(predictions=predictions, references=references)[metric.name]

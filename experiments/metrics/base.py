@@ -15,6 +15,7 @@ class Metric(evaluate.Metric):
     """A metric of (predictions, references), kept in memory; a subclass adds `columns` and `_compute`."""
 
     columns: datasets.Features  # LABELS or NUMBERS
+    scale: int = 100  # the paper prints shares in percent
 
     def __init__(self) -> None:
         super().__init__(keep_in_memory=True)

@@ -3,9 +3,9 @@ or a number."""
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from experiments.data import Table
-from experiments.metrics import check_metric, percent
+from experiments.data import Source, Table
+from experiments.metrics import as_printed, check_metric
 from lora.errors import check_choice
 
 Encoded = dict[str, Any]  # one row: input_ids, token_type_ids where the model has them, labels
@@ -33,21 +33,23 @@ class TaskData:
 class Task(ABC):
     """Built from a file of conf/task, which has every default."""
 
+    kinds: ClassVar[tuple[str, ...]]  # that a class of tasks may have: of experiments.models.KINDS
     name: str
-    kind: str  # classification or regression
+    kind: str  # classification, regression or causal_lm
     main_metric: str  # what `score` is, and what the best epoch is chosen by
     side_metrics: list[str]  # reported beside it
     evaluation_splits: list[str]
     evaluate_on: str  # validation: the evaluation splits; development: a fixed tenth of the training split
 
     def __post_init__(self) -> None:
+        check_choice("task kind", self.kind, self.kinds)
         for metric in (self.main_metric, *self.side_metrics):
             check_metric(metric, self.kind)
         check_choice("task.evaluate_on", self.evaluate_on, ("validation", "development"))
 
     @abstractmethod
     def split(self, split: str) -> Table:
-        """All rows of a split, checked; its label column holds class indices or numbers."""
+        """All rows of a split, checked; the label column of a TextTask holds class indices or numbers."""
 
     @abstractmethod
     def encode(self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
@@ -68,25 +70,37 @@ class Task(ABC):
         return 1
 
     @abstractmethod
-    def predictions(self, logits: Tensor) -> Tensor:
-        """What the metrics compare with the labels, one value a row."""
+    def predictions(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """What the metrics compare with the references, one value a row; logits in the precision they came in."""
+
+    def reference(self, row: Encoded) -> int | float:
+        """What the metrics compare a row's prediction with."""
+        return row["labels"]
+
+    def groups(self, train: Table) -> Sequence[Hashable]:
+        """For each training row what it must not share with a held-out one, such as its prompt."""
+        return range(len(train))
 
     def load(self) -> TaskData:
         """Rows to train and evaluate on; `development` leaves the evaluation splits unread."""
         train = self.split("train")
         if self.evaluate_on == "development":
-            return TaskData(*hold_out_tenth(train))
+            return self.development(train)
         sets = {split.removeprefix("validation_"): self.split(split) for split in self.evaluation_splits}
         return TaskData(train, sets)
+
+    def development(self, train: Table) -> TaskData:
+        """Rows to choose hyperparameters on: a tenth of the training rows."""
+        return TaskData(*hold_out_tenth(train, self.groups(train)))
 
     def metrics(
         self, predictions: Mapping[str, ArrayLike], references: Mapping[str, ArrayLike]
     ) -> dict[str, float]:
-        """Each metric in percent, by evaluation set: `accuracy_matched`, ..., and their mean `accuracy`."""
+        """Each metric as printed, by evaluation set: `accuracy_matched`, ..., and their mean `accuracy`."""
         scores: dict[str, float] = {}
         for metric in dict.fromkeys((self.main_metric, *self.side_metrics)):
             by_set = {
-                name: percent(metric, self.kind, values, references[name])
+                name: as_printed(metric, self.kind, values, references[name])
                 for name, values in predictions.items()
             }
             scores[metric] = sum(by_set.values()) / len(by_set)
@@ -105,9 +119,37 @@ class Task(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceTask(Task):
+    """A task whose rows come from a source: the hub, its mirror, or the micro-world."""
+
+    source: Source
+
+    def read(self, split: str) -> Table:
+        """All rows of a split as they are stored."""
+        return self.source.load(split)
+
+    def development(self, train: Table) -> TaskData:
+        """The source's own development rows where it has some."""
+        if not self.source.has("development"):
+            return super().development(train)
+        return TaskData(train, {"development": self.split("development")})
+
+    def identity(self) -> dict[str, Any]:
+        """With what stands for the rows."""
+        return asdict(self) | {"source": self.source.identity(self.stored_splits())}
+
+    def stored_splits(self) -> list[str]:
+        """The splits of the source that this task reads."""
+        own = self.source.has("development")
+        evaluated = self.evaluation_splits if self.evaluate_on == "validation" else ["development"] * own
+        return ["train", *evaluated]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextTask(Task):
     """One text or a pair in, a class or a number out."""
 
+    kinds: ClassVar[tuple[str, ...]] = ("classification", "regression")
     text: list[str]  # one or two columns
     label: str  # column
     labels: list[str]  # names of the classes in the order of their indices; empty for regression
@@ -168,13 +210,7 @@ class TextTask(Task):
         self, rows: list[Encoded], pad_token_id: int, pad_to_multiple_of: int = 8
     ) -> dict[str, Tensor]:
         """input_ids, attention_mask and token_type_ids (rows, length), labels (rows); padded on the right."""
-        lengths = torch.tensor([len(row["input_ids"]) for row in rows])
-        length = -(-int(lengths.max()) // pad_to_multiple_of) * pad_to_multiple_of
-        batch = {"attention_mask": (torch.arange(length) < lengths[:, None]).long()}  # (rows, length)
-        for name, padding in (("input_ids", pad_token_id), ("token_type_ids", 0)):
-            if name in rows[0]:
-                values = [row[name] + [padding] * (length - len(row[name])) for row in rows]
-                batch[name] = torch.tensor(values)  # (rows, length)
+        batch = padded(rows, {"input_ids": pad_token_id, "token_type_ids": 0}, pad_to_multiple_of)
         label_type = torch.float32 if self.kind == "regression" else torch.long
         batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=label_type)
         return batch
@@ -189,23 +225,39 @@ class TextTask(Task):
             raise ValueError(f"trainer.label_smoothing must be 0 for the regression {self.name}")
         return functional.mse_loss(logits.float().squeeze(-1), labels.float(), reduction="sum")
 
-    def predictions(self, logits: Tensor) -> Tensor:
+    def predictions(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Class index or number of each row, (rows,), from logits (rows, num_labels)."""
         return logits.float().squeeze(-1) if self.kind == "regression" else logits.argmax(-1)
 
 
-def hold_out_tenth(train: Table) -> tuple[Table, dict[str, Table]]:
-    """The training rows without a tenth, and that tenth: those of the lowest hash of their index.
+def padded(rows: list[Encoded], paddings: Mapping[str, int], multiple: int) -> dict[str, Tensor]:
+    """attention_mask, and of `paddings` the columns that the rows have, (rows, length), filled up on the right."""
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    length = -(-int(lengths.max()) // multiple) * multiple
+    batch = {"attention_mask": (torch.arange(length) < lengths[:, None]).long()}  # (rows, length)
+    for name, padding in paddings.items():
+        if name in rows[0]:
+            values = [row[name] + [padding] * (length - len(row[name])) for row in rows]
+            batch[name] = torch.tensor(values)  # (rows, length)
+    return batch
 
-    The choice depends on the number of rows alone, so it is the same for every seed, model and method.
+
+def hold_out_tenth(train: Table, groups: Sequence[Hashable]) -> tuple[Table, dict[str, Table]]:
+    """The training rows without a tenth of their groups, and that tenth: those of the lowest hash of their number.
+
+    Groups are numbered as they first occur; `groups` has one for each row. The choice depends on them alone, so it
+    is the same for every seed, model and method.
     """
-    count = len(train) // 10
+    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    count = len(numbers) // 10
     if not count:
-        raise ValueError(f"{train.source}: {len(train)} rows are too few to hold out a tenth of them")
-    hashes = [hashlib.sha256(f"development {row}".encode()).digest() for row in range(len(train))]
-    by_hash = sorted(range(len(train)), key=hashes.__getitem__)
-    kept, held_out = sorted(by_hash[count:]), sorted(by_hash[:count])
-    return train.select(kept), {"development": train.select(held_out)}
+        raise ValueError(f"{train.source}: {len(numbers)} rows are too few to hold out a tenth of them")
+    hashes = [hashlib.sha256(f"development {number}".encode()).digest() for number in range(len(numbers))]
+    lowest = set(sorted(range(len(numbers)), key=hashes.__getitem__)[:count])
+    rows: dict[bool, list[int]] = {False: [], True: []}
+    for row, group in enumerate(groups):
+        rows[numbers[group] in lowest].append(row)
+    return train.select(rows[False]), {"development": train.select(rows[True])}
 
 
 def label_name(value: Any) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.data import FileSource, Table, load_split
+from experiments.data import FileSource, Table
 from experiments.tasks.base import TextTask, label_name
 
 
@@ -28,7 +28,7 @@ class Classification(TextTask):
         )
 
     def read(self, split: str) -> Table:
-        return load_split(FileSource(files=self.files), split)
+        return FileSource(files=self.files).load(split)
 
     def identity(self) -> dict[str, Any]:
         """The files by their sha256, wherever they are."""

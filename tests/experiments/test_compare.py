@@ -39,6 +39,29 @@ def test_a_collapsed_run_is_counted_and_kept_out_of_the_median():
     assert "| 0.001 |" in markdown(compare([record(1, 1e-3, 60.0), record(1, 3e-3, 70.0)]))
 
 
+def test_of_a_loss_the_lowest_comes_first_with_four_decimals():
+    records = [record(1, 1e-3, 1.23456), record(1, 3e-3, 0.98765), record(1, 1e-4, 1.5), record(1, 1e-2, 0.5, "failed")]
+    for one in records:
+        one.config["task"] |= {"name": "e2e", "main_metric": "loss"}
+    table = compare(records)
+    assert table.learning_rate.tolist() == ["0.003", "0.001", "0.0001", "0.01"]
+    assert table.score.tolist()[:3] == [0.98765, 1.23456, 1.5]  # in full for programs
+    assert "| loss | 0.9877 | - | 1 |" in markdown(table)
+
+
+def test_a_store_of_failures_is_shown_too():
+    table = compare([record(1, 1e-3, 60.0, "failed"), record(1, 3e-3, 70.0, "collapsed")])
+    assert table.score.isna().all()
+    assert "| - | - | 0 |" in markdown(table)
+
+
+def test_runs_of_two_metrics_are_two_lines():
+    table = compare([one := record(1, 1e-3, 60.0), other := record(2, 1e-3, 70.0)])
+    assert len(table) == 1
+    one.config["task"]["main_metric"], other.config["task"]["main_metric"] = "accuracy", "f1"
+    assert compare([one, other]).main_metric.tolist() == ["f1", "accuracy"]
+
+
 def test_settings_print_as_they_are_written_and_the_table_is_not_cut(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     for seed, (length, clip, bucket) in enumerate([(128, 1.0, True), (1024, None, False)]):

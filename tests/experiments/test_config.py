@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from experiments.entry import CONF
 from experiments.presets import parse
+from experiments.tasks.generation import Generation
 from experiments.trainer import check_trainer
 from lora.methods import Method
 from tests.experiments.tiny import compose
@@ -49,7 +50,9 @@ def test_every_model_composes_with_every_method(model: str, method: str) -> None
 def test_every_task_composes(task: str, data_folder: Path) -> None:
     files = [f"task.files.train={data_folder / 'train.csv'}"] if task == "classification" else []
     made = instantiate(compose(f"task={task}", *files).task)
-    assert (made.name, made.kind) == (task, "regression" if task == "stsb" else "classification")
+    regression, generation = task.startswith("stsb"), isinstance(made, Generation)
+    kind = "regression" if regression else "causal_lm" if generation else "classification"
+    assert (made.name, made.kind) == (task, kind)
 
 
 @pytest.mark.parametrize(

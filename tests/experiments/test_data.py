@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from experiments.data import FileSource, HubSource, Table, load_split
+from experiments.data import FileSource, HubSource, Table
 from tests.conftest import ROOT
 
 ROWS = [{"text": "one, two", "label": "a"}, {"text": 'a "quoted"\nline', "label": "b"}]
@@ -31,7 +31,7 @@ def write(path: Path, rows: list[dict]) -> Path:
 
 
 def read(path: Path) -> Table:
-    return load_split(FileSource(files={"train": str(path)}), "train")
+    return FileSource(files={"train": str(path)}).load("train")
 
 
 @pytest.mark.parametrize("extension", [".csv", ".json", ".jsonl", ".parquet"])
@@ -54,7 +54,7 @@ def test_shards_are_read_in_order(tmp_path, monkeypatch):
             folder / f"train-0000{shard}-of-00002.parquet", [{"label": 2 * shard}, {"label": 2 * shard + 1}]
         )
     monkeypatch.setenv("LORA_LAB_HUB", str(tmp_path))
-    assert load_split(MRPC, "train")["label"] == [0, 1, 2, 3]
+    assert MRPC.load("train")["label"] == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_shards_are_read_in_order(tmp_path, monkeypatch):
 def test_the_mirror_has_the_published_number_of_rows(hub, monkeypatch, config, train, validation):
     monkeypatch.setenv("LORA_LAB_HUB", str(hub))
     source = HubSource(name="nyu-mll/glue", config=config, revision=MRPC.revision)
-    assert (len(load_split(source, "train")), len(load_split(source, "validation"))) == (train, validation)
+    assert (len(source.load("train")), len(source.load("validation"))) == (train, validation)
 
 
 def test_a_missing_column_names_the_nearest(tmp_path):
@@ -85,12 +85,12 @@ def test_an_unset_file_names_its_key():
     with pytest.raises(
         ValueError, match=r"task.files.train is not set: give a .csv, .json, .jsonl, .parquet file"
     ):
-        load_split(FileSource(files={"train": None}), "train")
+        FileSource(files={"train": None}).load("train")
 
 
 def test_an_unknown_split_names_those_given():
     with pytest.raises(ValueError, match=r"split 'validation' is not one of train"):
-        load_split(FileSource(files={"train": None}), "validation")
+        FileSource(files={"train": None}).load("validation")
 
 
 def test_an_unknown_extension_names_the_known_ones(tmp_path):
@@ -144,7 +144,7 @@ def test_a_split_that_the_mirror_lacks_names_where_it_looked(tmp_path, monkeypat
     monkeypatch.setenv("LORA_LAB_HUB", str(tmp_path))
     place = rf"no {tmp_path}/nyu-mll/glue/mrpc/trian-\*.parquet in LORA_LAB_HUB={tmp_path}; "
     with pytest.raises(FileNotFoundError, match=place + "splits there: train; did you mean 'train'"):
-        load_split(MRPC, "trian")
+        MRPC.load("trian")
 
 
 def test_an_unreachable_hub_says_to_set_a_mirror(tmp_path, monkeypatch, caplog):
@@ -154,7 +154,7 @@ def test_an_unreachable_hub_says_to_set_a_mirror(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     message = r"cannot get nyu-mll/glue \(mrpc/train-\*.parquet\) at revision bcdcba7.* set LORA_LAB_HUB to a"
     with pytest.raises(FileNotFoundError, match=message):
-        load_split(MRPC, "train")
+        MRPC.load("train")
     assert caplog.messages == ["looking for data set nyu-mll/glue (mrpc/train-*.parquet) on the hub"]
 
 

@@ -173,6 +173,20 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
         load(model_config("minilm", path=str(tmp_path / "nothing")))
 
 
+def test_a_relative_folder_is_found_beside_conf_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    here, repository = tmp_path / "here", tmp_path / "repository"
+    for folder in (repository / "results" / "nano" / "tiny", here):
+        folder.mkdir(parents=True)
+    monkeypatch.setattr(models, "ROOT", repository)
+    monkeypatch.chdir(here)
+    cfg = model_config("local", path="results/nano/tiny")
+    assert models.model_folder(cfg) == repository / "results" / "nano" / "tiny"
+    (here / "results" / "nano" / "tiny").mkdir(parents=True)
+    assert models.model_folder(cfg).resolve() == here / "results" / "nano" / "tiny"  # the working directory's first
+    with pytest.raises(FileNotFoundError, match=r"model folder results/nano/none does not exist"):
+        models.model_folder(model_config("local", path="results/nano/none"))
+
+
 def test_an_unreachable_hub_model_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):

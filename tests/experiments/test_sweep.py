@@ -94,3 +94,13 @@ def test_a_sweep_leaves_one_wandb_run_with_its_table(app: Path) -> None:  # noqa
     assert len(list(folder.glob("*/wandb/offline-run-*/*.wandb"))) == 1, done.stderr
     (table,) = folder.glob("*/wandb/offline-run-*/files/media/table/runs*.json")
     assert [row[0] for row in json.loads(table.read_text())["data"]] == ["run-1", "run-2"]
+
+
+def test_a_sweeps_table_shows_a_loss_with_four_decimals(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [{"run": name, "swept": {}, "status": "done", "score": score, "main_metric": metric}
+            for name, score, metric in (("a", 1.23456, "loss"), ("b", 86.523, "accuracy"), ("c", None, "loss"))]
+    sweep.print_table(runs)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "done" in line]
+    assert [word for word, line in zip(("1.2346", "86.52", "-"), lines, strict=True) if word in line.split()] == [
+        "1.2346", "86.52", "-"]
+    assert sweep.table_rows(runs)[1][0][2] == 1.23456  # wandb gets numbers

@@ -1,0 +1,104 @@
+"""What fine-tuning must gain from a nano model's pre-training before the model ships, task by task.
+
+Full fine-tuning and LoRA (r = 8) are run from the shipped weights and from random ones, on the validation split, with
+one seed; the records are kept in results/nano/gates. A gate about tasks counts those where the gain is large enough.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from experiments.artifacts import Run, train_configs
+from experiments.entry import CONF
+from experiments.pretrained import Gate
+from experiments.runs import RunRecord, Store, run_name
+
+GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
+TEXTS = ("e2e", "webnlg", "samsum")
+STORE = CONF.parent / "results" / "nano" / "gates"
+ENOUGH = 6                        # of the eight tasks
+GAIN = {"ft": 10, "lora": 15}     # points over the same from random weights
+NEVER_SOLVED = 99                 # points
+LESS_LOSS = 0.8                   # of the loss from random weights, on target tokens
+SECONDS = 40                      # that a run may take on one core
+log = logging.getLogger(__name__)
+
+
+def understanding(cfg: DictConfig) -> list[Gate]:
+    """The eight GLUE-like tasks: each score, what words alone give, and in how many tasks pre-training pays."""
+    from experiments.tasks.world.surface import bag_of_words
+
+    runs = finished(cfg, GLUE, ("ft", "lora"))
+    gates, gained = [], {method: 0 for method in GAIN}
+    for task in GLUE:
+        made = instantiate(_composed(task).task)
+        gates.append(Gate(f"{task}: bag of words", bag_of_words(made)[made.main_metric]))
+        for method, gain in GAIN.items():
+            shipped, random = (runs[task, method, init].score for init in ("pretrained", "random"))
+            assert shipped is not None and random is not None
+            gained[method] += shipped - random >= gain
+            limits = (chance(made), NEVER_SOLVED) if method == "ft" else (None, None)
+            gates.append(Gate(f"{task}: {method}", shipped, *limits))
+            gates.append(Gate(f"{task}: {method} from random weights", random))
+    gates += [Gate(f"tasks where {method} gains {gain} points", gained[method], ENOUGH) for method, gain in GAIN.items()]
+    return [*gates, slowest(runs)]
+
+
+def generation(cfg: DictConfig) -> list[Gate]:
+    """The loss on target tokens beside that from random weights at the same number of steps."""
+    runs = finished(cfg, TEXTS, ("ft",))
+    gates = []
+    for task in TEXTS:
+        shipped, random = (runs[task, "ft", init].score for init in ("pretrained", "random"))
+        assert shipped is not None and random is not None
+        gates += [Gate(f"{task}: loss", shipped), Gate(f"{task}: loss from random weights", random),
+                  Gate(f"{task}: ratio", shipped / random, None, LESS_LOSS)]
+    return [*gates, slowest(runs)]
+
+
+def finished(cfg: DictConfig, tasks: tuple[str, ...], methods: tuple[str, ...]) -> dict[Any, RunRecord]:
+    """Records by (task, method, init), trained where they are missing; RuntimeError names what failed."""
+    from experiments.paper import train_apart
+
+    store, planned = Store(str(STORE)), {}
+    with train_configs() as compose:
+        for key in ((task, method, init) for task in tasks for method in methods for init in ("pretrained", "random")):
+            overrides = [*_overrides(cfg, *key), f"store='{STORE}'"]
+            planned[key] = Run(run_name(compose(overrides)), 0, tuple(overrides))
+    missing = [run for run in planned.values() if (found := store.read(run.name)) is None or not found.finished_well]
+    if missing:
+        store.check_writable()
+        if problems := train_apart(missing, jobs=1):
+            raise RuntimeError("; ".join(f"{name}: {why}" for name, why in problems.items()))
+    records = {key: store.read(run.name) for key, run in planned.items()}
+    return {key: record for key, record in records.items() if record is not None}
+
+
+def _overrides(cfg: DictConfig, task: str, method: str, init: str) -> list[str]:
+    name = cfg.model.name
+    return [f"model={name}", f"model.init={init}", f"task={task}-nano", f"method={method}", "preset=nano", "seed=0",
+            "trainer.threads=1", "trainer.save_adapter=false"]
+
+
+def _composed(task: str) -> DictConfig:
+    with train_configs() as compose:
+        return compose([f"task={task}-nano"])
+
+
+def chance(task: Any) -> float:
+    """Score of the most frequent answer of each evaluation set; 0 for a correlation."""
+    if task.main_metric != "accuracy":
+        return 0.0
+    shares = [np.bincount(table[task.label]).max() / len(table) for table in task.load().evaluation.values()]
+    return 100 * float(np.mean(shares))
+
+
+def slowest(runs: dict[Any, RunRecord]) -> Gate:
+    """Seconds of training and evaluation of the run that took longest."""
+    return Gate("slowest run, seconds", max(record.seconds or 0.0 for record in runs.values()), None, SECONDS)

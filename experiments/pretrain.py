@@ -1,0 +1,238 @@
+"""Pre-train a nano model on the micro-world, or check the one that is shipped.
+
+    <output>/<model>/        the finished model (experiments.pretrained)
+    <output>/checkpoints/    state of a pre-training in progress
+    <output>/locks/          so that two processes never compute one model at once
+
+What can change the weights is the config without the keys of NOT_RUN, and the corpus; a finished model of the same
+config and corpus is not trained again, and one of another config is replaced with overwrite=true only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.entry import CONF, entry
+from lora.errors import check_choice
+
+if TYPE_CHECKING:
+    from experiments.language import Language, Source
+    from experiments.pretrained import PretrainRecord
+
+CHOICES = {"precision": ("auto", "fp32", "bf16"), "attention": ("auto", "sdpa", "eager")}
+WHOLE = ("tokens", "batch_size", "max_length", "held_out_documents", "probe_count", "probes_in_curve",
+         "evaluate_every", "checkpoint_every", "threads")
+ABOVE_0 = ("learning_rate", "epsilon", "gradient_clip")
+SHARES = ("warmup_ratio", "dropout", "masking.content", "masking.function")
+NOT_RUN = ("output", "overwrite", "check", "gates", "threads", "checkpoint_every")
+CORPUS_BYTES = 1_000_000  # of the corpus, that stand for it
+log = logging.getLogger(__name__)
+
+
+@entry("pretrain", examples=[
+    "python -m experiments.pretrain model=roberta-nano",
+    "python -m experiments.pretrain -m model=roberta-nano,gpt2-nano hydra/launcher=joblib hydra.launcher.n_jobs=2",
+    "python -m experiments.pretrain model=roberta-nano check=true",
+])
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Pre-train a nano model on the micro-world, or with check=true measure the shipped one."""
+    check_config(cfg)
+    source = world_source(cfg.world)
+    if not cfg.check:
+        return run(cfg, source).summary()
+    from experiments.shipped import check_shipped
+
+    return check_shipped(cfg, source)
+
+
+def world_source(world: DictConfig) -> Source:
+    """The text of the world that `conf/world` describes."""
+    from experiments.language import Source
+    from experiments.tasks.world.corpus import documents
+    from experiments.tasks.world.probes import probes
+
+    made = instantiate(world)
+    return Source(made.vocabulary, made.function_words, lambda seed, held_out: documents(made, seed, held_out),
+                  lambda count: probes(made, count))
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Raise ValueError for a setting that cannot be trained with, before anything is made."""
+    if not cfg.model.config or cfg.tokens is None:
+        files = sorted((CONF / "model").glob("*.yaml"))
+        nano = ", ".join(path.stem for path in files if "pretraining" in OmegaConf.load(path))
+        raise ValueError(f"model {cfg.model.name!r} is no nano model: its file in conf/model has no shape and settings "
+                         f"(config and pretraining) to pre-train with; these have: {nano}")
+    for choice, allowed in CHOICES.items():
+        check_choice(choice, cfg[choice], allowed)
+    if cfg.model.config.model_type == "deberta-v2" and cfg.attention == "sdpa":
+        raise ValueError("attention=sdpa: transformers' DeBERTa has eager attention only")
+    for key in WHOLE:
+        if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1:
+            raise ValueError(f"{key} {cfg[key]} is not a whole number above 0")
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise ValueError(f"seed {cfg.seed} is not a whole number from 0")
+    for key in ABOVE_0:
+        if not isinstance(cfg[key], int | float) or not cfg[key] > 0:
+            raise ValueError(f"{key} {cfg[key]} is not a number above 0")
+    for key in SHARES:
+        value = OmegaConf.select(cfg, key)
+        if not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise ValueError(f"{key} {value} is not a number in 0..1")
+
+
+def run(cfg: DictConfig, source: Source) -> PretrainRecord:
+    """The record of the model that `cfg` describes, trained unless it is there."""
+    from experiments.pretrained import check_files, read_record
+    from experiments.runs import Store
+
+    output = Path(cfg.output)
+    check_writable(output)
+    folder, store = output / cfg.model.name, Store(output)
+    corpus = corpus_hash(source, cfg.seed)
+    name = hashlib.sha256(json.dumps(run_config(cfg) | {"corpus": corpus}, sort_keys=True).encode()).hexdigest()
+    with store.lock(cfg.model.name):
+        stored = read_record(folder)
+        if stored is not None and stored.run == name and not cfg.overwrite:
+            check_files(folder, stored)
+            log.info("%s is done: this is its record", cfg.model.name)
+            return stored
+        if stored is not None and not cfg.overwrite:
+            raise ValueError(f"{folder} holds a model of {_difference(cfg, corpus, stored)}: overwrite=true replaces "
+                             "it, output=<folder> keeps both")
+        return _train(cfg, source, folder, store.checkpoint_folder(cfg.model.name), name, corpus)
+
+
+def run_config(cfg: DictConfig) -> dict[str, Any]:
+    """What of the config can change the weights or the measurements; of the model, its shape."""
+    whole = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(whole, dict)
+    kept = {str(key): value for key, value in whole.items() if key not in NOT_RUN}
+    return kept | {"model": {"name": cfg.model.name, "config": kept["model"]["config"]}}
+
+
+def corpus_hash(source: Source, seed: int) -> str:
+    """sha256 of the first 1 MB of the corpus: segments on lines, a blank line after each document."""
+    digest, size = hashlib.sha256(), 0
+    for document in source.documents(seed, False):
+        text = ("\n".join(document.segments) + "\n\n").encode()[:CORPUS_BYTES - size]
+        digest.update(text)
+        size += len(text)
+        if size == CORPUS_BYTES:
+            break
+    return digest.hexdigest()
+
+
+def check_writable(folder: Path) -> None:
+    """Raise OSError naming the folder where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"output {folder} cannot be written: {error.strerror or error}") from None
+
+
+def _train(cfg: DictConfig, source: Source, folder: Path, checkpoints: Path, name: str, corpus: str) -> PretrainRecord:
+    """Train from the checkpoint or the start, store the model, and measure it as it is stored."""
+    import torch
+    from transformers import AutoConfig
+
+    from experiments.checkpoint import remove_checkpoint, seed_everything
+    from experiments.pretrained import finish_folder, load_language_model, save_language_model
+    from experiments.pretraining import Pretraining, new_model
+
+    torch.set_num_threads(cfg.threads)
+    language = make_language(cfg, source)
+    config = AutoConfig.for_model(**run_config(cfg)["model"]["config"])
+    arithmetic = _arithmetic(cfg, config, language, checkpoints, name)
+    seed_everything(cfg.seed)
+    model = new_model(config, arithmetic["attention"], cfg.dropout)
+    training = Pretraining(cfg, model, language, checkpoints, {"run": name, "arithmetic": arithmetic})
+    training.fit()
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    save_language_model(model, config, language.tokenizer, partial)
+    training.measure(load_language_model(partial))
+    record = _record(cfg, training, partial, name, corpus)
+    finish_folder(partial, folder, record)
+    remove_checkpoint(checkpoints)
+    return record
+
+
+def make_language(cfg: DictConfig, source: Source) -> Language:
+    """The world's text for the model's architecture; ValueError where the model has another vocabulary size."""
+    from experiments.language import Language
+    from experiments.tokenizer import build_tokenizer, rounded_size
+
+    tokenizer = build_tokenizer(source.vocabulary, cfg.model.config.model_type, cfg.max_length)
+    size, stated = rounded_size(len(tokenizer)), cfg.model.config.vocab_size
+    if size != stated:
+        raise ValueError(f"model.config.vocab_size is {stated}, the {len(tokenizer)} words and special tokens of this "
+                         f"world, rounded up to a multiple of 8, are {size}")
+    return Language(source, tokenizer, cfg.masking, cfg.max_length)
+
+
+def _arithmetic(cfg: DictConfig, config: Any, language: Language, checkpoints: Path, name: str) -> dict[str, Any]:
+    """precision, attention and what was measured: the checkpoint's, or chosen now; forgets another run's checkpoint."""
+    from experiments.checkpoint import load_checkpoint, remove_checkpoint
+    from experiments.pretraining import fastest
+
+    state = load_checkpoint(checkpoints)
+    if state is not None and state["run"] == name and not cfg.overwrite:
+        return state["arithmetic"]
+    if state is not None:
+        log.info("%s: starts anew, the checkpoint is of another config or corpus, or overwrite=true", cfg.model.name)
+        remove_checkpoint(checkpoints)
+    precision, attention, measured = fastest(cfg, config, language)
+    return {"precision": precision, "attention": attention, "measured": measured}
+
+
+def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str) -> PretrainRecord:
+    """The record of what was trained and measured; `folder` holds the stored files."""
+    import torch
+
+    from experiments import runs
+    from experiments.hardware import describe
+    from experiments.pretrained import PretrainRecord, file_hashes
+
+    commit, dirty = runs._git()
+    progress, last = training.progress, training.progress.curve[-1]
+    return PretrainRecord(
+        model=cfg.model.name, run=name, config=run_config(cfg), corpus=corpus, tokens=progress.tokens,
+        steps=progress.step, seconds=progress.seconds, tokens_per_second=progress.tokens / progress.train_seconds,
+        **training.identity["arithmetic"], threads=cfg.threads, device=describe(torch.device("cpu"), 1),
+        versions=runs._versions(), commit=commit, dirty=dirty,
+        parameters=sum(p.numel() for p in training.model.parameters()), held_out_loss=last["held_out_loss"],
+        probes=last["probes"], curve=progress.curve, files=file_hashes(folder))
+
+
+def _difference(cfg: DictConfig, corpus: str, stored: PretrainRecord) -> str:
+    """How the stored model's config differs from this one: `tokens=5000 (here 1000)`, or another corpus."""
+    here, there = _flat(run_config(cfg)), _flat(stored.config)
+    different = [f"{key}={there.get(key)} (here {here.get(key)})" for key in sorted({*here, *there})
+                 if here.get(key) != there.get(key)]
+    if stored.corpus != corpus:
+        different.append("another corpus")
+    return ", ".join(different[:4]) or "another config"
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key."""
+    parts = ((f"{prefix}{key}", value) for key, value in tree.items())
+    return dict(itertools.chain.from_iterable(
+        _flat(value, f"{key}.").items() if isinstance(value, dict) else [(key, value)] for key, value in parts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The check of a shipped model: its files are what they were, and it knows what the gates ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import get_method
+from omegaconf import DictConfig
+from rich.table import Table
+
+from experiments.cloze import GATES, accuracies, held_out_loss
+from experiments.language import Language, Source
+from experiments.models import check_weights, load_tokenizer, model_folder
+from experiments.pretrained import Gate, check_files, load_language_model, read_record
+from experiments.tables import console_for
+
+REBUILT = 0.01  # by which share a rebuilt model's held-out loss may differ from the shipped one's
+
+
+def check_shipped(cfg: DictConfig, source: Source) -> dict[str, Any]:
+    """Measure the model at model.path again, print each gate, and count the failed ones.
+
+    Raises FileNotFoundError for a file that is missing, ValueError for one that was altered and for a model of a world
+    with other words.
+    """
+    import torch
+
+    torch.set_num_threads(cfg.threads)
+    folder = model_folder(cfg.model)
+    check_weights(cfg.model, folder)
+    if (record := read_record(folder)) is not None:
+        check_files(folder, record)
+    tokenizer = load_tokenizer(cfg.model)
+    if unknown := sorted(set(source.vocabulary) - set(tokenizer.get_vocab())):
+        raise ValueError(f"{folder} was trained in another world: it does not know {len(unknown)} words of this one, "
+                         f"such as {', '.join(unknown[:3])}")
+    language = Language(source, tokenizer, cfg.masking, cfg.max_length)
+    model = load_language_model(folder)
+    loss = held_out_loss(model, language.held_out(cfg.held_out_documents, cfg.batch_size))
+    gates = probe_gates(accuracies(model, language, source.probes(cfg.probe_count)))
+    rebuilt = read_record(Path(cfg.output) / cfg.model.name)
+    if rebuilt is not None:
+        gates.append(Gate("rebuilt held-out loss / shipped", rebuilt.held_out_loss / loss, 1 - REBUILT, 1 + REBUILT))
+    for function in cfg.gates:
+        gates.extend(get_method(function)(cfg))
+    print_gates(f"{cfg.model.name}: held-out loss {loss:.3f}", gates)
+    return {"model": cfg.model.name, "held_out_loss": loss, "failed": sum(not gate.passed for gate in gates),
+            "gates": [{"name": gate.name, "value": gate.value, "least": gate.least, "most": gate.most,
+                       "passed": gate.passed} for gate in gates]}
+
+
+def probe_gates(found: dict[str, float]) -> list[Gate]:
+    """The accuracy of each kind of probe beside what is asked of it; a kind without a gate always passes."""
+    return [Gate(kind, value, GATES.get(kind)) for kind, value in found.items()]
+
+
+def print_gates(title: str, gates: list[Gate]) -> None:
+    """One line a gate: what it is, its value, its limits, whether it holds."""
+    table = Table("gate", "value", "at least", "at most", "", title=title)
+    for gate in gates:
+        limits = ("-" if limit is None else f"{limit:.3g}" for limit in (gate.least, gate.most))
+        table.add_row(gate.name, f"{gate.value:.3f}", *limits, "pass" if gate.passed else "FAIL")
+    console_for(table).print(table)

@@ -1,0 +1,324 @@
+"""The eight GLUE tasks in miniature: one row of each, in the columns of the hub's data set.
+
+A task's rows are drawn with the words of one part of the world, so that what an unknown word means must come from
+pre-training. Right and wrong rows are made by the same changes of the same number of words, so that the words alone
+tell little: `experiments.tasks.world.surface` measures how much.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from experiments.tasks.world.grammar import COUNTS, FAMILIES, NP, Reader, Sentence, plural, say, slots_of
+from experiments.tasks.world.reasoning import (
+    CONTRADICTION,
+    DOWN,
+    ENTAILMENT,
+    EQUAL,
+    NEUTRAL,
+    OTHER,
+    UP,
+    VALUES,
+    combine,
+    compare,
+    relation,
+)
+from experiments.tasks.world.speaker import IMPOSSIBLE, SYNONYM, Speaker
+
+Row = dict[str, Any]
+TRIES = 60
+ABOUT_PEOPLE = ("lives", "works", "age", "owns")
+ASKED = ("event", "event", "colour", "material", *ABOUT_PEOPLE)  # families that questions are of
+
+
+def changed(speaker: Speaker, sentence: Sentence, slots: list[str], hows: tuple[str, ...]) -> Sentence | None:
+    """The sentence with each of the slots changed in one of the ways; None where that cannot be."""
+    new = {}
+    for slot in slots:
+        value = sentence.slots[slot]
+        ways = [how for how in speaker.ways(slot, value) if how in hows]
+        new[slot] = speaker.change(slot, value, speaker.dice.choice(ways)) if ways else IMPOSSIBLE
+        if new[slot] is IMPOSSIBLE:
+            return None
+    return sentence.said(sentence.form, **new)
+
+
+def swapped(sentence: Sentence) -> Sentence:
+    """Agent and patient of an event in each other's place."""
+    slots = sentence.slots
+    return sentence.said(sentence.form, agent=slots["patient"], patient=slots["agent"])
+
+
+def filled(sentence: Sentence) -> list[str]:
+    """The slots that hold something."""
+    return [slot for slot in slots_of(sentence.family) if sentence.slots.get(slot) is not None]
+
+
+def equal(one: Sentence, other: Sentence, speaker: Speaker) -> bool:
+    """Whether two sentences of a family say the same of the same."""
+    slots = slots_of(one.family)
+    both = (compare(slot, one.slots.get(slot), other.slots.get(slot), speaker.world) for slot in slots)
+    return combine(both) == EQUAL
+
+
+def inferred(speaker: Speaker, premise: Sentence, wanted: str, negate: bool) -> Sentence | None:
+    """A hypothesis that the premise puts in the wanted relation, one to three slots changed; None if none is found."""
+    dice = speaker.dice
+    count = dice.number(1, min(3, len(filled(premise))))
+    hows = ((SYNONYM, UP, DOWN, OTHER) if wanted == NEUTRAL else (SYNONYM, DOWN) if premise.negated
+            else (SYNONYM, UP, OTHER) if premise.family in VALUES else (SYNONYM, UP))
+    for _ in range(TRIES):
+        new = changed(speaker, premise, dice.sample(filled(premise), count), hows)
+        if new is None:
+            count = max(1, count - dice.chance(0.1))  # a few have nothing to change in so many slots
+            continue
+        new = new.said(speaker.form(premise.family, negated=negate and dice.chance(0.5)))
+        if relation(premise, new, speaker.world) == wanted and speaker.may_say(say(new)):
+            return new
+    return None
+
+
+def mnli(speaker: Speaker, label: int) -> Row | None:
+    """Entailment, neutral or contradiction, with negation."""
+    dice = speaker.dice
+    family = dice.choice(("event", "event", "deed", "quality", "lives", "owns"))
+    premise = speaker.fitting(lambda: speaker.statement(family, negated=dice.chance(0.5), plain=True))
+    hypothesis = inferred(speaker, premise, (ENTAILMENT, NEUTRAL, CONTRADICTION)[label], negate=True)
+    return None if hypothesis is None else {"premise": say(premise), "hypothesis": say(hypothesis), "label": label}
+
+
+def mnli_reported(speaker: Speaker, label: int) -> Row | None:
+    """The other genre: what someone is said to say."""
+    row = mnli(speaker, label)
+    return row and row | {key: reported(speaker, row[key]) for key in ("premise", "hypothesis")}
+
+
+def reported(speaker: Speaker, text: str) -> str:
+    """A statement, and who makes it."""
+    sources = ("they say that", "the letter said that", f"{speaker.draw('people')} thinks that")
+    return f"{speaker.dice.choice(sources)} {text}"
+
+
+def rte(speaker: Speaker, label: int) -> Row | None:
+    """Entailment (0) or not (1), by what is a kind of what."""
+    premise = speaker.fitting(lambda: speaker.event(plain=True))
+    hypothesis = inferred(speaker, premise, NEUTRAL if label else ENTAILMENT, negate=False)
+    return None if hypothesis is None else {"sentence1": say(premise), "sentence2": say(hypothesis), "label": label}
+
+
+def reworded(speaker: Speaker, one: Sentence, same: bool, question: bool) -> Sentence | None:
+    """A sentence that says (asks) the same in other words, or one that does not though as many words differ."""
+    dice, forms = speaker.dice, FAMILIES[one.family]
+    if question:
+        likes = [form for form in alike(one) if form != one.form or one.family == "event"]
+    else:
+        likes = [form for form in forms if not form.startswith(("ask", "not_"))]
+    open_slots = [slot for slot in filled(one) if slot != one.asked]
+    count = dice.number(1, min(2, len(open_slots)))
+    roles = one.family == "event" and one.asked is None and dice.chance(0.3)
+    for _ in range(TRIES):
+        other = changed(speaker, one, dice.sample(open_slots, count), (SYNONYM,) if same or roles else (SYNONYM, OTHER))
+        if other is None:
+            if not same and not roles:
+                continue
+            other = one
+        other = swapped(other) if roles and not same else other
+        other = other.said(dice.choice(likes))
+        if equal(one, other, speaker) == same and say(one) != say(other) and speaker.may_say(say(other)):
+            return other
+    return None
+
+
+def alike(asked: Sentence) -> list[str]:
+    """The forms that ask for the same slot."""
+    forms = [form for form in FAMILIES[asked.family] if form.startswith("ask")]
+    return [form for form in forms if Sentence(asked.family, form, {}).asked == asked.asked]
+
+
+def mrpc(speaker: Speaker, label: int) -> Row | None:
+    """Is one event told twice (1)?"""
+    one = speaker.fitting(lambda: speaker.event(place=0.8))
+    other = reworded(speaker, one, bool(label), question=False)
+    return None if other is None else {"sentence1": say(one), "sentence2": say(other), "label": label}
+
+
+def question(speaker: Speaker, family: str, wh: float = 0.5) -> Sentence:
+    """A question of a family, in a share of `wh` for one of its slots."""
+    dice = speaker.dice
+    forms = [form for form in FAMILIES[family] if form.startswith("ask")]
+    asking = [form for form in forms if Sentence(family, form, {}).asked]
+    chosen = asking if asking and dice.chance(wh) else [form for form in forms if form not in asking]
+    base = speaker.event(place=0.8, plain=True) if family == "event" else speaker.statement(family, plain=True)
+    return base.said(dice.choice(chosen))
+
+
+def qqp(speaker: Speaker, label: int) -> Row | None:
+    """Do two questions ask the same (1)?"""
+    dice = speaker.dice
+    family = dice.choice(ASKED)
+    one = speaker.fitting(lambda: question(speaker, family, wh=0.5 if family == "event" else 1.0))
+    if len(alike(one)) == 1:
+        return None  # no other words for it
+    if not label and one.asked and dice.chance(0.5):
+        other: Sentence | None = _asks_for_another(speaker, one)
+    else:
+        other = reworded(speaker, one, bool(label), question=True)
+    return None if other is None else {"question1": say(one), "question2": say(other), "label": label}
+
+
+def _asks_for_another(speaker: Speaker, one: Sentence) -> Sentence | None:
+    """A question about the same, for another slot or of another family."""
+    forms = [form for form in FAMILIES[one.family] if Sentence(one.family, form, {}).asked not in (None, one.asked)]
+    if one.family in ABOUT_PEOPLE and one.asked != "person":
+        family = speaker.other(one.family, list(ABOUT_PEOPLE))
+        asked = question(speaker, family, wh=1.0)
+        return asked.said(asked.form, person=one.slots["person"])
+    if one.family in ("colour", "material"):
+        asked = question(speaker, "material" if one.family == "colour" else "colour", wh=1.0)
+        return asked.said(asked.form, thing=one.slots["thing"])
+    return one.said(speaker.dice.choice(forms)) if forms else None
+
+
+def qnli(speaker: Speaker, label: int) -> Row | None:
+    """Does a sentence answer a question (0) or not (1)?"""
+    dice = speaker.dice
+    family = dice.choice(ASKED)
+    asked = speaker.fitting(lambda: question(speaker, family, wh=1.0))
+    if asked.asked == "place" and asked.slots["place"] is None:
+        return None
+    reply = _no_answer(speaker, asked) if label else asked
+    if reply is None:
+        return None
+    reply = reply.said(speaker.form(reply.family))
+    return {"question": say(asked), "sentence": say(reply), "label": label}
+
+
+def _no_answer(speaker: Speaker, asked: Sentence) -> Sentence | None:
+    """Another matter, roles the other way round, or someone or something else."""
+    dice = speaker.dice
+    if dice.chance(0.5):
+        if asked.family != "event":
+            another = _asks_for_another(speaker, asked)
+            return another if another and another.family != asked.family else None
+        return asked.said(asked.form, place=None) if asked.asked == "place" and dice.chance(0.5) else swapped(asked)
+    slots = [slot for slot in filled(asked) if slot != asked.asked]
+    return changed(speaker, asked, dice.sample(slots, 1), (OTHER,))
+
+
+def stsb(speaker: Speaker, label: int) -> Row:
+    """How many of five things agree: who, of what kind, did what, to whom, where."""
+    one, other, kept = compared(speaker, label)
+    return {"sentence1": say(one), "sentence2": say(other), "label": float(len(kept))}
+
+
+def compared(speaker: Speaker, count: int) -> tuple[Sentence, Sentence, list[str]]:
+    """Two events and the `count` of five things in which they agree."""
+    dice = speaker.dice
+
+    def first() -> Sentence:
+        nouns = dice.sample(speaker.world.items("nouns", speaker.part), 2)
+        slots = {"agent": NP(nouns[0], "the", speaker.quality()), "verb": speaker.word("verbs"),
+                 "patient": NP(nouns[1], "the"), "place": speaker.word("places")}
+        return Sentence("event", speaker.form("event"), slots)
+
+    one = speaker.fitting(first)
+    kept, slots = dice.sample(("agent", "quality", "verb", "patient", "place"), count), one.slots
+
+    def other(slot: str, value: Any) -> Any:
+        ways = (EQUAL, SYNONYM) if slot in ("quality", "verb", "place") else (EQUAL,)
+        return speaker.change(slot, value, dice.choice(ways) if slot in kept else OTHER)
+
+    agent = slots["agent"]
+    new = {slot: other(slot, slots[slot]) for slot in ("verb", "patient", "place")}
+    new["agent"] = replace(other("agent", NP(agent.noun, "the")), quality=other("quality", agent.quality))
+    return one, one.said(speaker.form("event"), **new), kept
+
+
+def sst2(speaker: Speaker, label: int) -> Row | None:
+    """Is a judgement good (1) or bad (0)? What comes after "but" decides."""
+    dice, good = speaker.dice, bool(label)
+    text = say(speaker.fitting(lambda: speaker.opinion(good)))
+    if dice.chance(0.4):
+        contrast = dice.chance(0.5)
+        first = say(speaker.fitting(lambda: speaker.opinion(good != contrast)))
+        text = f"{first[:-2]} , {'but' if contrast else 'and'} {text}"
+    return {"sentence": text, "label": label}
+
+
+def cola(speaker: Speaker, label: int) -> Row | None:
+    """A sentence of the grammar (1), or one that breaks it (0)."""
+    dice = speaker.dice
+    family = dice.choice(("habit", "habit", "quality", "event", "event", "deed"))
+    sentence = speaker.statement(family, negated=dice.chance(0.2))
+    slot = "thing" if family == "quality" else "agent"
+    subject = sentence.slots[slot]
+    if subject.det and dice.chance(0.6):
+        subject = replace(subject, near=speaker.thing())
+    sentence = sentence.said(sentence.form, **{slot: subject})
+    text = say(sentence) if label else broken_sentence(speaker, sentence, say(sentence))
+    return {"sentence": text, "label": label} if text else None
+
+
+def broken_sentence(speaker: Speaker, sentence: Sentence, text: str) -> str | None:
+    """The text with its agreement, a number, a verb form or the order of two words wrong."""
+    dice, words = speaker.dice, text.split()
+    breaks: list[Callable[[list[str]], list[str] | None]] = [_wrong_agreement(sentence)] * 2
+    breaks += [_wrong_number(speaker), _wrong_form(sentence), _wrong_order(speaker)]
+    found = dice.choice(breaks)(words)
+    broken = " ".join(found or words)
+    return None if Reader(speaker.world).read(broken) else broken
+
+
+def _wrong_agreement(sentence: Sentence) -> Callable[[list[str]], list[str] | None]:
+    pairs = {"is": "are", "was": "were", "does": "do", "seems": "seem"}
+    if deed := sentence.slots.get("deed"):
+        pairs[deed.third] = deed.base
+    both = pairs | {many: one for one, many in pairs.items()}
+
+    def broken(words: list[str]) -> list[str] | None:
+        at = [i for i, word in enumerate(words) if word in both and not (i and words[i - 1] in ("not", "did"))]
+        return [*words[:at[-1]], both[words[at[-1]]], *words[at[-1] + 1:]] if at else None
+    return broken
+
+
+def _wrong_number(speaker: Speaker) -> Callable[[list[str]], list[str] | None]:
+    nouns = [*speaker.world.class_of, *speaker.world.genus_of]
+    plurals = {plural(noun): noun for noun in nouns}
+    both = plurals | {one: many for many, one in plurals.items()}
+
+    def broken(words: list[str]) -> list[str] | None:
+        at = [i for i, word in enumerate(words) if word in both and _counted(words[:i])]
+        if not at:
+            return None
+        i = speaker.dice.choice(at)
+        return [*words[:i], both[words[i]], *words[i + 1:]]
+    return broken
+
+
+def _counted(before: list[str]) -> bool:
+    """Whether the last determiner before a noun fixes its number."""
+    return bool({"a", "an", *COUNTS} & set(before[-2:]))
+
+
+def _wrong_form(sentence: Sentence) -> Callable[[list[str]], list[str] | None]:
+    verb = sentence.slots.get("verb") or sentence.slots.get("deed")
+
+    def broken(words: list[str]) -> list[str] | None:
+        if verb is None:
+            return None
+        swaps = {verb.past: verb.base, verb.base: verb.past}
+        return [swaps.get(word, word) for word in words] if sentence.family != "habit" else None
+    return broken
+
+
+def _wrong_order(speaker: Speaker) -> Callable[[list[str]], list[str] | None]:
+    def broken(words: list[str]) -> list[str] | None:
+        i = speaker.dice.number(0, len(words) - 3)
+        return [*words[:i], words[i + 1], words[i], *words[i + 2:]]
+    return broken
+
+
+ROWS: dict[str, tuple[Callable[[Speaker, int], Row | None], int]] = {  # how a row is made, how many labels
+    "cola": (cola, 2), "sst2": (sst2, 2), "mrpc": (mrpc, 2), "stsb": (stsb, 6), "qqp": (qqp, 2), "mnli": (mnli, 3),
+    "mnli_mismatched": (mnli_reported, 3), "qnli": (qnli, 2), "rte": (rte, 2),
+}

@@ -1,0 +1,416 @@
+"""Sentences of the micro-world, said and read by one grammar.
+
+A pattern is a line of FAMILIES: words, slots `name:form` and agreements `@name:word`. `say` fills it; `read` finds
+every sentence that says exactly these words, so that a text is grammatical if and only if it can be read.
+
+    agent:np verb:past patient:np place:at .      the robin chased two dogs at the river .
+    @patient:was patient:np verb:past by agent:np ?   were two dogs chased by the robin ?
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from experiments.tasks.world import words
+from experiments.tasks.world.world import Word, World
+
+COUNTS = ("two", "three", "four", "five", "six", "seven", "eight", "nine")
+AGREEMENTS = {"is": "are", "was": "were", "does": "do", "has": "have", "seems": "seem"}
+
+# family -> form -> pattern; `not` in a form's name negates it, `ask` asks whether, `ask_<slot>` asks for the slot
+FAMILIES: dict[str, dict[str, str]] = {
+    "event": {
+        "active": "agent:np verb:past patient:np place:at .",
+        "passive": "patient:np @patient:was verb:past by agent:np place:at .",
+        "not_active": "agent:np did not verb:base patient:np place:at .",
+        "not_passive": "patient:np @patient:was not verb:past by agent:np place:at .",
+        "not_never": "agent:np never verb:past patient:np place:at .",
+        "ask_active": "did agent:np verb:base patient:np place:at ?",
+        "ask_passive": "@patient:was patient:np verb:past by agent:np place:at ?",
+        "ask_agent": "who verb:past patient:np place:at ?",
+        "ask_agent_passive": "by whom @patient:was patient:np verb:past place:at ?",
+        "ask_patient": "who did agent:np verb:base place:at ?",
+        "ask_patient_passive": "who was verb:past by agent:np place:at ?",
+        "ask_place": "where did agent:np verb:base patient:np ?",
+        "ask_place_passive": "where @patient:was patient:np verb:past by agent:np ?",
+    },
+    "deed": {
+        "past": "agent:np deed:past place:at .",
+        "not_past": "agent:np did not deed:base place:at .",
+        "not_never": "agent:np never deed:past place:at .",
+        "ask": "did agent:np deed:base place:at ?",
+        "ask_agent": "who deed:past place:at ?",
+        "ask_place": "where did agent:np deed:base ?",
+    },
+    "habit": {
+        "present": "agent:np @agent:deed .",
+        "not_present": "agent:np @agent:does not deed:base .",
+        "ask": "@agent:does agent:np deed:base ?",
+    },
+    "quality": {
+        "is": "thing:np @thing:is quality:word .",
+        "seems": "thing:np @thing:seems quality:word .",
+        "not_is": "thing:np @thing:is not quality:word .",
+        "ask": "@thing:is thing:np quality:word ?",
+    },
+    "colour": {
+        "is": "thing:np @thing:is colour:word .",
+        "of": "the colour of thing:np is colour:word .",
+        "not_is": "thing:np @thing:is not colour:word .",
+        "ask": "@thing:is thing:np colour:word ?",
+        "ask_colour": "what colour @thing:is thing:np ?",
+        "ask_colour_of": "what is the colour of thing:np ?",
+    },
+    "material": {
+        "is": "thing:np @thing:is made of material:word .",
+        "of": "the material of thing:np is material:word .",
+        "not_is": "thing:np @thing:is not made of material:word .",
+        "ask": "@thing:is thing:np made of material:word ?",
+        "ask_material": "what @thing:is thing:np made of ?",
+        "ask_material_of": "what is the material of thing:np ?",
+    },
+    "lives": {
+        "active": "person:name lives in town:word .",
+        "of": "the hometown of person:name is town:word .",
+        "not_active": "person:name does not live in town:word .",
+        "ask": "does person:name live in town:word ?",
+        "ask_town": "where does person:name live ?",
+        "ask_town_of": "what is the hometown of person:name ?",
+        "ask_person": "who lives in town:word ?",
+    },
+    "works": {
+        "active": "person:name works as a job:word .",
+        "is": "person:name is a job:word .",
+        "of": "the job of person:name is job:word .",
+        "not_is": "person:name is not a job:word .",
+        "ask": "is person:name a job:word ?",
+        "ask_job": "what does person:name do for a living ?",
+        "ask_job_of": "what is the job of person:name ?",
+        "ask_person": "who works as a job:word ?",
+    },
+    "age": {
+        "is": "person:name is age:number years old .",
+        "of": "the age of person:name is age:number .",
+        "not_is": "person:name is not age:number years old .",
+        "ask": "is person:name age:number years old ?",
+        "ask_age": "how old is person:name ?",
+        "ask_age_of": "what is the age of person:name ?",
+    },
+    "owns": {
+        "active": "person:name owns a owned:noun .",
+        "passive": "a owned:noun belongs to person:name .",
+        "not_active": "person:name does not own a owned:noun .",
+        "ask": "does person:name own a owned:noun ?",
+        "ask_owned": "what does person:name own ?",
+        "ask_owned_passive": "what belongs to person:name ?",
+        "ask_person": "who owns a owned:noun ?",
+        "ask_person_passive": "who does a owned:noun belong to ?",
+    },
+    "isa": {
+        "a": "a lower:noun is a upper:noun .",
+        "every": "every lower:noun is a upper:noun .",
+        "plural": "lower:nouns are upper:nouns .",
+        "kind": "the lower:noun is a kind of upper:noun .",
+        "not_a": "a lower:noun is not a upper:noun .",
+        "not_no": "no lower:noun is a upper:noun .",
+        "ask": "is a lower:noun a upper:noun ?",
+        "ask_plural": "are lower:nouns upper:nouns ?",
+    },
+    "can": {
+        "plural": "lower:nouns can ability:word .",
+        "a": "a lower:noun can ability:word .",
+        "not_plural": "lower:nouns can not ability:word .",
+        "ask": "can a lower:noun ability:word ?",
+        "ask_plural": "can lower:nouns ability:word ?",
+    },
+    "opinion": {
+        "was": "the aspect:noun was degree:some opinion:word .",
+        "found": "we found the aspect:noun degree:some opinion:word .",
+        "it": "it was a degree:some opinion:word aspect:noun .",
+        "everyone": "everyone called the aspect:noun opinion:word .",
+        "not_was": "the aspect:noun was not degree:some opinion:word .",
+        "not_found": "we did not find the aspect:noun opinion:word .",
+        "not_nobody": "nobody called the aspect:noun opinion:word .",
+        "not_never": "the aspect:noun was never opinion:word .",
+    },
+    "verdict": {
+        "feel": "we feel:verdict it .",
+        "recommend": "advice:verdict .",
+        "stars": "stars:verdict .",
+    },
+    "count": {
+        "ask_lives": "how many people live in town:word ?",
+        "ask_works": "how many people work as a job:word ?",
+        "ask_owns": "how many people own a owned:noun ?",
+        "ask_age": "how many people are age:number years old ?",
+    },
+    "first_person": {
+        "lives": "i live in town:word .",
+        "works": "i work as a job:word .",
+        "age": "i am age:number years old .",
+        "owns": "i own a owned:noun .",
+        "event": "i verb:past patient:np place:at .",
+        "ask_lives": "where do you live ?",
+        "ask_works": "what do you do for a living ?",
+        "ask_age": "how old are you ?",
+        "ask_owns": "what do you own ?",
+        "ask_event": "who did you verb:base place:at ?",
+    },
+    "restaurant": {
+        "serves": "name:word serves cuisine:word food .",
+        "is": "name:word is a venue:word .",
+        "area": "name:word is in the area:word .",
+        "price": "name:word is price:word .",
+        "rating": "name:word has a rating:word rating .",
+        "near": "name:word is near near:word .",
+        "family": "families are welcome at name:word .",
+        "not_family": "families are not welcome at name:word .",
+        "kind": "name:word is a price:word cuisine:word venue:word .",
+        "place": "name:word is a cuisine:word venue:word in the area:word .",
+        "close": "name:word is a venue:word near near:word with a rating:word rating .",
+        "found": "in the area:word you find name:word , a price:word venue:word .",
+    },
+}
+VERDICTS = {
+    "feel": {"loved": True, "enjoyed": True, "hated": False, "regretted": False},
+    "advice": {"we will come back": True, "we recommend it": True, "we will never return": False, "avoid it": False},
+    "stars": {"five stars": True, "one star": False},
+}
+
+
+@dataclass(frozen=True)
+class NP:
+    """A noun phrase: "the big robin near two dogs", "mary"."""
+
+    noun: str
+    det: str = "the"  # the, a, some or one of COUNTS; empty for a name
+    quality: str | None = None
+    near: "NP | None" = None
+
+    @property
+    def plural(self) -> bool:
+        """Whether a verb agrees with it in the plural."""
+        return self.det in COUNTS or self.det == "some"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A form of a family with its slots filled; verbs are `Word`s, noun phrases `NP`s, the rest text."""
+
+    family: str
+    form: str
+    slots: dict[str, Any] = field(hash=False)
+
+    @property
+    def pattern(self) -> str:
+        """The line of FAMILIES."""
+        return FAMILIES[self.family][self.form]
+
+    @property
+    def negated(self) -> bool:
+        """Whether it denies what it is about."""
+        return self.form.startswith("not_")
+
+    @property
+    def question(self) -> bool:
+        """Whether it asks."""
+        return self.form.startswith("ask")
+
+    @property
+    def asked(self) -> str | None:
+        """The slot that a question asks for; None where it asks whether, or is none."""
+        slot = self.form.split("_")[1] if self.form.startswith("ask_") else None
+        return slot if slot in slots_of(self.family) else None
+
+    def said(self, form: str, **slots: Any) -> "Sentence":
+        """The same in another form, and with other slots where given."""
+        return replace(self, form=form, slots=self.slots | slots)
+
+
+@functools.cache
+def slots_of(family: str) -> tuple[str, ...]:
+    """The slots of a family, in the order of its first forms."""
+    elements = [element for pattern in FAMILIES[family].values() for element in pattern.split()]
+    return tuple(dict.fromkeys("deed" if e == "@agent:deed" else e.split(":")[0] for e in elements
+                               if ":" in e and (e[0] != "@" or e == "@agent:deed")))
+
+
+def plural(noun: str) -> str:
+    """robins, foxes, lilies, wolves."""
+    if noun in words.IRREGULAR_PLURALS:
+        return words.IRREGULAR_PLURALS[noun]
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
+
+
+def with_articles(said: list[str]) -> list[str]:
+    """`a` is `an` before a vowel."""
+    pairs = zip(said, [*said[1:], ""], strict=True)
+    return ["an" if word == "a" and after[:1] in tuple("aeiou") else word for word, after in pairs]
+
+
+def say(sentence: Sentence) -> str:
+    """The sentence as text, words and punctuation separated by spaces."""
+    said: list[str] = []
+    for element in sentence.pattern.split():
+        if element.startswith("@"):
+            said.append(_agreement(element, sentence.slots))
+        elif ":" in element:
+            name, form = element.split(":")
+            said += _say_slot(form, sentence.slots.get(name))
+        else:
+            said.append(element)
+    return " ".join(with_articles(said))
+
+
+def _agreement(element: str, slots: dict[str, Any]) -> str:
+    name, word = element[1:].split(":")
+    many = slots[name].plural
+    if word == "deed":
+        return slots["deed"].base if many else slots["deed"].third
+    return AGREEMENTS[word] if many else word
+
+
+def _say_slot(form: str, value: Any) -> list[str]:
+    if form == "np":
+        return _say_np(value)
+    if form in ("at", "some"):  # may be left out
+        return [] if value is None else ["at", "the", value] if form == "at" else [value]
+    if form == "nouns":
+        return [plural(value)]
+    if form in ("past", "base"):
+        return [getattr(value, form)]
+    return str(value).split()
+
+
+def _say_np(np: NP) -> list[str]:
+    noun = plural(np.noun) if np.plural else np.noun
+    rest = ["near", *_say_np(np.near)] if np.near else []
+    return [word for word in (np.det, np.quality, noun) if word] + rest
+
+
+@functools.lru_cache
+class Reader:
+    """Reads what `say` says in a world: every sentence that a text can be."""
+
+    def __init__(self, world: World) -> None:
+        nouns = [*world.class_of, *world.genus_of, *dict.fromkeys(world.genus_of.values()),
+                 *(aspect for aspect in world.items("aspects", None) if aspect not in world.class_of)]
+        self.nouns = {noun: noun for noun in nouns}
+        self.plurals = {plural(noun): noun for noun in nouns}
+        self.names = set(world.persons)
+        self.qualities = {word for scale in world.qualities for side in scale for word in side}
+        self.verbs: dict[str, dict[str, dict[str, Word]]] = {}
+        for slot, name in (("verb", "verbs"), ("deed", "deeds")):
+            lemmas = [word for group in world.synonyms[name] for word in group]
+            self.verbs[slot] = {form: {getattr(lemma, form): lemma for lemma in lemmas}
+                                for form in ("base", "third", "past")}
+        self.words = _closed_lists(world)
+
+    @functools.cached_property
+    def _patterns(self) -> list[tuple[str, str, list[str]]]:
+        return [(family, form, pattern.split())
+                for family, forms in FAMILIES.items() for form, pattern in forms.items()]
+
+    def read(self, text: str) -> list[Sentence]:
+        """Every sentence that is said so; none if the text breaks the grammar."""
+        tokens = ["a" if word == "an" else word for word in text.split()]
+        found = []
+        for family, form, pattern in self._patterns:
+            if pattern[-1] == tokens[-1]:
+                for slots in self._match(pattern, tokens):
+                    sentence = Sentence(family, form, slots)
+                    if say(sentence) == text:  # articles and agreement
+                        found.append(sentence)
+        return found
+
+    def _match(self, pattern: list[str], tokens: list[str]) -> Iterator[dict[str, Any]]:
+        """Slots by name for each way in which the tokens fill the pattern, agreement unchecked."""
+        if not pattern or not tokens:
+            if not pattern and not tokens:
+                yield {}
+            return
+        element, rest = pattern[0], pattern[1:]
+        if ":" not in element:
+            if tokens[0] == element:
+                yield from self._match(rest, tokens[1:])
+            return
+        name, form = element.lstrip("@").split(":")
+        for value, used in self._values(name, form, element.startswith("@"), tokens):
+            for slots in self._match(rest, tokens[used:]):
+                yield (slots if value is _NOTHING else {name if form != "deed" else "deed": value}) | slots
+
+    def _values(self, name: str, form: str, agreement: bool, tokens: list[str]) -> Iterator[tuple[Any, int]]:
+        """(value, tokens used) for each way to read a slot at the start of `tokens`."""
+        first = tokens[0]
+        if agreement and form != "deed":
+            if first in (form, AGREEMENTS[form]):
+                yield _NOTHING, 1
+        elif agreement:
+            for table in (self.verbs["deed"]["base"], self.verbs["deed"]["third"]):
+                if first in table:
+                    yield table[first], 1
+        elif form == "np":
+            yield from self._noun_phrases(tokens)
+        elif form == "at":
+            yield None, 0
+            if tokens[:2] == ["at", "the"] and len(tokens) > 2 and tokens[2] in self.words["place"]:
+                yield tokens[2], 3
+        elif form == "some":
+            yield None, 0
+            if first in self.words["degree"]:
+                yield first, 1
+        elif form in ("past", "base"):
+            if first in self.verbs[name][form]:
+                yield self.verbs[name][form][first], 1
+        elif form in ("noun", "nouns"):
+            table = self.nouns if form == "noun" else self.plurals
+            if first in table:
+                yield table[first], 1
+        elif form == "verdict":
+            for phrase in VERDICTS[name]:
+                if tokens[:len(phrase.split())] == phrase.split():
+                    yield phrase, len(phrase.split())
+        elif form == "name":
+            if first in self.names:
+                yield first, 1
+        elif first in self.words[name]:
+            yield first, 1
+
+    def _noun_phrases(self, tokens: list[str]) -> Iterator[tuple[NP, int]]:
+        if tokens[0] in self.names:
+            yield NP(tokens[0], det=""), 1
+            return
+        det, used = tokens[0], 1
+        if det not in ("the", "a", "some", *COUNTS):
+            return
+        quality = tokens[used] if len(tokens) > used and tokens[used] in self.qualities else None
+        used += quality is not None
+        noun = {**self.nouns, **self.plurals}.get(tokens[used]) if len(tokens) > used else None
+        if noun is None:
+            return
+        yield NP(noun, det, quality), used + 1
+        if len(tokens) > used + 2 and tokens[used + 1] == "near":
+            for near, more in self._noun_phrases(tokens[used + 2:]):
+                yield NP(noun, det, quality, near), used + 2 + more
+
+
+_NOTHING = object()
+
+
+def _closed_lists(world: World) -> dict[str, set[str]]:
+    """What a slot of form `word` may hold, by slot."""
+    numbers = {str(number) for number in range(20, 80)}
+    return {
+        "place": {word for pair in world.synonyms["places"] for word in pair}, "degree": set(words.DEGREES.split()),
+        "quality": {word for scale in world.qualities for side in scale for word in side},
+        "colour": set(words.COLOURS.split()), "material": set(words.MATERIALS.split()),
+        "town": set(world.country_of) | set(world.country_of.values()), "job": set(words.JOBS.split()),
+        "age": numbers, "ability": set(world.ability_of.values()),
+        "opinion": {*words.PRAISE.split(), *words.BLAME.split()}, "name": set(words.RESTAURANTS.split()),
+        "near": set(words.RESTAURANTS.split()), "venue": set(words.VENUES.split()),
+        "cuisine": set(words.CUISINES.split()), "area": set(words.AREAS.split()), "price": set(words.PRICES.split()),
+        "rating": set(words.RATINGS.split()),
+    }

@@ -1,0 +1,87 @@
+"""The micro-world as a source of data sets: the splits of each task, in the columns that the hub's have."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from experiments.data import Table
+from experiments.tasks.world import glue, texts
+from experiments.tasks.world.speaker import NothingFits, Speaker
+from experiments.tasks.world.world import PARTS, World
+from lora.errors import check_choice
+
+Row = dict[str, Any]
+ROWS = glue.ROWS | texts.ROWS
+SHOWN = 100  # rows of each split that stand for it in an identity
+PATIENCE = 10_000  # rows drawn in vain, one after the other, before a world is called too small for a task
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSource:
+    """Rows of one data set of a world; `rows` says how many each split has.
+
+    The splits train and development use those parts of the world's words, all others that of validation. No row
+    occurs twice.
+    """
+
+    name: str
+    world: World
+    rows: dict[str, int]
+
+    def __post_init__(self) -> None:
+        check_choice("task.source.name", self.name, ROWS)
+        for split, count in self.rows.items():
+            if count < 1:
+                raise ValueError(f"task.source.rows.{split} {count} is not a whole number from 1")
+
+    def load(self, split: str) -> Table:
+        """All rows of a split."""
+        check_choice(f"split of {self.name}", split, self.rows)
+        rows = list(_rows(self.world, self.name, split, self.rows[split]))
+        columns = {column: [row[column] for row in rows] for column in rows[0]}
+        return Table(f"world {self.world.seed}, {self.name}, {split}", columns)
+
+    def has(self, split: str) -> bool:
+        """Whether there is such a split."""
+        return split in self.rows
+
+    def identity(self, splits: list[str]) -> dict[str, Any]:
+        """The world, and the sha256 of the first rows of each split: another grammar gives others."""
+        shown = {split: _rows(self.world, self.name, split, min(SHOWN, self.rows[split])) for split in splits}
+        return asdict(self) | {"sha256": hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()}
+
+
+@functools.lru_cache(maxsize=128)
+def _rows(world: World, name: str, split: str, count: int) -> tuple[Row, ...]:
+    """The first `count` rows of a split, each label as often as the dice want it."""
+    make, labels = ROWS.get(f"{name}_{split.rpartition('_')[2]}", ROWS[name])
+    speaker = Speaker(world, world.dice(f"{name} {split}"), split if split in PARTS else "validation")
+    found: dict[str, Row] = {}
+    while len(found) < count:
+        label = speaker.dice.number(0, labels - 1)
+        for _ in range(PATIENCE):
+            row = _made(make, speaker, label)
+            if row is not None and (key := json.dumps(row)) not in found and all(map(speaker.may_say, says(row))):
+                found[key] = row
+                break
+        else:
+            raise ValueError(f"the world has too few words for {count} rows of {name} ({split}): {len(found)} differ")
+    return tuple(found.values())
+
+
+def _made(make: Callable[[Speaker, int], Row | None], speaker: Speaker, label: int) -> Row | None:
+    try:
+        return make(speaker, label)
+    except NothingFits:
+        return None
+
+
+def says(row: Row) -> list[str]:
+    """The sentences of a row, none of which may occur where the other splits or the corpus are made."""
+    columns = ("sentence", "sentence1", "sentence2", "premise", "hypothesis", "question", "question1", "question2",
+               "human_reference", "summary")
+    found = [row[column] for column in columns if column in row]
+    return found + [text for column in ("lex", "annotations") for text in row.get(column, {}).get("text", [])]

@@ -1,0 +1,216 @@
+"""Draws sentences, and changes them: to a synonym, to something more general or more special, to something else."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from experiments.tasks.world import words
+from experiments.tasks.world.dice import Dice
+from experiments.tasks.world.grammar import COUNTS, FAMILIES, NP, VERDICTS, Sentence, say
+from experiments.tasks.world.holdout import fits
+from experiments.tasks.world.reasoning import DOWN, EQUAL, OTHER, UP
+from experiments.tasks.world.world import World
+
+SYNONYM = "synonym"  # equal in meaning, another word
+IMPOSSIBLE = object()  # there is no such change
+PATIENCE = 200
+
+
+class NothingFits(Exception):
+    """No sentence that was drawn may be said: try another row."""
+
+
+class Speaker:
+    """Speaks with the words of one part of the world's lists (None: with all).
+
+    The parts `development` and `validation` say only clauses that are held out, `train` no such clause, None any.
+    """
+
+    def __init__(self, world: World, dice: Dice, part: str | None = None) -> None:
+        self.world, self.dice, self.part = world, dice, part
+
+    def may_say(self, text: str) -> bool:
+        """Whether all clauses of a text are for this part."""
+        return self.part is None or fits(text, evaluation=self.part != "train")
+
+    def fitting(self, draw: Callable[[], Sentence]) -> Sentence:
+        """The first sentence drawn that may be said; NothingFits after many that may not."""
+        for _ in range(PATIENCE):
+            if self.may_say(say(sentence := draw())):
+                return sentence
+        raise NothingFits
+
+    def draw(self, name: str) -> Any:
+        """One of a list of the world."""
+        return self.dice.choice(self.world.items(name, self.part))
+
+    def word(self, name: str) -> Any:
+        """A word of a list of synonym groups."""
+        return self.dice.choice(self.draw(name))
+
+    def quality(self) -> str:
+        """A word of either side of a scale."""
+        return self.dice.choice(self.dice.choice(self.draw("qualities")))
+
+    def noun(self) -> str:
+        """An entity, or in a quarter of the cases its class."""
+        noun = self.draw("nouns")
+        return self.world.class_of[noun] if self.dice.chance(0.25) else noun
+
+    def thing(self, plain: bool = False) -> NP:
+        """A noun phrase about entities; `plain` is "the" or "a" and a noun."""
+        if plain:
+            return NP(self.noun(), self.dice.choice(("the", "a")))
+        det = self.dice.choice(("the", "the", "a", "a", "some", self.dice.choice(COUNTS)))
+        return NP(self.noun(), det, self.quality() if self.dice.chance(0.2) else None)
+
+    def agent(self, plain: bool = False) -> NP:
+        """Someone or something."""
+        return NP(self.draw("people"), det="") if self.dice.chance(0.3) else self.thing(plain)
+
+    def form(self, family: str, negated: bool = False, question: bool = False) -> str:
+        """A form of a family; questions ask whether."""
+        forms = [form for form in FAMILIES[family]
+                 if form.startswith("ask") == question and form.startswith("not_") == negated
+                 and not (question and Sentence(family, form, {}).asked)]
+        return self.dice.choice(forms)
+
+    def event(self, negated: bool = False, place: float = 0.5, plain: bool = False) -> Sentence:
+        """Someone did something to something, in a share of `place` of the cases somewhere."""
+        slots = {"agent": self.agent(plain), "verb": self.word("verbs"), "patient": self.agent(plain),
+                 "place": self.word("places") if self.dice.chance(place) else None}
+        while slots["patient"].noun == slots["agent"].noun:
+            slots["patient"] = self.agent(plain)
+        return Sentence("event", self.form("event", negated), slots)
+
+    def statement(self, family: str, negated: bool = False, plain: bool = False) -> Sentence:
+        """A statement of a family with slots drawn at random."""
+        if family == "event":
+            return self.event(negated, plain=plain)
+        draws = {
+            "deed": lambda: {"agent": self.agent(plain), "deed": self.word("deeds"),
+                             "place": self.word("places") if self.dice.chance(0.5) else None},
+            "habit": lambda: {"agent": self.agent(plain), "deed": self.word("deeds")},
+            "quality": lambda: {"thing": self.agent(True), "quality": self.quality()},
+            "colour": lambda: {"thing": NP(self.draw("nouns")), "colour": self.draw("colours")},
+            "material": lambda: {"thing": NP(self.draw("nouns")), "material": self.draw("materials")},
+            "lives": lambda: {"person": self.draw("people"), "town": self.draw("towns")},
+            "works": lambda: {"person": self.draw("people"), "job": self.draw("jobs")},
+            "age": lambda: {"person": self.draw("people"), "age": str(self.dice.number(20, 79))},
+            "owns": lambda: {"person": self.draw("people"), "owned": self.draw("nouns")},
+        }
+        return Sentence(family, self.form(family, negated), draws[family]())
+
+    def fact(self, family: str) -> Sentence:
+        """Something true of the world; never denied."""
+        noun, person = self.draw("nouns"), self.world.persons[self.draw("people")]
+        lower = noun if self.dice.chance(0.7) else self.world.class_of[noun]
+        kind = self.world.class_of.get(lower, lower)
+        slots: dict[str, dict[str, Any]] = {
+            "isa": {"lower": lower, "upper": self.dice.choice(self.world.above(lower))},
+            "can": {"lower": lower, "ability": self.world.ability_of[kind]},
+            "colour": {"thing": NP(noun), "colour": self.world.colours[noun]},
+            "lives": {"person": person.name, "town": person.town}, "works": {"person": person.name, "job": person.job},
+            "age": {"person": person.name, "age": str(person.age)},
+            "owns": {"person": person.name, "owned": person.owned},
+        }
+        return Sentence(family, self.form(family), slots[family])
+
+    def untruth(self, sentence: Sentence) -> Sentence:
+        """A true `isa` or `can` with a class or an ability that its noun does not have."""
+        lower, world = sentence.slots["lower"], self.world
+        if sentence.family == "can":
+            ability = world.ability_of[world.class_of.get(lower, lower)]
+            return sentence.said(sentence.form, ability=self.other(ability, sorted(world.ability_of.values())))
+        wrong = [kind for kind in [*world.genus_of, *sorted(set(world.genus_of.values()))]
+                 if kind != lower and kind not in world.above(lower)]
+        return sentence.said(sentence.form, upper=self.dice.choice(wrong))
+
+    def opinion(self, good: bool, negated: bool | None = None) -> Sentence:
+        """A judgement that is good or bad on the whole; `negated` says it by denying the opposite."""
+        negated = self.dice.chance(0.3) if negated is None else negated
+        aspect = self.draw("aspects") if self.dice.chance(0.7) else self.draw("nouns")
+        slots = {"aspect": aspect, "opinion": self.draw("praise" if good != negated else "blame"),
+                 "degree": self.dice.choice(words.DEGREES.split()) if self.dice.chance(0.3) else None}
+        return Sentence("opinion", self.form("opinion", negated), slots)
+
+    def verdict(self, good: bool) -> Sentence:
+        """What a judgement leads to."""
+        form, slot = self.dice.choice((("feel", "feel"), ("recommend", "advice"), ("stars", "stars")))
+        phrase = self.dice.choice([phrase for phrase, sign in VERDICTS[slot].items() if sign == good])
+        return Sentence("verdict", form, {slot: phrase})
+
+    def other(self, value: Any, options: list[Any]) -> Any:
+        """One of the options that is not `value`."""
+        return self.dice.choice([option for option in options if option != value])
+
+    def ways(self, slot: str, value: Any) -> tuple[str, ...]:
+        """How a value of a slot can be changed (most of them: a few turn out IMPOSSIBLE)."""
+        if isinstance(value, NP):
+            ways = (UP, DOWN, OTHER) if value.det else (OTHER,)
+            return (*ways, SYNONYM) if value.quality else ways
+        some = {"quality": (SYNONYM, OTHER), "verb": (SYNONYM, OTHER), "deed": (SYNONYM, OTHER),
+                "place": (SYNONYM, UP, OTHER), "town": (UP, OTHER), "owned": (UP, DOWN, OTHER)}
+        return some.get(slot, (OTHER,))
+
+    def change(self, slot: str, value: Any, how: str) -> Any:
+        """Another value of a slot that is EQUAL, SYNONYM, UP, DOWN or OTHER beside it, or IMPOSSIBLE."""
+        if how == EQUAL:
+            return value
+        if isinstance(value, NP):
+            return self._change_phrase(value, how)
+        if slot == "quality":
+            return self._change_quality(value, how)
+        if slot in ("verb", "deed", "place"):
+            return self._change_grouped(f"{slot}s", value, how)
+        if slot == "town" and how == UP:
+            return self.world.country_of[value]
+        if slot == "owned":
+            return self._change_noun(value, how)
+        if how != OTHER:
+            return IMPOSSIBLE
+        if slot == "age":
+            return self.other(value, [str(age) for age in range(20, 80)])
+        lists = {"colour": "colours", "material": "materials", "town": "towns", "job": "jobs", "person": "people"}
+        return self.other(value, self.world.items(lists[slot], self.part))
+
+    def _change_phrase(self, value: NP, how: str) -> Any:
+        if how == SYNONYM:
+            return replace(value, quality=self._change_quality(value.quality, how)) if value.quality else IMPOSSIBLE
+        if not value.det:
+            return NP(self.other(value.noun, self.world.items("people", self.part)), "") if how == OTHER else IMPOSSIBLE
+        noun = self._change_noun(value.noun, how)
+        return noun if noun is IMPOSSIBLE else replace(value, noun=noun)
+
+    def _change_noun(self, value: str, how: str) -> Any:
+        """A noun's class or genus, one of its members, or an unrelated noun: half the time of the same class."""
+        world, nouns = self.world, self.world.items("nouns", self.part)
+        if how == UP:
+            return self.dice.choice(world.above(value)) if world.above(value) else IMPOSSIBLE
+        if how == DOWN:
+            members = [noun for noun in nouns if value in world.above(noun)]
+            return self.dice.choice(members) if members else IMPOSSIBLE
+        if how != OTHER:
+            return IMPOSSIBLE
+        unrelated = [noun for noun in nouns if noun != value and value not in world.above(noun)]
+        alike = [noun for noun in unrelated if world.class_of[noun] == world.class_of.get(value)]
+        return self.dice.choice(alike if alike and self.dice.chance(0.5) else unrelated)
+
+    def _change_quality(self, value: str, how: str) -> Any:
+        own = next(side for scale in self.world.qualities for side in scale if value in side)
+        if how == SYNONYM:
+            return self.other(value, own)
+        scales = self.world.items("qualities", self.part)
+        options = [word for scale in scales for side in scale for word in side if word not in own]
+        return self.dice.choice(options) if how == OTHER else IMPOSSIBLE
+
+    def _change_grouped(self, name: str, value: Any, how: str) -> Any:
+        if value is None:  # no place
+            return self.word(name) if how == DOWN else IMPOSSIBLE
+        own = next(group for group in self.world.synonyms[name] if value in group)
+        if how == SYNONYM:
+            return self.other(value, own)
+        if how == OTHER:
+            others = [group for group in self.world.items(name, self.part) if group != own]
+            return self.dice.choice([word for group in others for word in group])
+        return None if how == UP and name == "places" else IMPOSSIBLE

@@ -1,0 +1,194 @@
+"""The paper's generation tasks in miniature (E2E, WebNLG, DART, WikiSQL, SAMSum): rows in the hub's columns.
+
+Each sentence of a reference is drawn first and the data that it tells are read off it, so that both always agree.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from experiments.tasks.world import words
+from experiments.tasks.world.grammar import FAMILIES, NP, Sentence, say
+from experiments.tasks.world.speaker import Speaker
+
+Row = dict[str, Any]
+Triple = tuple[str, str, str]
+PEOPLE = {"lives": ("hometown", "town"), "works": ("job", "job"), "age": ("age", "age"), "owns": ("owns", "owned")}
+THINGS = {"colour": ("colour", "colour"), "material": ("material", "material")}
+E2E_KEYS = {"name": "name", "cuisine": "food", "venue": "eatType", "area": "area", "price": "priceRange",
+            "rating": "customer rating", "near": "near"}
+RELATIONS = {"cuisine": "food", "venue": "type", "area": "area", "price": "price", "rating": "rating", "near": "near"}
+LISTS = {"cuisine": words.CUISINES, "venue": words.VENUES, "area": words.AREAS, "price": words.PRICES,
+         "rating": words.RATINGS}
+
+
+def restaurant(speaker: Speaker, sentences: int) -> tuple[dict[str, str], list[Sentence]]:
+    """Attributes of a restaurant by slot (and `family`: yes or no), and sentences that tell them all."""
+    name = speaker.draw("restaurants")
+    known: dict[str, str] = {"name": name}
+    said: list[Sentence] = []
+    for _ in range(sentences):
+        form = speaker.dice.choice(list(FAMILIES["restaurant"]))
+        elements = FAMILIES["restaurant"][form].split()
+        slots = {element.split(":")[0] for element in elements if ":" in element}
+        family = "family" if form in ("family", "not_family") else None
+        if (slots | {family}) & known.keys() - {"name"}:
+            continue  # told already
+
+        def draw(form: str = form, slots: set[str] = slots) -> Sentence:
+            drawn = {slot: speaker.dice.choice(LISTS[slot].split()) for slot in sorted(slots) if slot in LISTS}
+            if "near" in slots:
+                drawn["near"] = speaker.other(name, speaker.world.items("restaurants", speaker.part))
+            return Sentence("restaurant", form, {"name": name, **drawn})
+
+        sentence = next((s for s in (draw() for _ in range(30)) if speaker.may_say(say(s))), None)
+        if sentence is not None:
+            said.append(sentence)
+            known |= sentence.slots | ({"family": "no" if sentence.negated else "yes"} if family else {})
+    return known, said
+
+
+def e2e(speaker: Speaker, label: int) -> Row | None:
+    """A restaurant's attributes, and a description of one to three sentences."""
+    known, said = restaurant(speaker, 1 + label)
+    pairs = [f"{E2E_KEYS[slot]}[{known[slot]}]" for slot in E2E_KEYS if slot in known]
+    pairs += [f"familyFriendly[{known['family']}]"] if "family" in known else []
+    if not said:
+        return None
+    return {"meaning_representation": ", ".join(pairs), "human_reference": " ".join(map(say, said))}
+
+
+def told(speaker: Speaker, category: str, count: int) -> tuple[list[Triple], list[list[Sentence]]] | None:
+    """Triples about one subject, and two tellings of them."""
+    if category == "restaurant":
+        known, said = restaurant(speaker, count)
+        triples = [(known["name"], RELATIONS[slot], known[slot]) for slot in RELATIONS if slot in known]
+        if "family" in known:
+            triples.append((known["name"], "families", {"yes": "welcome", "no": "unwelcome"}[known["family"]]))
+        return (triples, [said]) if said else None
+    families = PEOPLE if category == "person" else THINGS
+    chosen = speaker.dice.sample(list(families), min(count, len(families)))
+    subject: Any = None
+    triples, tellings = [], []
+    for family in chosen:
+        slot = "person" if category == "person" else "thing"
+        for _ in range(30):
+            first = speaker.statement(family)
+            first = first.said(first.form, **{slot: subject or first.slots[slot]})
+            forms = [form for form in FAMILIES[family] if not form.startswith(("ask", "not_"))]
+            fitting = [first.said(form) for form in forms if speaker.may_say(say(first.said(form)))]
+            if fitting:
+                break
+        else:
+            return None
+        subject = first.slots[slot]
+        name, value = families[family]
+        triples.append((subject if category == "person" else subject.noun, name, first.slots[value]))
+        tellings.append(fitting)
+    return triples, [[speaker.dice.choice(options) for options in tellings] for _ in range(2)]
+
+
+def triple_row(category: Callable[[Speaker], str]) -> Callable[[Speaker, int], Row | None]:
+    """Rows of the WebNLG columns, about subjects of one category each."""
+    def row(speaker: Speaker, label: int) -> Row | None:
+        kind = category(speaker)
+        found = told(speaker, kind, 1 + label)
+        if found is None:
+            return None
+        triples, tellings = found
+        texts = list(dict.fromkeys(" ".join(map(say, said)) for said in tellings))
+        return {"category": kind, "size": len(triples),
+                "modified_triple_sets": {"mtriple_set": [[" | ".join(triple) for triple in triples]]},
+                "lex": {"comment": ["good"] * len(texts), "text": texts}}
+    return row
+
+
+def dart(speaker: Speaker, label: int) -> Row | None:
+    """Triples with relations in capitals, about anyone or anything."""
+    found = told(speaker, _any(speaker), 1 + label)
+    if found is None:
+        return None
+    triples, tellings = found
+    texts = list(dict.fromkeys(" ".join(map(say, said)) for said in tellings))
+    return {"tripleset": [[subject, relation.upper(), value] for subject, relation, value in triples],
+            "annotations": {"source": ["world"] * len(texts), "text": texts}}
+
+
+def wikisql(speaker: Speaker, label: int) -> Row | None:
+    """A question on a table of people, and its query."""
+    dice = speaker.dice
+    family = dice.choice(list(PEOPLE))
+    column, slot = PEOPLE[family]
+    fact = speaker.statement(family)
+    name, value = fact.slots["person"], fact.slots[slot]
+    if label == 0:  # a cell of someone's row
+        forms = [form for form in FAMILIES[family] if form.startswith(f"ask_{slot}")]
+        asked, query = fact.said(dice.choice(forms)), f"SELECT {column} FROM table WHERE name = {name}"
+    elif label == 1 and "ask_person" in FAMILIES[family]:
+        forms = [form for form in FAMILIES[family] if form.startswith("ask_person")]
+        asked, query = fact.said(dice.choice(forms)), f"SELECT name FROM table WHERE {column} = {value}"
+    else:
+        asked = Sentence("count", f"ask_{family}", {slot: value})
+        query = f"SELECT COUNT name FROM table WHERE {column} = {value}"
+    header = ["name", *(PEOPLE[family][0] for family in dice.shuffled(list(PEOPLE)))]
+    return {"phase": 1, "question": say(asked), "table": {"header": header, "name": "people"},
+            "sql": {"human_readable": query}}
+
+
+def samsum(speaker: Speaker, label: int) -> Row:
+    """Two people who ask each other, and what one learns from it."""
+    ask, answer = speaker.dice.sample(speaker.world.items("people", speaker.part), 2)
+    turns, told = [], []
+    for _ in range(1 + label % 2):
+        family = speaker.dice.choice([*PEOPLE, "event"])
+        slot = "agent" if family == "event" else "person"
+
+        def draw(family: str = family, slot: str = slot, name: str = answer) -> Sentence:
+            fact = speaker.statement(family)
+            if family == "event":
+                return fact.said("active", agent=NP(name, ""))
+            return fact.said(fact.form, **{slot: name})
+
+        fact = speaker.fitting(draw)
+        asked = Sentence("first_person", f"ask_{family}", fact.slots)
+        turns += [f"{ask} : {say(asked)}", f"{answer} : {say(Sentence('first_person', family, fact.slots))}"]
+        told.append(say(fact))
+        ask, answer = answer, ask
+    return {"dialogue": "\n".join(turns), "summary": " ".join(told)}
+
+
+def restaurant_document(speaker: Speaker) -> tuple[str, ...]:
+    """A restaurant's attributes and their description."""
+    known, said = restaurant(speaker, 3)
+    table = " ; ".join(f"{RELATIONS[slot]} {known[slot]}" for slot in RELATIONS if slot in known)
+    return (f"{known['name']} : {table} .", " ".join(map(say, said)))
+
+
+def triples_document(speaker: Speaker) -> tuple[str, ...] | None:
+    """Facts as triples and as sentences."""
+    found = told(speaker, speaker.dice.choice(("person", "person", "thing")), 2)
+    if found is None:
+        return None
+    triples, tellings = found
+    return (" ; ".join(" ".join(triple) for triple in triples) + " .", " ".join(map(say, tellings[0])))
+
+
+def dialogue_document(speaker: Speaker) -> tuple[str, ...]:
+    """A talk, and what one learns from it."""
+    row = samsum(speaker, speaker.dice.number(0, 1))
+    return (row["dialogue"].replace("\n", " "), row["summary"])
+
+
+def _seen(speaker: Speaker) -> str:
+    """A category of the training split."""
+    return speaker.dice.choice(("person", "restaurant"))
+
+
+def _any(speaker: Speaker) -> str:
+    """A category of the test split: half of its rows are of the one that training lacks."""
+    return speaker.dice.choice(("person", "restaurant", "thing", "thing"))
+
+
+ROWS: dict[str, tuple[Callable[[Speaker, int], Row | None], int]] = {
+    "e2e": (e2e, 3), "webnlg": (triple_row(_seen), 3), "webnlg_test": (triple_row(_any), 2),
+    "dart": (dart, 3), "wikisql": (wikisql, 3), "samsum": (samsum, 2),
+}

@@ -1,0 +1,411 @@
+"""Pre-training: what is masked, what is learnt, that it resumes, and what is kept and checked of a model."""
+
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer
+
+from experiments import pretrain
+from experiments.cloze import causal_answers, held_out_loss, log_likelihoods, masked_answers
+from experiments.language import IGNORED, Language, Stream, masked, masking_rates
+from experiments.models import load_model, load_tokenizer
+from experiments.pretrained import Gate, PretrainRecord, load_language_model, read_record
+from experiments.pretraining import Pretraining, fastest, new_model
+from experiments.shipped import check_shipped
+from experiments.tokenizer import build_tokenizer
+from tests.experiments.tiny_world import SHAPES, WORDS, Document, Probe, config, source
+
+ARCHITECTURES = {"roberta": "roberta-nano", "deberta-v2": "deberta-nano", "gpt2": "gpt2-nano"}
+MODELS = list(SHAPES)
+
+
+def language(model: str = "roberta-nano") -> Language:
+    return pretrain.make_language(config("", model), source())
+
+
+def fresh(model: str, seed: int = 0):
+    from transformers import AutoConfig
+
+    torch.manual_seed(seed)
+    return new_model(AutoConfig.for_model(**pretrain.run_config(config("", model))["model"]["config"]), "eager", 0.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_corpus() -> Iterator[None]:
+    """A corpus that is hashed in no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "CORPUS_BYTES", 10_000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PretrainRecord]:
+    """The output folder of a finished roberta-nano, and its record."""
+    output = tmp_path_factory.mktemp("output")
+    return output, pretrain.run(config(output), source())
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_saved_tokenizer_gives_words_back(architecture: str, tmp_path: Path):
+    build_tokenizer(WORDS, architecture, 16).save_pretrained(tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path, local_files_only=True)
+    text = "is the bird red ? | yes ."
+    assert tokenizer.is_fast
+    assert tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True) == text
+    assert tokenizer("The BIRD is red.")["input_ids"] == tokenizer("the bird is red .")["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(tokenizer("a wug", add_special_tokens=False)["input_ids"]) == [
+        "a", tokenizer.unk_token]
+    assert len(tokenizer("the " * 99, truncation=True)["input_ids"]) == 16
+
+
+@pytest.mark.parametrize(("architecture", "ids", "pair"), [
+    ("roberta", {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3}, "<s> a bird </s> </s> is <mask> </s>"),
+    ("deberta-v2", {"[PAD]": 0}, "[CLS] a bird [SEP] is [MASK] [SEP]"),
+    ("gpt2", {"<|endoftext|>": 0}, "a bird is"),
+])
+def test_special_tokens_stand_where_the_architecture_has_them(architecture: str, ids: dict[str, int], pair: str):
+    tokenizer = build_tokenizer(WORDS, architecture, 16)
+    encoded = tokenizer("a bird", f"is {tokenizer.mask_token or ''}")["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(encoded) == pair.split()
+    assert {token: tokenizer.convert_tokens_to_ids(token) for token in ids} == ids
+    cut = tokenizer("a bird", "is red " * 20, truncation="longest_first", max_length=12)["input_ids"]
+    assert len(cut) == 12
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["bird", "bird"], "has bird twice"), (["Bird"], "'Bird' .*not stay one token"), (["don't"], "not stay one token")])
+def test_a_vocabulary_that_cannot_be_read_back_is_refused(words: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        build_tokenizer(words, "roberta", 16)
+
+
+def test_an_unknown_architecture_names_the_nearest():
+    with pytest.raises(ValueError, match=r"'roberto' is not one of .*did you mean 'roberta'"):
+        build_tokenizer(WORDS, "roberto", 16)
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "deberta-v2"])
+def test_words_are_masked_by_kind_and_special_tokens_never(architecture: str):
+    tokenizer = build_tokenizer(WORDS, architecture, 16)
+    rates = masking_rates(tokenizer, source().function_words, {"content": 0.25, "function": 0.08})
+    ids = torch.arange(len(tokenizer)).repeat(20_000, 1)
+    words = torch.arange(5, len(tokenizer))
+    inputs, targets = masked(ids, rates, tokenizer.mask_token_id, words, torch.Generator().manual_seed(0))
+    shares = (targets != IGNORED).float().mean(0)
+    for word, i in tokenizer.get_vocab().items():
+        expected = 0.0 if i < 5 else 0.08 if word in {"the", "is", "a", ".", "?", "|"} else 0.25
+        assert shares[i].item() == pytest.approx(expected, abs=0.015), word
+    assert (inputs[:, :5] == ids[:, :5]).all()
+    assert (inputs[targets == IGNORED] == ids[targets == IGNORED]).all()
+    chosen = targets != IGNORED
+    hidden = inputs[chosen] == tokenizer.mask_token_id
+    assert hidden.float().mean().item() == pytest.approx(0.8, abs=0.01)
+    kept = inputs[chosen] == targets[chosen]
+    assert kept.float().mean().item() == pytest.approx(0.1 + 0.1 / len(words), abs=0.01)
+    assert inputs[chosen][~hidden & ~kept].min() >= 5
+
+
+def test_half_of_the_pairs_are_encoded_as_pairs():
+    made = language()
+    documents = [Document("question", ("is the bird red ?", "yes ."))] * 400
+    forms = {made.tokenizer.decode(ids) for ids in made.sequences(documents, 0)}
+    assert forms == {"<s> is the bird red ? yes . </s>", "<s> is the bird red ? </s> </s> yes . </s>"}
+    pairs = sum(ids.count(2) == 3 for ids in made.sequences(documents, 0))
+    assert 150 < pairs < 250
+
+
+def test_a_causal_model_reads_an_end_after_each_segment():
+    made = language("gpt2-nano")
+    documents = [Document("question", ("is the bird red ?", "yes .")), Document("facts", ("a fish .",))] * 9
+    end = "<|endoftext|>"
+    texts = [made.tokenizer.decode(ids) for ids in made.sequences(documents, 0)]
+    assert set(texts[::2]) == {f"{end} is the bird red ? {end} yes . {end}", f"is the bird red ? {end} yes . {end}"}
+    assert set(texts[1::2]) == {f"{end} a fish . {end}", f"a fish . {end}"}
+
+
+@pytest.mark.parametrize("model", ["roberta-nano", "gpt2-nano"])
+def test_a_batch_is_a_function_of_seed_and_step(model: str):
+    one, two = Stream(language(model), 4, seed=3), Stream(language(model), 4, seed=3)
+    in_order = [one.batch(step) for step in range(40)]
+    for step in (35, 2):
+        assert torch.equal(two.batch(step).ids, in_order[step].ids)
+        assert torch.equal(two.batch(step).targets, in_order[step].targets)
+    assert not torch.equal(in_order[0].ids, Stream(language(model), 4, seed=4).batch(0).ids)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_held_out_loss_is_transformers_own(model: str):
+    made, network = language(model), fresh(model).eval()
+    batches = made.held_out(20, 8)
+    total, count = 0.0, 0
+    for batch in batches:
+        labels = torch.where(batch.ids == made.pad, IGNORED, batch.ids) if made.causal else batch.targets
+        if made.causal:  # the padding is end-of-text, which must be learnt where it is real
+            real = (batch.targets != IGNORED).sum(1) + 1
+            labels = torch.where(torch.arange(labels.shape[1]) < real[:, None], batch.ids, IGNORED)
+        theirs = network(input_ids=batch.ids, attention_mask=batch.mask, labels=labels).loss
+        targets = int((batch.targets != IGNORED).sum())
+        total, count = total + theirs.item() * targets, count + targets
+    assert held_out_loss(network, batches) == pytest.approx(total / count, rel=1e-5)
+
+
+def test_a_causal_answer_is_the_likeliest_text():
+    made, network = language("gpt2-nano"), fresh("gpt2-nano", seed=5).eval()
+    probes = [Probe("the <mask> is red .", "bird", ("bird", "fish", "tree")), Probe("<mask> .", "yes", ("yes", "no"))]
+    expected = []
+    for probe in probes:
+        scores = []
+        for word in probe.candidates:
+            ids = [0, *(made.tokenizer.convert_tokens_to_ids(token) for token in
+                        probe.text.replace("<mask>", word).split())]
+            table = network(torch.tensor([ids])).logits[0].log_softmax(-1)
+            scores.append(sum(table[place, ids[place + 1]].item() for place in range(len(ids) - 1)))
+        text = probe.text.replace("<mask>", probe.candidates[0])
+        assert log_likelihoods(network, made, [text, "a bird is a bird ."])[0] == pytest.approx(scores[0], rel=1e-4)
+        expected.append(probe.candidates[scores.index(max(scores))])
+    assert causal_answers(network, made, probes) == expected
+
+
+@pytest.mark.parametrize("model", ["roberta-nano", "deberta-nano"])
+def test_a_masked_answer_is_the_highest_logit_among_the_candidates(model: str):
+    made, network = language(model), fresh(model, seed=5).eval()
+    probes = [Probe("the <mask> is red .", "bird", ("bird", "fish", "tree")), Probe("a <mask>", "no", ("yes", "no"))]
+    expected = []
+    for probe in probes:
+        ids = made.tokenizer(probe.text.replace("<mask>", made.tokenizer.mask_token), return_tensors="pt")["input_ids"]
+        logits = network(ids).logits[ids == made.tokenizer.mask_token_id][0]
+        words = made.tokenizer.convert_tokens_to_ids(list(probe.candidates))
+        expected.append(probe.candidates[logits[words].argmax()])
+    assert masked_answers(network, made, probes) == expected
+    with pytest.raises(ValueError, match="candidate 'wug' of a probe is not a word"):
+        masked_answers(network, made, [Probe("a <mask>", "wug", ("wug", "no"))])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_training_lowers_the_held_out_loss(model: str, tmp_path: Path):
+    before = held_out_loss(fresh(model), language(model).held_out(24, 8))
+    record = pretrain.run(config(tmp_path, model), source())
+    assert record.held_out_loss < before - 0.5
+    assert record.tokens >= 4000 > record.tokens - 8 * 40
+    assert [entry["tokens"] // 1500 for entry in record.curve] == [1, 2, record.tokens // 1500]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("model", ["roberta-nano", "gpt2-nano"])
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    changes = {"dropout": 0.1, "tokens": 3000}  # dropout draws from the global generator
+    pretrain.run(config(tmp_path / "whole", model, **changes), source())
+    step = Pretraining._step
+
+    def until_killed(self: Pretraining) -> None:
+        if self.progress.tokens > 2400:  # the checkpoint is of the step that passed 2000
+            raise Killed
+        step(self)
+
+    cfg = config(tmp_path / "killed", model, **changes)
+    with monkeypatch.context() as patch:
+        patch.setattr(Pretraining, "_step", until_killed)
+        with pytest.raises(Killed):
+            pretrain.run(cfg, source())
+    steps = []
+    monkeypatch.setattr(Pretraining, "_step", lambda self: (steps.append(self.progress.tokens), step(self)))
+    record = pretrain.run(cfg, source())
+    assert 2000 <= steps[0] < 2400
+    weights = [load_file(tmp_path / name / model / "model.safetensors") for name in ("whole", "killed")]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    whole = read_record(tmp_path / "whole" / model)
+    assert whole is not None
+    assert (record.held_out_loss, record.curve) == (whole.held_out_loss, whole.curve)
+    assert not any((tmp_path / "killed" / "checkpoints").iterdir())
+
+
+def test_a_finished_run_is_not_computed_again(trained: tuple[Path, PretrainRecord], monkeypatch: pytest.MonkeyPatch):
+    output, record = trained
+    monkeypatch.setattr(pretrain, "_train", lambda *_: pytest.fail("trained again"))
+    assert pretrain.run(config(output, threads=2, checkpoint_every=5), source()) == record
+    with pytest.raises(ValueError, match=r"holds a model of tokens=4000 \(here 5000\): overwrite=true replaces it"):
+        pretrain.run(config(output, tokens=5000), source())
+    monkeypatch.setattr(pretrain, "corpus_hash", lambda *_: "0" * 64)
+    with pytest.raises(ValueError, match="holds a model of another corpus"):
+        pretrain.run(config(output), source())
+
+
+def test_the_folder_holds_what_the_record_says(trained: tuple[Path, PretrainRecord]):
+    output, record = trained
+    folder = output / "roberta-nano"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "config.json", "curve.png", "model.safetensors", "record.json", "tokenizer.json", "tokenizer_config.json"]
+    tensors = load_file(folder / "model.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.bfloat16}
+    assert sum(tensor.numel() for tensor in tensors.values()) == record.parameters  # a tied head is stored once
+    made = json.loads((folder / "config.json").read_text())
+    assert (made["hidden_dropout_prob"], made["attention_probs_dropout_prob"]) == (0.1, 0.1)
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    stored = held_out_loss(load_language_model(folder), language().held_out(24, 8))
+    assert record.held_out_loss == pytest.approx(stored, rel=1e-6)
+    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+    for path in folder.glob("*.json"):
+        assert str(output) not in path.read_text()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_stored_model_is_a_base_for_fine_tuning(model: str, tmp_path: Path):
+    cfg = config(tmp_path, model, tokens=200, evaluate_every=1000)
+    pretrain.run(cfg, source())
+    cfg.model.path = str(tmp_path / model)
+    kind = "causal_lm" if model.startswith("gpt") else "classification"
+    network, tokenizer = load_model(cfg.model, kind, 2, ["no", "yes"]), load_tokenizer(cfg.model)
+    rows = tokenizer(["is the bird red ?", "yes ."], ["a fish .", "no"], padding=True, return_tensors="pt")
+    assert network.dtype == torch.float32
+    assert network(**rows).logits.shape[0] == 2
+
+
+def test_the_check_measures_again_and_counts_what_fails(
+    trained: tuple[Path, PretrainRecord], capsys: pytest.CaptureFixture[str]
+):
+    output, record = trained
+    cfg = config(output, check=True, gates=["tests.experiments.test_pretrain.further_gates"])
+    cfg.model.path = str(output / "roberta-nano")
+    found = check_shipped(cfg, source())
+    assert found["held_out_loss"] == pytest.approx(record.held_out_loss, rel=1e-6)
+    gates = {gate["name"]: gate for gate in found["gates"]}
+    assert list(gates) == ["class", "polarity", "rebuilt held-out loss / shipped", "further"]
+    assert gates["rebuilt held-out loss / shipped"]["passed"]
+    assert not gates["further"]["passed"]
+    assert found["failed"] == sum(not gate["passed"] for gate in gates.values())
+    table = capsys.readouterr().out
+    assert all(word in table for word in ("class", "at least", "0.9", "FAIL"))
+
+
+def test_a_model_of_another_world_is_not_measured(trained: tuple[Path, PretrainRecord]):
+    output, _ = trained
+    cfg = config(output)
+    cfg.model.path = str(output / "roberta-nano")
+    other = replace(source(), vocabulary=[*WORDS, "wug"])
+    with pytest.raises(ValueError, match="trained in another world: it does not know 1 words of this one, such as wug"):
+        check_shipped(cfg, other)
+
+
+def further_gates(cfg: object) -> list[Gate]:
+    return [Gate("further", 1.0, least=2.0)]
+
+
+@pytest.mark.parametrize(("value", "passed"), [(0.9, True), (0.8999, False), (1.1, False), (float("nan"), False)])
+def test_a_gate_holds_within_its_limits(value: float, passed: bool):
+    assert Gate("x", value, least=0.9, most=1.0).passed is passed
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
+def test_an_altered_or_missing_file_is_refused(name: str, tmp_path: Path):
+    cfg = config(tmp_path, tokens=200)
+    pretrain.run(cfg, source())
+    cfg.model.path = str(tmp_path / "roberta-nano")
+    file = tmp_path / "roberta-nano" / name
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=rf"{name} has sha256 .*it was altered"):
+        check_shipped(cfg, source())
+    with pytest.raises(ValueError, match="it was altered"):
+        pretrain.run(config(tmp_path, tokens=200), source())
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=f"no {name} in"):
+        check_shipped(cfg, source())
+
+
+def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
+    from transformers import AutoConfig
+
+    cfg = config("")
+    made = AutoConfig.for_model(**pretrain.run_config(cfg)["model"]["config"])
+    assert fastest(cfg, made, language()) == ("fp32", "eager", {})
+    cfg.precision = "auto"
+    precision, attention, measured = fastest(cfg, made, language())
+    assert list(measured) == ["fp32 eager", "bf16 eager"]
+    assert f"{precision} {attention}" in measured
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"tokens": 0}, r"tokens 0 is not a whole number above 0"),
+    ({"precision": "fp16"}, r"precision 'fp16' is not one of auto, bf16, fp32"),
+    ({"attention": "flash"}, r"attention 'flash' is not one of"),
+    ({"dropout": 2}, r"dropout 2 is not a number in 0\.\.1"),
+    ({"masking.content": -1}, r"masking\.content -1 is not a number in 0\.\.1"),
+    ({"learning_rate": 0}, r"learning_rate 0 is not a number above 0"),
+    ({"seed": -1}, r"seed -1 is not a whole number from 0"),
+])
+def test_a_bad_value_is_named(changes: dict[str, object], message: str, tmp_path: Path):
+    cfg = config(tmp_path)
+    for key, value in changes.items():
+        cfg.merge_with_dotlist([f"{key}={value}"])
+    with pytest.raises(ValueError, match=message):
+        pretrain.check_config(cfg)
+
+
+def test_a_model_that_is_not_nano_names_those_that_are(tmp_path: Path):
+    cfg = config(tmp_path)
+    cfg.merge_with_dotlist(["model.name=local", "model.config=null", "tokens=null"])
+    with pytest.raises(ValueError, match=r"model 'local' is no nano model.*gpt2-nano.*roberta-nano"):
+        pretrain.check_config(cfg)
+
+
+def test_another_vocabulary_size_says_which_it_must_be(tmp_path: Path):
+    cfg = config(tmp_path)
+    cfg.model.config.vocab_size = 32
+    with pytest.raises(ValueError, match=r"vocab_size is 32, the 21 words .* are 24"):
+        pretrain.run(cfg, source())
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match=r"output .*file/models cannot be written"):
+        pretrain.run(config(tmp_path / "file" / "models"), source())
+
+
+def test_the_command_prints_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    if not (pretrain.CONF / "world" / "default.yaml").exists():
+        pytest.skip("needs conf/world")
+    monkeypatch.setattr(pretrain, "world_source", lambda world: source())
+    small = [f"model.config.{key}={value}" for key, value in (SHAPES["gpt2-nano"] | {"vocab_size": 24}).items()]
+    monkeypatch.setattr(sys, "argv", ["pretrain", "model=gpt2-nano", *small, "tokens=300", "batch_size=8",
+                                      "precision=fp32", "attention=eager", f"output={tmp_path}"])
+    pretrain.main()
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (record["model"], record["precision"]) == ("gpt2-nano", "fp32")
+    monkeypatch.setattr(sys, "argv", ["pretrain", "model=roberta-base", f"output={tmp_path}"])
+    with pytest.raises(SystemExit):
+        pretrain.main()
+    assert "model 'roberta-base' is no nano model" in json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+
+
+def test_the_worlds_text_can_be_trained_on():
+    if not (pretrain.CONF / "world" / "default.yaml").exists():
+        pytest.skip("needs conf/world")
+    from omegaconf import OmegaConf
+
+    world = pretrain.world_source(OmegaConf.load(pretrain.CONF / "world" / "default.yaml"))  # type: ignore[arg-type]
+    for model in MODELS:
+        cfg = config("", model)
+        cfg.model.config.vocab_size = OmegaConf.load(pretrain.CONF / "model" / f"{model}.yaml").config.vocab_size
+        made = pretrain.make_language(cfg, world)
+        documents = list(itertools.islice(world.documents(1, False), 200))
+        for ids in made.sequences(documents, 1):
+            assert made.tokenizer.unk_token_id not in ids
+    for asked in world.probes(5).values():
+        for probe in asked:
+            assert probe.text.count("<mask>") == 1
+            assert probe.answer in probe.candidates
