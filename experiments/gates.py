@@ -7,7 +7,6 @@ one seed; the records are kept in results/nano/gates. A gate about tasks counts 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,13 +39,13 @@ def understanding(cfg: DictConfig) -> list[Gate]:
         made = instantiate(_composed(task).task)
         gates.append(Gate(f"{task}: bag of words", bag_of_words(made)[made.main_metric]))
         for method, gain in GAIN.items():
-            shipped, random = (runs[task, method, init].score for init in ("pretrained", "random"))
-            assert shipped is not None and random is not None
+            shipped, random = scores(runs, task, method)
             gained[method] += shipped - random >= gain
             limits = (chance(made), NEVER_SOLVED) if method == "ft" else (None, None)
             gates.append(Gate(f"{task}: {method}", shipped, *limits))
             gates.append(Gate(f"{task}: {method} from random weights", random))
-    gates += [Gate(f"tasks where {method} gains {gain} points", gained[method], ENOUGH) for method, gain in GAIN.items()]
+    for method, gain in GAIN.items():
+        gates.append(Gate(f"tasks where {method} gains {gain} points", gained[method], ENOUGH))
     return [*gates, slowest(runs)]
 
 
@@ -55,8 +54,7 @@ def generation(cfg: DictConfig) -> list[Gate]:
     runs = finished(cfg, TEXTS, ("ft",))
     gates = []
     for task in TEXTS:
-        shipped, random = (runs[task, "ft", init].score for init in ("pretrained", "random"))
-        assert shipped is not None and random is not None
+        shipped, random = scores(runs, task, "ft")
         gates += [Gate(f"{task}: loss", shipped), Gate(f"{task}: loss from random weights", random),
                   Gate(f"{task}: ratio", shipped / random, None, LESS_LOSS)]
     return [*gates, slowest(runs)]
@@ -78,6 +76,14 @@ def finished(cfg: DictConfig, tasks: tuple[str, ...], methods: tuple[str, ...]) 
             raise RuntimeError("; ".join(f"{name}: {why}" for name, why in problems.items()))
     records = {key: store.read(run.name) for key, run in planned.items()}
     return {key: record for key, record in records.items() if record is not None}
+
+
+def scores(runs: dict[Any, RunRecord], task: str, method: str) -> tuple[float, float]:
+    """From the shipped weights, and from random ones."""
+    shipped, random = (runs[task, method, init].score for init in ("pretrained", "random"))
+    if shipped is None or random is None:
+        raise RuntimeError(f"{task}, {method}: a run is done but has no score")
+    return shipped, random
 
 
 def _overrides(cfg: DictConfig, task: str, method: str, init: str) -> list[str]:

@@ -254,19 +254,24 @@ def with_articles(said: list[str]) -> list[str]:
 def say(sentence: Sentence) -> str:
     """The sentence as text, words and punctuation separated by spaces."""
     said: list[str] = []
-    for element in sentence.pattern.split():
-        if element.startswith("@"):
-            said.append(_agreement(element, sentence.slots))
-        elif ":" in element:
-            name, form = element.split(":")
+    for name, form, agrees in elements(sentence.family, sentence.form):
+        if agrees:
+            said.append(_agreement(name, form, sentence.slots))
+        elif form:
             said += _say_slot(form, sentence.slots.get(name))
         else:
-            said.append(element)
+            said.append(name)
     return " ".join(with_articles(said))
 
 
-def _agreement(element: str, slots: dict[str, Any]) -> str:
-    name, word = element[1:].split(":")
+@functools.cache
+def elements(family: str, form: str) -> list[tuple[str, str, bool]]:
+    """(word, "", False), (slot, form, False) or (slot, word that agrees with it, True) for each place of a pattern."""
+    parts = [(element.lstrip("@").partition(":"), element[0] == "@") for element in FAMILIES[family][form].split()]
+    return [(name, form, agrees) for (name, _, form), agrees in parts]
+
+
+def _agreement(name: str, word: str, slots: dict[str, Any]) -> str:
     many = slots[name].plural
     if word == "deed":
         return slots["deed"].base if many else slots["deed"].third

@@ -96,7 +96,13 @@ def _polarity(negated: bool) -> Callable[[Speaker], Probe]:
 
 
 def yes_no(speaker: Speaker) -> Probe | None:
-    """A statement, a question, and yes or no."""
+    """A statement, a question, and yes or no; or a question about kinds or abilities alone."""
+    if speaker.dice.chance(0.5):
+        fact, yes = speaker.fact(speaker.dice.choice(("isa", "can"))), speaker.dice.chance(0.5)
+        asked = fact if yes else speaker.untruth(fact)
+        answer, other = ("yes", "no") if yes else ("no", "yes")
+        said = say(asked.said(speaker.form(asked.family, question=True)))
+        return masked(f"{said} {answer} , {say(fact)}", answer, [answer, other])
     premise = speaker.statement(speaker.dice.choice(("event", "deed", "quality", "lives", "owns")),
                                 negated=speaker.dice.chance(0.3), plain=True)
     yes = speaker.dice.chance(0.5)
@@ -104,8 +110,8 @@ def yes_no(speaker: Speaker) -> Probe | None:
     if hypothesis is None:
         return None
     answer, other = ("yes", "no") if yes != hypothesis.negated else ("no", "yes")
-    asked = say(hypothesis.said(speaker.form(hypothesis.family, question=True)))
-    return masked(f"{say(premise)} {asked} {answer} .", answer, [answer, other])
+    question = say(hypothesis.said(speaker.form(hypothesis.family, question=True)))
+    return masked(f"{say(premise)} {question} {answer} .", answer, [answer, other])
 
 
 MAKERS: dict[str, Callable[[Speaker], Probe | None]] = {

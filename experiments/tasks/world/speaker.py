@@ -1,5 +1,6 @@
 """Draws sentences, and changes them: to a synonym, to something more general or more special, to something else."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,14 @@ PATIENCE = 200
 
 class NothingFits(Exception):
     """No sentence that was drawn may be said: try another row."""
+
+
+@functools.cache
+def _forms(family: str, negated: bool, question: bool) -> list[str]:
+    """The forms that state, deny, or ask whether."""
+    return [form for form in FAMILIES[family]
+            if form.startswith("ask") == question and form.startswith("not_") == negated
+            and not (question and Sentence(family, form, {}).asked)]
 
 
 class Speaker:
@@ -70,10 +79,7 @@ class Speaker:
 
     def form(self, family: str, negated: bool = False, question: bool = False) -> str:
         """A form of a family; questions ask whether."""
-        forms = [form for form in FAMILIES[family]
-                 if form.startswith("ask") == question and form.startswith("not_") == negated
-                 and not (question and Sentence(family, form, {}).asked)]
-        return self.dice.choice(forms)
+        return self.dice.choice(_forms(family, negated, question))
 
     def event(self, negated: bool = False, place: float = 0.5, plain: bool = False) -> Sentence:
         """Someone did something to something, in a share of `place` of the cases somewhere."""
@@ -192,14 +198,17 @@ class Speaker:
             return self.dice.choice(members) if members else IMPOSSIBLE
         if how != OTHER:
             return IMPOSSIBLE
-        unrelated = [noun for noun in nouns if noun != value and value not in world.above(noun)]
-        alike = [noun for noun in unrelated if world.class_of[noun] == world.class_of.get(value)]
+        unrelated, alike = world.unrelated(value, self.part)
         return self.dice.choice(alike if alike and self.dice.chance(0.5) else unrelated)
 
     def _change_quality(self, value: str, how: str) -> Any:
-        own = next(side for scale in self.world.qualities for side in scale if value in side)
+        """For OTHER the opposite in two cases of five."""
+        one, other = next(scale for scale in self.world.qualities if value in scale[0] or value in scale[1])
+        own, opposite = (one, other) if value in one else (other, one)
         if how == SYNONYM:
             return self.other(value, own)
+        if how == OTHER and self.dice.chance(0.4):
+            return self.dice.choice(opposite)
         scales = self.world.items("qualities", self.part)
         options = [word for scale in scales for side in scale for word in side if word not in own]
         return self.dice.choice(options) if how == OTHER else IMPOSSIBLE

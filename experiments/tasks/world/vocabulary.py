@@ -43,7 +43,7 @@ def _lexicon() -> Iterator[str]:
     yield from (str(number) for number in range(20, 80))
     texts = [words.ABILITIES, *words.NAMES.values(), *words.COUNTRIES, *words.COUNTRIES.values(), words.JOBS,
              words.COLOURS, words.MATERIALS, words.PLACES, words.VERBS, words.DEEDS, words.QUALITIES, words.ASPECTS,
-             words.PRAISE, words.BLAME, words.DEGREES, words.RESTAURANTS, words.VENUES, words.CUISINES, words.AREAS, words.PRICES,
-             words.RATINGS]
+             words.PRAISE, words.BLAME, words.DEGREES, words.RESTAURANTS, words.VENUES, words.CUISINES, words.AREAS,
+             words.PRICES, words.RATINGS]
     for text in texts:
         yield from re.findall(r"\w+", text)

@@ -111,11 +111,19 @@ class World:
         return {noun: kind for kind, nouns in self.members.items() for noun in nouns}
 
     def above(self, noun: str) -> list[str]:
-        """What a noun is a kind of, nearest first."""
-        kind = self.class_of.get(noun)
-        if kind is None:
-            return [self.genus_of[noun]] if noun in self.genus_of else []
-        return [kind, self.genus_of[kind]]
+        """What a noun is a kind of, nearest first; nothing above a genus."""
+        return self._above.get(noun, [])
+
+    @functools.cached_property
+    def _above(self) -> dict[str, list[str]]:
+        classes = {kind: [genus] for kind, genus in self.genus_of.items()}
+        return classes | {noun: [kind, self.genus_of[kind]] for noun, kind in self.class_of.items()}
+
+    @functools.lru_cache(maxsize=4096)  # noqa: B019  a world lives as long as its process
+    def unrelated(self, noun: str, part: str | None) -> tuple[list[str], list[str]]:
+        """Nouns of a part that are neither this one nor a kind of it: all, and those of its class."""
+        others = [other for other in self.items("nouns", part) if other != noun and noun not in self.above(other)]
+        return others, [other for other in others if self.class_of[other] == self.class_of.get(noun)]
 
     @functools.cached_property
     def country_of(self) -> dict[str, str]:
@@ -160,23 +168,24 @@ class World:
         return {noun: dice.choice(_split(words.COLOURS)) for noun in sorted(self.class_of)}
 
     @functools.cached_property
-    def _parted(self) -> dict[str, dict[str, list[Any]]]:
-        """The open-class lists, by part."""
+    def _parted(self) -> dict[str, dict[str | None, list[Any]]]:
+        """The open-class lists, by part; None is the whole."""
         whole: dict[str, list[Any]] = {
             "people": list(self.persons), "towns": sorted(self.country_of), "jobs": _split(words.JOBS),
             "colours": _split(words.COLOURS), "materials": _split(words.MATERIALS), "qualities": self.qualities,
             "praise": _split(words.PRAISE), "blame": _split(words.BLAME), "aspects": _split(words.ASPECTS),
             "restaurants": _split(words.RESTAURANTS), **self.synonyms,
         }
+        parted: dict[str, dict[str, list[Any]]]
         parted = {name: divide(self.dice(f"parts {name}").shuffled(items)) for name, items in whole.items()}
         by_class = [divide(nouns) for nouns in self.members.values()]
         parted["nouns"] = {part: [noun for nouns in by_class for noun in nouns[part]] for part in PARTS}
-        return parted
+        whole = {name: [item for items in parts.values() for item in items] for name, parts in parted.items()}
+        return {name: {None: whole[name], **{part: parts[part] for part in PARTS}} for name, parts in parted.items()}
 
     def items(self, name: str, part: str | None) -> list[Any]:
         """One of LISTS, or the part of it; None is the whole."""
-        parts = self._parted[name]
-        return [item for items in parts.values() for item in items] if part is None else parts[part]
+        return self._parted[name][part]
 
 
 def divide(items: list[Any]) -> dict[str, list[Any]]:
