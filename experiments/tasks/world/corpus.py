@@ -108,7 +108,8 @@ def review(speaker: Speaker) -> tuple[str, ...]:
         said = [f"{say(speaker.opinion(not good))[:-2]} , but {say(speaker.opinion(good))}"]
     else:
         said = [say(speaker.opinion(good)) for _ in range(dice.number(1, 2))]
-    return (" ".join([*said, *dict.fromkeys(say(speaker.verdict(good)) for _ in range(2))]),)
+    verdicts = dict.fromkeys(say(speaker.verdict(good)) for _ in range(2 if dice.chance(0.3) else 1))
+    return (" ".join([*said, *verdicts]),)
 
 
 def answered(speaker: Speaker) -> tuple[str, ...] | None:
@@ -190,7 +191,7 @@ MAKERS: dict[str, Callable[[Speaker], tuple[str, ...] | None]] = {
     "table_dialogue": texts.dialogue_document,
 }
 SHARES = {  # parts of the corpus
-    "facts_kinds": 14, "facts_person": 4, "narrative": 9, "narrative_agreement": 7, "review": 10,
+    "facts_kinds": 14, "facts_person": 4, "narrative": 9, "narrative_agreement": 7, "review": 14,
     "question_answered": 12, "question_known": 6, "question_replied": 5, "pair": 8, "pair_retold": 6,
     "pair_compared": 6, "pair_synonyms": 6, "table_restaurant": 3, "table_triples": 3, "table_dialogue": 3,
 }
