@@ -17,6 +17,7 @@ from experiments.tasks.world.world import World
 ANSWERS = {ENTAILMENT: "yes", CONTRADICTION: "no", NEUTRAL: "perhaps"}
 CONCLUSIONS = {ENTAILMENT: "that follows .", CONTRADICTION: "that is false .", NEUTRAL: "that is open ."}
 ASPECTS = {"agent": "doer", "quality": "look", "verb": "deed", "patient": "target", "place": "place"}
+DENIED = 0.2  # of the judgements in reviews: with more, what a word is worth takes longer to learn
 FAMILIES = ("event", "event", "event", "deed", "quality", "lives", "owns")
 
 
@@ -104,10 +105,14 @@ def review(speaker: Speaker) -> tuple[str, ...]:
     """Judgements that agree, or the last of which decides, and what they lead to."""
     dice = speaker.dice
     good = dice.chance(0.5)
-    if dice.chance(0.3):
-        said = [f"{say(speaker.opinion(not good))[:-2]} , but {say(speaker.opinion(good))}"]
+
+    def opinion(good: bool) -> str:
+        return say(speaker.opinion(good, negated=dice.chance(DENIED)))
+
+    if dice.chance(0.2):
+        said = [f"{opinion(not good)[:-2]} , but {opinion(good)}"]
     else:
-        said = [say(speaker.opinion(good)) for _ in range(dice.number(1, 2))]
+        said = [opinion(good) for _ in range(dice.number(1, 2))]
     verdicts = dict.fromkeys(say(speaker.verdict(good)) for _ in range(2 if dice.chance(0.3) else 1))
     return (" ".join([*said, *verdicts]),)
 
@@ -191,7 +196,7 @@ MAKERS: dict[str, Callable[[Speaker], tuple[str, ...] | None]] = {
     "table_dialogue": texts.dialogue_document,
 }
 SHARES = {  # parts of the corpus
-    "facts_kinds": 14, "facts_person": 4, "narrative": 9, "narrative_agreement": 7, "review": 14,
+    "facts_kinds": 14, "facts_person": 4, "narrative": 9, "narrative_agreement": 7, "review": 16,
     "question_answered": 12, "question_known": 6, "question_replied": 5, "pair": 8, "pair_retold": 6,
     "pair_compared": 6, "pair_synonyms": 6, "table_restaurant": 3, "table_triples": 3, "table_dialogue": 3,
 }
