@@ -3,12 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/python -m
 
-.PHONY: demo test
+.PHONY: demo test pretrain
 
 # Train full fine-tuning, BitFit and LoRA on a task made of this machine's own files, then print Table 2's record.
 demo: .venv/installed
 	$(RUN) experiments.train -m task=docstrings method=ft,bitfit,lora preset=minilm hydra/launcher=joblib hydra.launcher.n_jobs=2
 	$(RUN) experiments.paper artifact=table2 suite=minilm train=false
+
+# Pre-train the models of results/nano/pretrained anew, into results/local/pretrained: an hour or two on two cores.
+NANO := roberta-nano,deberta-nano,gpt2-nano,roberta-nano-large,gpt2-nano-large,gpt3-nano
+pretrain: .venv/installed
+	$(RUN) experiments.pretrain -m model=$(NANO) hydra/launcher=joblib hydra.launcher.n_jobs=2
 
 test: .venv/installed
 	$(BIN)/ruff check .

@@ -206,13 +206,13 @@ def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str
     from experiments.hardware import describe
     from experiments.pretrained import PretrainRecord, file_hashes
 
-    commit, dirty = runs._git()
+    commit, dirty = runs.git_state()
     progress, last = training.progress, training.progress.curve[-1]
     return PretrainRecord(
         model=cfg.model.name, run=name, config=run_config(cfg), corpus=corpus, tokens=progress.tokens,
         steps=progress.step, seconds=progress.seconds, tokens_per_second=progress.tokens / progress.train_seconds,
         **training.identity["arithmetic"], threads=cfg.threads, device=describe(torch.device("cpu"), 1),
-        versions=runs._versions(), commit=commit, dirty=dirty,
+        versions=runs.versions(), commit=commit, dirty=dirty,
         parameters=sum(p.numel() for p in training.model.parameters()), held_out_loss=last["held_out_loss"],
         probes=last["probes"], curve=progress.curve, files=file_hashes(folder))
 

@@ -139,11 +139,11 @@ def new_record(cfg: DictConfig) -> RunRecord:
     from experiments.presets import preset_row
 
     config = OmegaConf.to_container(cfg, resolve=True)
-    commit, dirty = _git()
+    commit, dirty = git_state()
     digest = identity(cfg)
     return RunRecord(run=_name(cfg, digest), identity=digest, status="failed", seed=cfg.seed,
                      config=config, preset=preset_row(cfg), commit=commit, dirty=dirty,  # type: ignore[arg-type]
-                     versions=_versions(), started=now())
+                     versions=versions(), started=now())
 
 
 def now() -> str:
@@ -229,7 +229,7 @@ class Store:
             lock.release()
 
 
-def _git() -> tuple[str | None, bool | None]:
+def git_state() -> tuple[str | None, bool | None]:
     """Commit of this code and whether its tracked files differ from it."""
     root = Path(__file__).resolve().parent.parent
 
@@ -243,7 +243,8 @@ def _git() -> tuple[str | None, bool | None]:
         return None, None
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Version of each library that a result depends on."""
     found = {}
     for library in LIBRARIES:
         try:

@@ -7,7 +7,8 @@ general, or left out), `down` (more special, or added) or `other`. A statement i
 
 from typing import Any
 
-from experiments.tasks.world.grammar import COUNTS, NP, Sentence, slots_of
+from experiments.tasks.world.families import COUNTS
+from experiments.tasks.world.grammar import NP, Sentence, slots_of
 from experiments.tasks.world.world import World
 
 EQUAL, UP, DOWN, OTHER = "equal", "up", "down", "other"

@@ -7,7 +7,8 @@ from typing import Any
 
 from experiments.tasks.world import words
 from experiments.tasks.world.dice import Dice
-from experiments.tasks.world.grammar import COUNTS, FAMILIES, NP, VERDICTS, Sentence, say
+from experiments.tasks.world.families import COUNTS, FAMILIES, VERDICTS
+from experiments.tasks.world.grammar import NP, Sentence, say
 from experiments.tasks.world.holdout import fits
 from experiments.tasks.world.reasoning import DOWN, EQUAL, OTHER, UP
 from experiments.tasks.world.world import World

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.tasks.world import words
-from experiments.tasks.world.grammar import FAMILIES, NP, Sentence, say
+from experiments.tasks.world.families import FAMILIES
+from experiments.tasks.world.grammar import NP, Sentence, say
 from experiments.tasks.world.speaker import Speaker
 
 Row = dict[str, Any]

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterator
 
 from experiments.tasks.world import words
-from experiments.tasks.world.grammar import AGREEMENTS, COUNTS, FAMILIES, VERDICTS, plural
+from experiments.tasks.world.families import AGREEMENTS, COUNTS, FAMILIES, VERDICTS
+from experiments.tasks.world.grammar import plural
 
 CONTENT = """colour material hometown job owns age works lives live own belongs belong welcome families kind food rating
     serves never not"""
