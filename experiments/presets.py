@@ -1,7 +1,7 @@
 """Hyperparameters by model, method and task: the tables of conf/presets, read by `${preset:key,default}`.
 
-A preset is a CSV file, one row a setting: model, method, task (`*`: any without a row of its own), source, then
-config keys. `default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its
+A preset is a CSV file, one row a setting: model, method, task (`*`: any without a row of its own), in some files rank
+(of method.rank where the command line gives one; empty: any without a row of its own), source, then config keys. `default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its
 dagger rows) are the paper's tables as printed, `authors` what the released scripts do: there `trainer.batch_size` is
 the batch of one GPU times their GPUs. An empty cell was not stated and leaves the default; `null` was stated as none.
 """
@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from lora.errors import check_choice
 
 FOLDER = Path(__file__).resolve().parent.parent / "conf" / "presets"
-COLUMNS = ("model", "method", "task")
+COLUMNS = ("model", "method", "task", "rank")  # what a row is found by; not every file has a rank
 UNSET = object()  # told apart from None, which is a value
 
 
@@ -24,19 +24,19 @@ def presets() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.csv"))
 
 
-def find_row(preset: str, model: str, method: str, task: str) -> dict[str, str]:
-    """The row of `preset` for this model, method and task, as written; a row of the task before one of `*`.
+def find_row(preset: str, model: str, method: str, task: str, rank: str = "") -> dict[str, str]:
+    """The row of `preset` for this model, method, task and rank, as written; the special before the general.
 
     Raises ValueError where there is none, naming the rows nearest to it.
     """
     check_choice("preset", preset, presets())
     with (FOLDER / f"{preset}.csv").open(newline="") as file:
-        rows = {tuple(row[column] for column in COLUMNS): row for row in csv.DictReader(file)}
+        rows = {tuple(row.get(column, "") for column in COLUMNS): row for row in csv.DictReader(file)}
     likely = [(model, method, task), (model, method, "*"), ("*", method, "*"), ("*", "*", "*")]
-    row = next((rows[key] for key in likely if key in rows), None)
+    row = next((rows[*key, own] for key in likely for own in (rank, "") if (*key, own) in rows), None)
     if row is None:
-        shared = {key: sum(map(str.__eq__, key, (model, method, task))) for key in rows}
-        near = [" ".join(key) for key in sorted(rows, key=lambda key: (-shared[key], key)) if shared[key]][:8]
+        shared = {key: sum(map(str.__eq__, key[:3], (model, method, task))) for key in rows}
+        near = [" ".join(key).strip() for key in sorted(rows, key=lambda key: (-shared[key], key)) if shared[key]][:8]
         raise ValueError(
             f"preset {preset!r} has no row for model {model!r}, method {method!r}, task {task!r}; "
             f"nearest: {', '.join(near) or 'none'}"
@@ -65,8 +65,14 @@ def preset_row(cfg: DictConfig) -> dict[str, Any] | None:
     """Name, source and values of the row that `cfg`, the whole config, uses; None without a preset."""
     if (name := OmegaConf.select(cfg, "preset")) is None:
         return None
-    row = find_row(name, cfg.model.name, cfg.method.name, cfg.task.name)
+    row = find_row(name, cfg.model.name, cfg.method.name, cfg.task.name, _given_rank(cfg.method))
     return {"name": name, "source": row["source"], "values": values(row)}
+
+
+def _given_rank(method: DictConfig) -> str:
+    """method.rank where the command line gives one, which a preset may have a row for; '' where the preset is asked."""
+    given = "rank" in method and not OmegaConf.is_interpolation(method, "rank")
+    return str(method.rank) if given else ""
 
 
 def resolve(key: str, default: Any = UNSET, *, _root_: DictConfig) -> Any:

@@ -140,10 +140,24 @@ def test_a_tasks_own_row_comes_before_any_tasks(monkeypatch: pytest.MonkeyPatch,
     assert presets.find_row("mine", "m", "lora", "mrpc")["trainer.epochs"] == "3"
 
 
+def test_a_rank_of_the_command_line_has_a_learning_rate_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    rows = ["*,lora,*,,sweep,1e-3,8", "*,lora,*,1,sweep,4e-3,8", "*,lora,rte,,sweep,2e-3,8"]
+    header = "model,method,task,rank,source,trainer.learning_rate,method.rank"
+    (tmp_path / "mine.csv").write_text("\n".join([header, *rows]))
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    cfg = config("mine")
+    assert (cfg.trainer.learning_rate, cfg.method.rank) == (1e-3, 8)
+    cfg.method.rank = 1
+    assert cfg.trainer.learning_rate == 4e-3
+    cfg.method.rank = 2
+    assert cfg.trainer.learning_rate == 1e-3  # no row of its own
+    assert config("mine", task="rte").trainer.learning_rate == 2e-3
+
+
 def test_a_preset_states_a_setting_once():
     for name in presets.presets():
         with (presets.FOLDER / f"{name}.csv").open() as file:
-            keys = [tuple(row[column] for column in presets.COLUMNS) for row in csv.DictReader(file)]
+            keys = [tuple(row.get(column) for column in presets.COLUMNS) for row in csv.DictReader(file)]
         assert len(keys) == len(set(keys)), name
 
 
