@@ -1,9 +1,10 @@
 """Hyperparameters by model, method and task: the tables of conf/presets, read by `${preset:key,default}`.
 
 A preset is a CSV file, one row a setting: model, method, task (`*`: any without a row of its own), in some files rank
-(of method.rank where the command line gives one; empty: any without a row of its own), source, then config keys. `default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its
-dagger rows) are the paper's tables as printed, `authors` what the released scripts do: there `trainer.batch_size` is
-the batch of one GPU times their GPUs. An empty cell was not stated and leaves the default; `null` was stated as none.
+(of method.rank where the command line gives one; empty: any without a row of its own), source, then config keys.
+`default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its dagger rows) are the
+paper's tables as printed, `authors` what the released scripts do: there `trainer.batch_size` is the batch of one GPU
+times their GPUs. An empty cell was not stated and leaves the default; `null` was stated as none.
 """
 
 import csv
@@ -32,7 +33,7 @@ def find_row(preset: str, model: str, method: str, task: str, rank: str = "") ->
     check_choice("preset", preset, presets())
     with (FOLDER / f"{preset}.csv").open(newline="") as file:
         rows = {tuple(row.get(column, "") for column in COLUMNS): row for row in csv.DictReader(file)}
-    likely = [(model, method, task), (model, method, "*"), ("*", method, "*"), ("*", "*", "*")]
+    likely = [(model, method, task), (model, method, "*"), ("*", method, task), ("*", method, "*"), ("*", "*", "*")]
     row = next((rows[*key, own] for key in likely for own in (rank, "") if (*key, own) in rows), None)
     if row is None:
         shared = {key: sum(map(str.__eq__, key[:3], (model, method, task))) for key in rows}
