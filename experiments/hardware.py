@@ -12,6 +12,8 @@ from lora.errors import check_choice
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
+# Parameters of a model from which a process is worth more than one thread (results/cpu/arithmetic.json)
+ONE_THREAD = 10_000_000
 
 
 def choose_precision(precision: str, device: torch.device) -> str:

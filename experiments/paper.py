@@ -27,6 +27,7 @@ from experiments.artifacts import (
 )
 from experiments.entry import entry
 from experiments.runs import RunRecord, Store
+from experiments.sweep import parallel_jobs
 from experiments.tables import MARK_NOTES, Cell, Row, Table, save, show
 from lora.errors import check_choice
 
@@ -56,7 +57,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     records, problems = read(store, slots)
     if cfg.train and (missing := wanted(cfg, suite, slots, records, problems)):
         store.check_writable()
-        ended = train(missing, cfg.jobs)
+        ended = train(missing, parallel_jobs(cfg.jobs))
         records, problems = read(store, slots)
         problems = {name: why for name, why in (ended | problems).items() if name not in records}
     table = fill(artifact, suite, printed, slots, records, problems, cfg.store)

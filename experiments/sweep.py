@@ -23,19 +23,30 @@ from experiments.metrics import decimals
 log = logging.getLogger(__name__)
 
 
-def threads_for_this_process() -> int:
+def parallel_jobs(jobs: int) -> int:
+    """The number of jobs at a time that joblib's `n_jobs` means: -1 is one a core; 0 is an error."""
+    from joblib import cpu_count
+
+    if not isinstance(jobs, int) or jobs == 0:
+        raise ValueError(f"jobs {jobs!r} is not a whole number from 1, or below 0: -1 is one a core")
+    return max(1, cpu_count() + 1 + jobs) if jobs < 0 else jobs
+
+
+def threads_for_this_process(parameters: int | None = None) -> int:
     """This job's share of the cores: all of them over the launcher's parallel jobs, at least 1.
 
-    OMP_NUM_THREADS, where it is set, is the most. A launcher's `n_jobs` is joblib's: -1 is one job a core.
+    A model of few `parameters` gets one thread: more make it slower (experiments.hardware.ONE_THREAD).
+    OMP_NUM_THREADS, where it is set, is the most.
     """
     from joblib import cpu_count
 
-    cores = cpu_count()  # heeds affinity and container limits
+    from experiments.hardware import ONE_THREAD
+
     jobs = 1
     if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
         jobs = HydraConfig.get().launcher.get("n_jobs", 1)
-    jobs = max(1, cores + 1 + jobs) if jobs < 0 else jobs
-    share = max(1, cores // jobs)
+    small = parameters is not None and parameters < ONE_THREAD
+    share = 1 if small else max(1, cpu_count() // parallel_jobs(jobs))  # cpu_count heeds affinity and container limits
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(share, int(limit)) if limit.isdigit() and int(limit) > 0 else share
 

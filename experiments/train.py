@@ -96,8 +96,6 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, started: float) -
     from experiments.trainer import Trainer
 
     laps.mark("imports")
-    record.threads = cfg.trainer.threads or threads_for_this_process()
-    torch.set_num_threads(record.threads)
     task, method = instantiate(cfg.task), instantiate(cfg.method)
     data, tokenizer = task.load(), load_tokenizer(cfg.model)
     encode = partial(task.encode, tokenizer=tokenizer, max_length=cfg.trainer.max_length)
@@ -108,6 +106,8 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, started: float) -
     _check_length(cfg.trainer.max_length, model.config)
     groups = method.apply(model, pooler=cfg.model.pooler)
     _count(record, model, groups)
+    record.threads = cfg.trainer.threads or threads_for_this_process(record.total)
+    torch.set_num_threads(record.threads)
     laps.mark("model")
     checkpoints = store.checkpoint_folder(record.run) if cfg.trainer.save_checkpoints else None
     if cfg.overwrite and checkpoints is not None:

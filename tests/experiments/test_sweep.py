@@ -51,6 +51,20 @@ def test_a_single_run_has_all_cores_up_to_omp_num_threads(monkeypatch: pytest.Mo
     assert sweep.threads_for_this_process() == 3
 
 
+def test_a_small_model_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert sweep.threads_for_this_process(1_000_000) == 1
+    assert sweep.threads_for_this_process(125_000_000) == 8
+
+
+def test_jobs_are_counted_as_joblib_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    assert [sweep.parallel_jobs(jobs) for jobs in (1, 3, -1, -2, -99)] == [1, 3, 8, 7, 1]
+    with pytest.raises(ValueError, match="jobs 0 is not a whole number from 1"):
+        sweep.parallel_jobs(0)
+
+
 def test_a_summary_tells_runs_apart_by_what_was_swept() -> None:
     done, failed = {"run": "a", "status": "done"}, {"status": "failed", "error": "no"}
     jobs = [
