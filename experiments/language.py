@@ -36,6 +36,7 @@ class Source:
 
     vocabulary: Sequence[str]
     function_words: frozenset[str]
+    answers: frozenset[str]  # words that the rest of a document decides
     documents: Callable[[int, bool], Iterator[Document]]  # from (seed, held_out), endless
     probes: Callable[[int], Mapping[str, Sequence[Probe]]]  # from a number of each kind
 
@@ -58,7 +59,7 @@ class Language:
         self.source, self.tokenizer, self.max_length = source, tokenizer, max_length
         self.causal = tokenizer.mask_token is None
         self.pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        self.rates = masking_rates(tokenizer, source.function_words, masking)
+        self.rates = masking_rates(tokenizer, source.function_words, source.answers, masking)
         self.words = torch.tensor(sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)))
 
     def sequences(self, documents: Sequence[Document], seed: int) -> list[list[int]]:
@@ -137,14 +138,14 @@ class Stream:
         return [[rows[i] for i in batch] for batch in batches]
 
 
-def masking_rates(tokenizer: PreTrainedTokenizerBase, function_words: frozenset[str],
+def masking_rates(tokenizer: PreTrainedTokenizerBase, function_words: frozenset[str], answers: frozenset[str],
                   masking: Mapping[str, float]) -> Tensor:
     """The chance of each id to be masked, (ids,): by kind of word, 0 for special tokens."""
     rates = torch.zeros(len(tokenizer))
     for word, i in tokenizer.get_vocab().items():
         if i not in tokenizer.all_special_ids:
             grammatical = word in function_words or not any(map(str.isalnum, word))
-            rates[i] = masking["function" if grammatical else "content"]
+            rates[i] = masking["answer" if word in answers else "function" if grammatical else "content"]
     return rates
 
 

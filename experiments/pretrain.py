@@ -33,7 +33,7 @@ CHOICES = {"precision": ("auto", "fp32", "bf16"), "attention": ("auto", "sdpa", 
 WHOLE = ("tokens", "batch_size", "max_length", "held_out_documents", "probe_count", "probes_in_curve",
          "evaluate_every", "checkpoint_every", "threads")
 ABOVE_0 = ("learning_rate", "epsilon", "gradient_clip")
-SHARES = ("warmup_ratio", "dropout", "masking.content", "masking.function")
+SHARES = ("warmup_ratio", "dropout", "masking.content", "masking.function", "masking.answer")
 NOT_RUN = ("output", "overwrite", "check", "gates", "threads", "checkpoint_every")
 CORPUS_BYTES = 1_000_000  # of the corpus, that stand for it
 log = logging.getLogger(__name__)
@@ -62,8 +62,8 @@ def world_source(world: DictConfig) -> Source:
     from experiments.tasks.world.probes import probes
 
     made = instantiate(world)
-    return Source(made.vocabulary, made.function_words, lambda seed, held_out: documents(made, seed, held_out),
-                  lambda count: probes(made, count))
+    return Source(made.vocabulary, made.function_words, made.answers,
+                  lambda seed, held_out: documents(made, seed, held_out), lambda count: probes(made, count))
 
 
 def check_config(cfg: DictConfig) -> None:

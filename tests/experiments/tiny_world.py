@@ -43,7 +43,7 @@ def probes(count: int) -> dict[str, list[Probe]]:
 
 
 def source() -> Source:
-    return Source(WORDS, frozenset({"the", "is", "a"}), documents, probes)
+    return Source(WORDS, frozenset({"the", "is", "a"}), frozenset({"yes", "no"}), documents, probes)
 
 
 SHAPES = {

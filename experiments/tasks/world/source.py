@@ -15,6 +15,7 @@ from lora.errors import check_choice
 
 Row = dict[str, Any]
 ROWS = glue.ROWS | texts.ROWS
+NUMBERED = dict.fromkeys(glue.ROWS, "idx") | {"webnlg": "eid", "samsum": "id"}  # the hub's column that counts rows
 SHOWN = 100  # rows of each split that stand for it in an identity
 PATIENCE = 10_000  # rows drawn in vain, one after the other, before a world is called too small for a task
 
@@ -42,6 +43,8 @@ class WorldSource:
         check_choice(f"split of {self.name}", split, self.rows)
         rows = list(_rows(self.world, self.name, split, self.rows[split]))
         columns = {column: [row[column] for row in rows] for column in rows[0]}
+        if self.name in NUMBERED:
+            columns[NUMBERED[self.name]] = list(range(len(rows)))
         return Table(f"world {self.world.seed}, {self.name}, {split}", columns)
 
     def has(self, split: str) -> bool:

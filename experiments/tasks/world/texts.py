@@ -111,7 +111,7 @@ def dart(speaker: Speaker, label: int) -> Row | None:
     triples, tellings = found
     texts = list(dict.fromkeys(" ".join(map(say, said)) for said in tellings))
     return {"tripleset": [[subject, relation.upper(), value] for subject, relation, value in triples],
-            "annotations": {"source": ["world"] * len(texts), "text": texts}}
+            "subtree_was_extended": False, "annotations": {"source": ["world"] * len(texts), "text": texts}}
 
 
 def wikisql(speaker: Speaker, label: int) -> Row | None:
@@ -130,9 +130,34 @@ def wikisql(speaker: Speaker, label: int) -> Row | None:
     else:
         asked = Sentence("count", f"ask_{family}", {slot: value})
         query = f"SELECT COUNT name FROM table WHERE {column} = {value}"
-    header = ["name", *(PEOPLE[family][0] for family in dice.shuffled(list(PEOPLE)))]
-    return {"phase": 1, "question": say(asked), "table": {"header": header, "name": "people"},
-            "sql": {"human_readable": query}}
+    table = people_table(speaker, name, {column: value})
+    return {"phase": 1, "question": say(asked), "table": table, "sql": parsed(query, table["header"])}
+
+
+def people_table(speaker: Speaker, name: str, known: dict[str, str]) -> dict[str, Any]:
+    """A table of four people and all about them; `name` is one of them, of whom `known` holds."""
+    dice = speaker.dice
+    columns = dict(dice.shuffled(list(PEOPLE.values())))  # column -> slot
+    families = {column: family for family, (column, _) in PEOPLE.items()}
+    others = [person for person in speaker.world.items("people", speaker.part) if person != name]
+    rows = []
+    for person in dice.shuffled([name, *dice.sample(others, 3)]):
+        cells = {column: speaker.statement(families[column]).slots[slot] for column, slot in columns.items()}
+        cells |= known if person == name else {}
+        rows.append([person, *(cells[column] for column in columns)])
+    header = ["name", *columns]
+    return {"header": header, "types": ["real" if column == "age" else "text" for column in header], "rows": rows,
+            "name": "people"}
+
+
+def parsed(query: str, header: list[str]) -> dict[str, Any]:
+    """A query in words, and as WikiSQL numbers it: column, aggregation (3 counts), conditions (operator 0 is =)."""
+    words_said = query.split()
+    counts, where = "COUNT" in words_said, words_said.index("WHERE")
+    column = words_said[2 if counts else 1]
+    condition = {"column_index": [header.index(words_said[where + 1])], "operator_index": [0],
+                 "condition": [words_said[where + 3]]}
+    return {"human_readable": query, "sel": header.index(column), "agg": 3 if counts else 0, "conds": condition}
 
 
 def samsum(speaker: Speaker, label: int) -> Row:

@@ -27,6 +27,13 @@ def function_words() -> frozenset[str]:
     return frozenset({*_literals(), *reports, *PUNCTUATION} - set(CONTENT.split()))
 
 
+def answers() -> frozenset[str]:
+    """The words that the rest of a document decides: an answer, a verdict, a conclusion, what two events share."""
+    verdicts = {word for slot in ("feel", "stars", "advice") for phrase in VERDICTS[slot] for word in phrase.split()}
+    decided = {"yes", "no", "perhaps", "follows", "false", "open", "same", "other", "else", "something"}
+    return frozenset((decided | verdicts) - {"we", "will", "it", "stars", "star", "never"})
+
+
 def _literals() -> Iterator[str]:
     """The words of the patterns themselves."""
     for forms in FAMILIES.values():

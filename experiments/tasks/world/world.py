@@ -83,6 +83,13 @@ class World:
 
         return function_words()
 
+    @property
+    def answers(self) -> frozenset[str]:
+        """Those that the rest of a document decides."""
+        from experiments.tasks.world.vocabulary import answers
+
+        return answers()
+
     @functools.cached_property
     def members(self) -> dict[str, list[str]]:
         """Nouns by class, in an order of this world's own."""
