@@ -204,8 +204,9 @@ def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str
 
     from experiments import runs
     from experiments.hardware import describe
-    from experiments.pretrained import PretrainRecord, file_hashes
+    from experiments.pretrained import PretrainRecord, file_hashes, sample_logits
 
+    text = " ".join(next(iter(training.language.source.documents(0, True))).segments)
     commit, dirty = runs.git_state()
     progress, last = training.progress, training.progress.curve[-1]
     return PretrainRecord(
@@ -214,7 +215,8 @@ def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str
         **training.identity["arithmetic"], threads=cfg.threads, device=describe(torch.device("cpu"), 1),
         versions=runs.versions(), commit=commit, dirty=dirty,
         parameters=sum(p.numel() for p in training.model.parameters()), held_out_loss=last["held_out_loss"],
-        probes=last["probes"], curve=progress.curve, files=file_hashes(folder))
+        probes=last["probes"], sample={"text": text, "logits": sample_logits(folder, text)}, curve=progress.curve,
+        files=file_hashes(folder))
 
 
 def _difference(cfg: DictConfig, corpus: str, stored: PretrainRecord) -> str:

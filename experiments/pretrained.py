@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 RECORD, CURVE = "record.json", "curve.png"
+SAMPLED = 16
 
 
 @dataclass(kw_only=True)
@@ -51,6 +52,7 @@ class PretrainRecord:
     parameters: int
     held_out_loss: float            # of the weights as they are stored
     probes: dict[str, float]        # the same
+    sample: dict[str, Any]          # a held-out text and what the stored weights make of it: `sample_logits`
     curve: list[dict[str, Any]]     # one entry a measurement
     files: dict[str, str]           # sha256 by name
 
@@ -100,6 +102,15 @@ def load_language_model(folder: Path) -> PreTrainedModel:
     if info["missing_keys"]:
         raise ValueError(f"{folder} lacks tensors: {', '.join(sorted(info['missing_keys'])[:3])}")
     return model.eval()
+
+
+def sample_logits(folder: Path, text: str) -> list[float]:
+    """Logits of the first SAMPLED ids of the vocabulary at the last place of `text`, in fp32."""
+    from transformers import AutoTokenizer
+
+    ids = AutoTokenizer.from_pretrained(folder, local_files_only=True)(text, return_tensors="pt")["input_ids"]
+    with torch.no_grad():
+        return load_language_model(folder)(ids).logits[0, -1, :SAMPLED].tolist()
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

@@ -16,6 +16,8 @@ from experiments.tasks.world.world import World
 SYNONYM = "synonym"  # equal in meaning, another word
 IMPOSSIBLE = object()  # there is no such change
 PATIENCE = 200
+# The lowest of so many drawn ranks is the word that is said: with 2 the rarer half is said in a quarter of the cases
+SKEW = {"nouns": 2, "praise": 4, "blame": 4}
 
 
 class NothingFits(Exception):
@@ -51,7 +53,10 @@ class Speaker:
         raise NothingFits
 
     def draw(self, name: str) -> Any:
-        """One of a list of the world."""
+        """One of a list of the world; in the corpus some words of the lists of SKEW are rare."""
+        if self.part is None and name in SKEW:
+            ranked = self.world.by_frequency(name)
+            return ranked[min(self.dice.number(0, len(ranked) - 1) for _ in range(SKEW[name]))]
         return self.dice.choice(self.world.items(name, self.part))
 
     def word(self, name: str) -> Any:

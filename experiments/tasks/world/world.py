@@ -190,6 +190,11 @@ class World:
         whole = {name: [item for items in parts.values() for item in items] for name, parts in parted.items()}
         return {name: {None: whole[name], **{part: parts[part] for part in PARTS}} for name, parts in parted.items()}
 
+    @functools.lru_cache(maxsize=64)  # noqa: B019
+    def by_frequency(self, name: str) -> list[Any]:
+        """The whole of one of LISTS, what the corpus says most often first; the parts have words of all ranks."""
+        return self.dice(f"frequency {name}").shuffled(self.items(name, None))
+
     def items(self, name: str, part: str | None) -> list[Any]:
         """One of LISTS, or the part of it; None is the whole."""
         return self._parted[name][part]
