@@ -32,7 +32,8 @@ def broken_sentence(speaker: Speaker, sentence: Sentence, text: str) -> str | No
     breaks += [_wrong_number(speaker), _wrong_form(sentence), _wrong_order(speaker)]
     found = dice.choice(breaks)(words)
     broken = " ".join(found or words)
-    return None if Reader(speaker.world).read(broken) else broken
+    reader = Reader(speaker.world)
+    return None if reader.read(broken) or reader.read(f"{broken[:-1]}?") else broken
 
 
 def _wrong_agreement(sentence: Sentence) -> Callable[[list[str]], list[str] | None]:
@@ -70,7 +71,8 @@ def _wrong_form(sentence: Sentence) -> Callable[[list[str]], list[str] | None]:
     verb = sentence.slots.get("verb") or sentence.slots.get("deed")
 
     def broken(words: list[str]) -> list[str] | None:
-        if verb is None:
+        present = sentence.form in ("active", "past") and sentence.slots["agent"].plural
+        if verb is None or present:  # "dogs chase" is English
             return None
         swaps = {verb.past: verb.base, verb.base: verb.past}
         return [swaps.get(word, word) for word in words] if sentence.family != "habit" else None

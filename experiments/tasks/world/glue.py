@@ -202,7 +202,10 @@ def _no_answer(speaker: Speaker, asked: Sentence) -> Sentence | None:
         if asked.family != "event":
             another = _asks_for_another(speaker, asked)
             return another if another and another.family != asked.family else None
-        return asked.said(asked.form, place=None) if asked.asked == "place" and dice.chance(0.5) else swapped(asked)
+        if asked.asked == "place" and dice.chance(0.5):
+            return asked.said(asked.form, place=None)
+        both = compare("agent", asked.slots["agent"], asked.slots["patient"], speaker.world)
+        return swapped(asked) if both == OTHER else None  # a bonnet is a hat: one of them may be the other
     slots = [slot for slot in filled(asked) if slot != asked.asked]
     return changed(speaker, asked, dice.sample(slots, 1), (OTHER,))
 

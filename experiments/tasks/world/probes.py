@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from experiments.tasks.world.glue import inferred
-from experiments.tasks.world.grammar import NP, Sentence, say
+from experiments.tasks.world.grammar import NP, Sentence, plural, say
 from experiments.tasks.world.holdout import clauses, held_out
 from experiments.tasks.world.reasoning import CONTRADICTION, ENTAILMENT
 from experiments.tasks.world.speaker import SYNONYM, NothingFits, Speaker
@@ -60,8 +60,10 @@ def class_membership(speaker: Speaker) -> Probe:
     """"a robin is a <mask> ." among all classes."""
     noun = speaker.draw("nouns")
     kind = speaker.world.class_of[noun]
-    form = speaker.dice.choice(("a", "every", "kind"))
-    return masked(say(Sentence("isa", form, {"lower": noun, "upper": kind})), kind, sorted(speaker.world.members))
+    form = speaker.dice.choice(("a", "every", "kind", "plural"))
+    named = plural if form == "plural" else str
+    return masked(say(Sentence("isa", form, {"lower": noun, "upper": kind})), named(kind),
+                  [named(other) for other in sorted(speaker.world.members)])
 
 
 def synonym(speaker: Speaker) -> Probe:

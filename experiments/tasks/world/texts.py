@@ -62,10 +62,7 @@ def told(speaker: Speaker, category: str, count: int) -> tuple[list[Triple], lis
     """Triples about one subject, and two tellings of them."""
     if category == "restaurant":
         known, said = restaurant(speaker, count)
-        triples = [(known["name"], RELATIONS[slot], known[slot]) for slot in RELATIONS if slot in known]
-        if "family" in known:
-            triples.append((known["name"], "families", {"yes": "welcome", "no": "unwelcome"}[known["family"]]))
-        return (triples, [said]) if said else None
+        return (restaurant_triples(known), [said]) if said else None
     families = PEOPLE if category == "person" else THINGS
     chosen = speaker.dice.sample(list(families), min(count, len(families)))
     subject: Any = None
@@ -86,6 +83,15 @@ def told(speaker: Speaker, category: str, count: int) -> tuple[list[Triple], lis
         triples.append((subject if category == "person" else subject.noun, name, first.slots[value]))
         tellings.append(fitting)
     return triples, [[speaker.dice.choice(options) for options in tellings] for _ in range(2)]
+
+
+def restaurant_triples(known: dict[str, str]) -> list[Triple]:
+    """What is known of a restaurant, one triple an attribute."""
+    triples = [(known["name"], RELATIONS[slot], known[slot]) for slot in RELATIONS if slot in known]
+    welcome = {"yes": "welcome", "no": "unwelcome"}
+    if "family" in known:
+        triples.append((known["name"], "families", welcome[known["family"]]))
+    return triples
 
 
 def triple_row(category: Callable[[Speaker], str]) -> Callable[[Speaker, int], Row | None]:
@@ -182,11 +188,11 @@ def samsum(speaker: Speaker, label: int) -> Row:
     return {"dialogue": "\n".join(turns), "summary": " ".join(told)}
 
 
-def restaurant_document(speaker: Speaker) -> tuple[str, ...]:
+def restaurant_document(speaker: Speaker) -> tuple[str, ...] | None:
     """A restaurant's attributes and their description."""
     known, said = restaurant(speaker, 3)
-    table = " ; ".join(f"{RELATIONS[slot]} {known[slot]}" for slot in RELATIONS if slot in known)
-    return (f"{known['name']} : {table} .", " ".join(map(say, said)))
+    table = " ; ".join(f"{relation} {value}" for _, relation, value in restaurant_triples(known))
+    return (f"{known['name']} : {table} .", " ".join(map(say, said))) if said else None
 
 
 def triples_document(speaker: Speaker) -> tuple[str, ...] | None:

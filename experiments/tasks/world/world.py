@@ -49,14 +49,16 @@ class World:
     def __post_init__(self) -> None:
         most = {"classes": len(self._all_classes()), "people": len(_split(" ".join(words.NAMES.values())))}
         least = {"classes": 3, "people": 8}
+        if not whole(self.seed):
+            raise ValueError(f"world.seed {self.seed!r} is not a whole number")
         for key, highest in most.items():
-            if not least[key] <= getattr(self, key) <= highest:
-                raise ValueError(f"world.{key} {getattr(self, key)} is not in {least[key]}..{highest}")
+            if not whole(getattr(self, key)) or not least[key] <= getattr(self, key) <= highest:
+                raise ValueError(f"world.{key} {getattr(self, key)} is not a whole number in {least[key]}..{highest}")
         lowest, highest = 4 * self.classes, 8 * self.classes
-        if not lowest <= self.entities <= highest:
+        if not whole(self.entities) or not lowest <= self.entities <= highest:
             raise ValueError(
-                f"world.entities {self.entities} is not in {lowest}..{highest}: world.classes={self.classes} classes "
-                "need 4 to 8 each, so that every part of a task has some of each"
+                f"world.entities {self.entities!r} is not a whole number in {lowest}..{highest}: each of "
+                f"world.classes={self.classes} classes needs 4 to 8, so that every part of a task has some of each"
             )
 
     @staticmethod
@@ -198,6 +200,11 @@ class World:
     def items(self, name: str, part: str | None) -> list[Any]:
         """One of LISTS, or the part of it; None is the whole."""
         return self._parted[name][part]
+
+
+def whole(value: Any) -> bool:
+    """Whether a value of a config is a whole number; true is not."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def divide(items: list[Any]) -> dict[str, list[Any]]:
