@@ -72,7 +72,8 @@ def preset_row(cfg: DictConfig) -> dict[str, Any] | None:
 
 def _given_rank(method: DictConfig) -> str:
     """method.rank where the command line gives one, which a preset may have a row for; '' where the preset is asked."""
-    given = "rank" in method and not OmegaConf.is_interpolation(method, "rank")
+    # of the keys: `"rank" in method` would look at its value, and so ask the preset again
+    given = "rank" in method.keys() and not OmegaConf.is_interpolation(method, "rank")  # noqa: SIM118
     return str(method.rank) if given else ""
 
 

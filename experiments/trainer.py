@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -104,6 +104,7 @@ class Trainer:
                  evaluation: dict[str, Rows], *, seed: int, pad_token_id: int, logger: Logger,
                  checkpoints: Path | None) -> None:
         check_trainer(cfg)
+        OmegaConf.resolve(cfg := cfg.copy())  # else each look at a key would read the preset
         self.cfg, self.task, self.train_rows, self.evaluation = cfg, task, train, evaluation
         self.seed, self.pad_token_id, self.logger, self.checkpoints = seed, pad_token_id, logger, checkpoints
         device = choose_device(cfg.device)

@@ -154,6 +154,15 @@ def test_a_rank_of_the_command_line_has_a_learning_rate_of_its_own(monkeypatch: 
     assert config("mine", task="rte").trainer.learning_rate == 2e-3
 
 
+def test_a_value_asks_the_preset_once(monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[str, ...]] = []
+    find_row = presets.find_row
+    monkeypatch.setattr(presets, "find_row", lambda *row: asked.append(row) or find_row(*row))
+    cfg = config("paper")
+    assert (cfg.method.rank, len(asked)) == (8, 1)
+    assert (cfg.trainer.learning_rate, len(asked)) == (4e-4, 2)
+
+
 def test_a_preset_states_a_setting_once():
     for name in presets.presets():
         with (presets.FOLDER / f"{name}.csv").open() as file:
