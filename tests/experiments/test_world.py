@@ -29,10 +29,11 @@ CLASSED = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"]
 TOLD = ["e2e", "webnlg", "dart", "wikisql", "samsum"]
 TASKS = CLASSED + TOLD
 PINNED = {  # sha256; shipped weights were trained on this corpus
-    "corpus": "671692517ddf5dd8c569e7052bb3544b8bc60f9fd82b223159f80bab01c0be7e",
+    "corpus": "2e4f3de0a811dbb1349b3472f44ba669c142e2c18bd82900140edc2abb783f98",
     "facts": "bf72c5b60f148c1cdd96fda2228c39adf940ea040834713a2fa2514f744be303",
 }
-FORMULAS = re.compile(r"(yes|no|perhaps|that (follows|is (false|open|the same|something else))|\w+ is a town in \w+|"
+FORMULAS = re.compile(r"(yes|no|perhaps|that is (true|false|open|similar|different|(to|beside) the point)|"
+                      r"\w+ is a town in \w+|"
                       r"\w+ , \w+ and \w+ are \w+|((same|other) \w+( , )?){5}) \.")
 TABLE = re.compile(r"(\w+ : )?\w+ \w+( \w+)?( ; \w+ \w+( \w+)?)* \.")
 FRAMES = re.compile(r"\b(we found|find|years old|how old|select)\b")  # words of these are open-class elsewhere
@@ -181,7 +182,7 @@ def test_only_sentences_that_break_a_rule_do_not_parse(name: str) -> None:
 
 def test_heads_agree_with_verbs_and_nouns_with_articles_and_numbers(corpus: list[Document]) -> None:
     said = [s for document in corpus[:3000] for text in document.segments for s in sentences(text)]
-    assert sum(" near " in sentence for sentence in said) > 500
+    assert sum(" near " in sentence for sentence in said) > 400
     assert not [(sentence, oracle.mistakes(sentence)) for sentence in said if oracle.mistakes(sentence)]
 
 
@@ -217,7 +218,7 @@ def test_the_corpus_tells_one_world(corpus: list[Document]) -> None:
 
 
 def test_the_corpus_draws_the_conclusions_that_follow(corpus: list[Document]) -> None:
-    drawn = {"that follows": "entailment", "that is false": "contradiction", "that is open": "neutral",
+    drawn = {"that is true": "entailment", "that is false": "contradiction", "that is open": "neutral",
              "yes": "entailment", "no": "contradiction", "perhaps": "neutral"}
     seen = set()
     for document in corpus[:6000]:
@@ -225,8 +226,10 @@ def test_the_corpus_draws_the_conclusions_that_follow(corpus: list[Document]) ->
         match = re.fullmatch(rf"(\S[^.?]* [.?]) ({'|'.join(drawn)}) \.", last)
         if match and len(document.segments) == 2:
             assert oracle.verdict(oracle.reports(first), oracle.reports(match[1])) == drawn[match[2]], document
-        elif match := re.fullmatch(r"(\S[^.]* \.) (that is the same|that is something else) \.", last):
-            assert oracle.same(oracle.read(first), oracle.read(match[1])) == (match[2] == "that is the same"), document
+        elif match := re.fullmatch(r"(\S[^.?]* [.?]) that is (similar|different) \.", last):
+            assert oracle.same(oracle.read(first), oracle.read(match[1])) == (match[2] == "similar"), document
+        elif match := re.fullmatch(r"(\S[^.]* \.) that is (to|beside) the point \.", last):
+            assert oracle.answers(first, match[1]) == (match[2] == "to"), document
         elif match := re.fullmatch(r"(\S[^.]* \.) ((?:(?:same|other) \w+ ,? ?){5})\.", last):
             assert re.findall(r"same (\w+)", match[2]) == oracle.agreeing(first, match[1]), document
         elif match := re.search(r"(?:^|\. )(\S[^.]* \.) (?:\S[^.]* \. )?in other words , (\S[^.]* \.)", last):
