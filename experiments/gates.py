@@ -101,7 +101,8 @@ def chance(task: Any) -> float:
     """Score of the most frequent answer of each evaluation set; 0 for a correlation."""
     if task.main_metric != "accuracy":
         return 0.0
-    shares = [np.bincount(table[task.label]).max() / len(table) for table in task.load().evaluation.values()]
+    tables = [task.split(split) for split in task.evaluation_splits]
+    shares = [np.bincount(table[task.label]).max() / len(table) for table in tables]
     return 100 * float(np.mean(shares))
 
 
