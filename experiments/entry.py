@@ -134,10 +134,14 @@ def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -
         name = args.config_name or config_name
         if args.help:
             module = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
-            print(CommandLine(name, conf, args.overrides).help(module, inspect.getdoc(main) or "", examples))
+            text = CommandLine(name, conf, args.overrides).help(module, inspect.getdoc(main) or "", examples)
+            print(text, flush=True)
             return 0
         if not (args.hydra_help or args.shell_completion or args.config_dir or args.config_path):
             args.overrides = CommandLine(name, conf, args.overrides).checked()
+    except BrokenPipeError:  # the reader of the help has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        return 0
     except (ValueError, OverrideParseException) as error:
         return complain(error, 2)
     except Exception as error:
