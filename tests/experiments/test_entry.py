@@ -164,7 +164,7 @@ def test_help_lists_every_key_of_a_run_with_its_value_and_the_presets(model: str
     keys -= {"method._target_", "method.name"}
     keys |= {f"model.{key}" for key in ("path", "revision", "weights", "init", "pooler", "attention")}
     assert keys <= set(re.findall(r"^  ([\w.]+)=.*?  ?\S", printed, re.MULTILINE))
-    assert "authors, default, minilm, paper, restricted" in printed
+    assert "authors, default, minilm, nano, paper, restricted" in printed
     assert "${" not in printed
     for setting in ("trainer.batch_size=16 ", "trainer.warmup_steps=null ", "method.dropout=0.0 ", "trainer.epochs=3 "):
         assert setting in printed
