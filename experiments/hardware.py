@@ -12,8 +12,9 @@ from lora.errors import check_choice
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
-# Parameters of a model from which a process is worth more than one thread (results/cpu/arithmetic.json)
-ONE_THREAD = 10_000_000
+# Parameters of a model below which a process has one thread. A second one makes a lone process of such a model 1.1 to
+# 1.3 times as fast (results/cpu/arithmetic.json), and far slower than one thread where another process is busy.
+ONE_THREAD = 2_000_000
 
 
 def choose_precision(precision: str, device: torch.device) -> str:

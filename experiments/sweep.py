@@ -35,7 +35,7 @@ def parallel_jobs(jobs: int) -> int:
 def threads_for_this_process(parameters: int | None = None) -> int:
     """This job's share of the cores: all of them over the launcher's parallel jobs, at least 1.
 
-    A model of few `parameters` gets one thread: more make it slower (experiments.hardware.ONE_THREAD).
+    A model of few `parameters` gets one thread: more gain it little (experiments.hardware.ONE_THREAD).
     OMP_NUM_THREADS, where it is set, is the most.
     """
     from joblib import cpu_count
