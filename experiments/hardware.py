@@ -13,7 +13,7 @@ from lora.errors import check_choice
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 # Parameters of a model below which a process has one thread. A second one makes a lone process of such a model 1.1 to
-# 1.3 times as fast (results/cpu/arithmetic.json), and far slower than one thread where another process is busy.
+# 1.3 times as fast (results/cpu/arithmetic.json), but threads that wait for each other starve beside a busy process.
 ONE_THREAD = 2_000_000
 
 

@@ -150,7 +150,8 @@ def model_folder(cfg: DictConfig) -> Path:
     if folder.is_dir():
         return folder
     if _is_local(cfg):
-        raise FileNotFoundError(f"model folder {folder} does not exist")
+        made = f"; python -m experiments.pretrain model={cfg.name} trains one, to be named by model.path"
+        raise FileNotFoundError(f"model folder {folder} does not exist{made if 'pretraining' in cfg else ''}")
     return _download(cfg.path, cfg.revision, cfg.weights)
 
 

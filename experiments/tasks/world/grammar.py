@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.tasks.world import words
 from experiments.tasks.world.families import AGREEMENTS, COUNTS, FAMILIES, VERDICTS
-from experiments.tasks.world.world import Word, World
+from experiments.tasks.world.world import Verb, World
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class NP:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A form of a family with its slots filled; verbs are `Word`s, noun phrases `NP`s, the rest text."""
+    """A form of a family with its slots filled; verbs are `Verb`s, noun phrases `NP`s, the rest text."""
 
     family: str
     form: str
@@ -145,7 +145,7 @@ class Reader:
         self.plurals = {plural(noun): noun for noun in nouns}
         self.names = set(world.persons)
         self.qualities = {word for scale in world.qualities for side in scale for word in side}
-        self.verbs: dict[str, dict[str, dict[str, Word]]] = {}
+        self.verbs: dict[str, dict[str, dict[str, Verb]]] = {}
         for slot, name in (("verb", "verbs"), ("deed", "deeds")):
             lemmas = [word for group in world.synonyms[name] for word in group]
             self.verbs[slot] = {form: {getattr(lemma, form): lemma for lemma in lemmas}

@@ -17,7 +17,7 @@ LISTS = ("nouns", "people", "towns", "jobs", "colours", "materials", "places", "
 
 
 @dataclass(frozen=True)
-class Word:
+class Verb:
     """A verb, with its forms."""
 
     base: str
@@ -147,8 +147,8 @@ class World:
 
     @functools.cached_property
     def synonyms(self) -> dict[str, list[list[Any]]]:
-        """Groups of words with one meaning: verbs and deeds as `Word`, places as text."""
-        verbs, deeds = ([[Word(*form.split()) for form in line.split("=")] for line in text.split("\n")]
+        """Groups of words with one meaning: verbs and deeds as `Verb`, places as text."""
+        verbs, deeds = ([[Verb(*form.split()) for form in line.split("=")] for line in text.split("\n")]
                         for text in (words.VERBS, words.DEEDS))
         return {"verbs": verbs, "deeds": deeds, "places": [pair.split() for pair in words.PLACES.split(",")]}
 
