@@ -113,11 +113,9 @@ def _figures(records: list[RunRecord]) -> dict[str, Any]:
 def markdown(table: pd.DataFrame) -> str:
     """GitHub's table syntax; an empty cell is a dash."""
     from experiments.sweep import cell
-    from experiments.tables import escape_markdown
+    from experiments.tables import markdown_rows
 
-    rows = [list(table.columns), ["---"] * len(table.columns),
-            *([cell(value) for value in row] for row in _values(table))]
-    return "\n".join("| " + " | ".join(escape_markdown(str(word)) for word in row) + " |" for row in rows) + "\n"
+    return markdown_rows(list(table.columns), [list(map(cell, row)) for row in _values(table)]) + "\n"
 
 
 if __name__ == "__main__":

@@ -8,11 +8,14 @@ times their GPUs. An empty cell was not stated and leaves the default; `null` wa
 """
 
 import csv
+import io
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.files import write_atomic
 from lora.errors import check_choice
 
 FOLDER = Path(__file__).resolve().parent.parent / "conf" / "presets"
@@ -60,6 +63,33 @@ def parse(cell: str) -> int | float | str | None:
         except ValueError:
             pass
     return cell
+
+
+def written(number: float) -> str:
+    """A number as a preset's cell and a command line have it, exactly: 2e-3."""
+    return f"{Decimal(repr(number)).normalize():e}"
+
+
+def put_rows(preset: str, rows: list[dict[str, str]]) -> Path:
+    """Write rows into a preset's file, each in the place of the one that is found by the same words, or at the end.
+
+    Every other line stays byte for byte.
+    """
+    path = FOLDER / f"{preset}.csv"
+    text = path.read_bytes().decode()
+    header, *lines = (text if text.endswith("\n") else f"{text}\n").splitlines(keepends=True)
+    columns = next(csv.reader([header]))
+
+    def line(row: dict[str, str]) -> str:
+        out = io.StringIO()
+        csv.DictWriter(out, columns, lineterminator="\r\n" if header.endswith("\r\n") else "\n").writerow(row)
+        return out.getvalue()
+
+    new = {tuple(row.get(column, "") for column in COLUMNS): line(row) for row in rows}
+    found = [dict(zip(columns, next(csv.reader([old])), strict=False)) for old in lines]
+    kept = [new.pop(tuple(row.get(column, "") for column in COLUMNS), old)
+            for row, old in zip(found, lines, strict=True)]
+    return write_atomic(path, "".join([header, *kept, *new.values()]))
 
 
 def preset_row(cfg: DictConfig) -> dict[str, Any] | None:

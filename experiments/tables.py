@@ -112,10 +112,15 @@ class Table:
 
 def markdown(table: Table) -> str:
     """GitHub's table syntax, title above and notes below."""
-    rows = [table.header(), ["---"] * len(table.header()), *table.lines()]
-    body = ["| " + " | ".join(map(escape_markdown, row)) + " |" for row in rows]
     notes = [f"- {escape_markdown(note)}" for note in table.notes]
-    return "\n".join([f"**{escape_markdown(table.title)}**", "", *body, "", *notes, ""])
+    body = markdown_rows(table.header(), table.lines())
+    return "\n".join([f"**{escape_markdown(table.title)}**", "", body, "", *notes, ""])
+
+
+def markdown_rows(header: list[str], rows: list[list[str]]) -> str:
+    """A header and lines below it in GitHub's table syntax."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(escape_markdown, line)) + " |" for line in lines)
 
 
 def latex(table: Table) -> str:
