@@ -3,10 +3,12 @@
 Runs that differ in their seed alone are one line: the median score with its spread, median cost.
 """
 
+import re
 import statistics
 from typing import Any
 
 import pandas as pd
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.entry import entry
@@ -26,15 +28,18 @@ OTHERS = ("task.evaluate_on", "model.init", "model.pooler")  # beside all of met
     "python -m experiments.compare store=results/local method=lora",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
-    """Show every run of a store: what differs between their configs, scores over seeds, and costs."""
+    """Show every run of a store, or those of one task or method: how configs differ, scores over seeds, costs."""
     from experiments.sweep import print_rows
 
+    ignored = [line for line in HydraConfig.get().overrides.task if re.match(r"[+~]*(task|method)\.(?!name=)", line)]
+    if ignored:
+        raise ValueError(f"runs are chosen by the names of their task and method alone, not by {ignored[0]}")
+    names = {group: cfg[group].name for group in ("task", "method") if group in cfg}
     records = [record for record in Store(cfg.store).all()
-               if cfg.task in (None, record.config["task"]["name"])
-               and cfg.method in (None, record.config["method"]["name"])]
+               if all(record.config[group]["name"] == name for group, name in names.items())]
     if not records:
-        chosen = " of this task and method" if cfg.task or cfg.method else ""
-        raise ValueError(f"store {cfg.store} has no runs{chosen}")
+        chosen = " and ".join(f"{group} {name}" for group, name in names.items())
+        raise ValueError(f"store {cfg.store} has no runs{chosen and f' of {chosen}'}")
     table = compare(records)
     print_rows(list(table.columns), _values(table))
     folder = Store(cfg.store).root / "tables"

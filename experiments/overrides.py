@@ -84,7 +84,7 @@ class CommandLine:
         lines += ["", "Groups, the chosen one first:"]
         for group, choice in groups.items():
             others = [option for option in self.options(group) if option != choice]
-            text = f"{group:<10} {', '.join([str(choice), *others])}"
+            text = f"{group:<10} {', '.join([choice or '(none)', *others])}"
             lines += textwrap.wrap(text, 108, initial_indent="  ", subsequent_indent=" " * 13)
         if "preset" in config:
             lines += ["", f"Presets (preset=name): {', '.join(presets())}"]

@@ -79,3 +79,28 @@ def test_settings_print_as_they_are_written_and_the_table_is_not_cut(
         assert sum(line[4:7] == settings for line in words) == 1, table
     line = (tmp_path / "tables" / "runs.md").read_text().splitlines()[-1]
     assert "| 60.50 | - | 1 | 0 | 0 | 1 | 1,234 | 11.00 | 100 | 50 |" in line
+
+
+def test_a_task_and_a_method_on_the_command_line_leave_only_their_runs(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for seed, (task, method) in enumerate([("mrpc", "lora"), ("mrpc", "ft"), ("rte", "lora"), ("cola", "lora")]):
+        one = record(seed, 1e-3, 60.0)
+        one.config["task"]["name"], one.config["method"]["name"] = task, method
+        Store(tmp_path).write(one)
+
+    def last_line(*overrides: str) -> dict[str, object]:
+        monkeypatch.setattr(sys, "argv", ["compare", f"store={tmp_path}", *overrides])
+        main()
+        return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    def error(*overrides: str) -> object:
+        with pytest.raises(SystemExit):
+            last_line(*overrides)
+        return json.loads(capsys.readouterr().out)["error"]
+
+    chosen = {(): 4, ("task=mrpc",): 2, ("method=lora",): 3, ("task=mrpc", "method=lora"): 1,
+              ("task=classification", "task.name=cola"): 1}
+    assert {overrides: last_line(*overrides)["runs"] for overrides in chosen} == chosen
+    assert error("task=rte", "method=ft") == f"store {tmp_path} has no runs of task rte and method ft"
+    assert "did you mean 'mrpc'" in str(error("task=mrpcc"))
+    assert "not by method.rank=4" in str(error("method=lora", "method.rank=4"))  # not silently every rank

@@ -1,14 +1,18 @@
 """An entry point's command line: what it accepts, what it refuses and how it says so."""
 
+import importlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
+from hydra.types import RunMode
 
 from experiments.entry import CONF
 from experiments.overrides import CommandLine
@@ -62,6 +66,9 @@ trainer:
     "method/lora.yaml": "rank: 8  # rows of A\n",
     "method/ft.yaml": "name: ft\n",
 }
+
+FILES = sorted((CONF.parent / "experiments").glob("*.py"))
+ENTRY_POINTS = [path.stem for path in FILES if re.search(r"^@entry\(", path.read_text(), re.MULTILINE)]
 
 
 @pytest.fixture
@@ -168,6 +175,31 @@ def test_help_lists_every_key_of_a_run_with_its_value_and_the_presets(model: str
     assert "${" not in printed
     for setting in ("trainer.batch_size=16 ", "trainer.warmup_steps=null ", "method.dropout=0.0 ", "trainer.epochs=3 "):
         assert setting in printed
+
+
+def test_help_says_that_of_a_group_nothing_is_chosen() -> None:
+    assert "  method     (none), bitfit, ft, lora\n" in CommandLine("compare", CONF, []).help("", "", [])
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_every_example_of_the_help_passes_the_check_and_composes(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    importlib.import_module(f"experiments.{name}").main()
+    examples = capsys.readouterr().out.partition("\nExamples:\n")[2].splitlines()
+    assert examples
+    for example in examples:
+        python, flag, module, *words = shlex.split(example)
+        assert (python, flag, module) == ("python", "-m", f"experiments.{name}")
+        args = get_args_parser().parse_intermixed_args(words)
+        line = CommandLine(name, CONF, args.overrides)
+        mode = RunMode.MULTIRUN if args.multirun else RunMode.RUN  # a sweep without -m is an error
+        line.loader.load_configuration(name, line.checked(), mode)
+
+
+def test_every_primary_config_has_its_entry_point() -> None:  # so that none goes without the test above
+    assert {path.stem for path in CONF.glob("*.yaml")} == set(ENTRY_POINTS)
 
 
 @pytest.mark.parametrize(
