@@ -9,7 +9,7 @@ from experiments.tasks.world.grammar import plural
 
 CONTENT = """colour material hometown job owns age works lives live own belongs belong welcome families kind food rating
     serves never not"""
-FORMULAS = """yes no perhaps that is true false open similar different beside to the point same other doer look deed
+FORMULAS = """yes no perhaps that is true false open similar different relevant irrelevant same other doer look deed
     target place they say letter said thinks in words town but and so"""
 FIELDS = """name type price area near family friendly food rating customer hometown job age owns colour material
     families unwelcome welcome select count from table where low average high top ="""
@@ -30,7 +30,8 @@ def function_words() -> frozenset[str]:
 def answers() -> frozenset[str]:
     """The words that the rest of a document decides: an answer, a verdict, a conclusion, what two events share."""
     verdicts = {word for slot in ("feel", "stars", "advice") for phrase in VERDICTS[slot] for word in phrase.split()}
-    decided = {"yes", "no", "perhaps", "true", "false", "open", "same", "other", "similar", "different", "beside", "to"}
+    decided = {"yes", "no", "perhaps", "true", "false", "open", "same", "other", "similar", "different", "relevant",
+               "irrelevant"}
     return frozenset((decided | verdicts) - {"we", "will", "it", "stars", "star", "never"})
 
 
