@@ -29,12 +29,12 @@ CLASSED = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"]
 TOLD = ["e2e", "webnlg", "dart", "wikisql", "samsum"]
 TASKS = CLASSED + TOLD
 PINNED = {  # sha256; shipped weights were trained on this corpus
-    "corpus": "2e4f3de0a811dbb1349b3472f44ba669c142e2c18bd82900140edc2abb783f98",
+    "corpus": "7eb7f45a44629f9dde93bbd807454b087c4fe17cdf7d7b673060f8f230834191",
     "facts": "bf72c5b60f148c1cdd96fda2228c39adf940ea040834713a2fa2514f744be303",
 }
-FORMULAS = re.compile(r"(yes|no|perhaps|that is (true|false|open|similar|different|(to|beside) the point)|"
+FORMULAS = re.compile(r"(yes|no|perhaps|that is (true|false|open|similar|different|(ir)?relevant)|"
                       r"\w+ is a town in \w+|"
-                      r"\w+ , \w+ and \w+ are \w+|((same|other) \w+( , )?){5}) \.")
+                      r"\w+ , \w+ and \w+ are \w+|((same|other) \w+( , )?){5}) \.|\w+ \?")
 TABLE = re.compile(r"(\w+ : )?\w+ \w+( \w+)?( ; \w+ \w+( \w+)?)* \.")
 FRAMES = re.compile(r"\b(we found|find|years old|how old|select)\b")  # words of these are open-class elsewhere
 REPORTS = re.compile(r"^(?:they say that|the letter said that|\w+ thinks that|\w+ :|in other words ,|(?:yes|no) ,) ")
@@ -182,7 +182,7 @@ def test_only_sentences_that_break_a_rule_do_not_parse(name: str) -> None:
 
 def test_heads_agree_with_verbs_and_nouns_with_articles_and_numbers(corpus: list[Document]) -> None:
     said = [s for document in corpus[:3000] for text in document.segments for s in sentences(text)]
-    assert sum(" near " in sentence for sentence in said) > 400
+    assert sum(" near " in sentence for sentence in said) > 300
     assert not [(sentence, oracle.mistakes(sentence)) for sentence in said if oracle.mistakes(sentence)]
 
 
@@ -224,12 +224,17 @@ def test_the_corpus_draws_the_conclusions_that_follow(corpus: list[Document]) ->
     for document in corpus[:6000]:
         first, last = document.segments[0], document.segments[-1]
         match = re.fullmatch(rf"(\S[^.?]* [.?]) ({'|'.join(drawn)}) \.", last)
+        if re.fullmatch(r"(\w+ \? (yes|no) \. ?)+", last):
+            for match in re.finditer(r"(\w+) \? (yes|no)", last):
+                assert oracle.speaks_of(first, match[1]) == (match[2] == "yes"), document
+            seen.add("words")
+            continue
         if match and len(document.segments) == 2:
             assert oracle.verdict(oracle.reports(first), oracle.reports(match[1])) == drawn[match[2]], document
         elif match := re.fullmatch(r"(\S[^.?]* [.?]) that is (similar|different) \.", last):
             assert oracle.same(oracle.read(first), oracle.read(match[1])) == (match[2] == "similar"), document
-        elif match := re.fullmatch(r"(\S[^.]* \.) that is (to|beside) the point \.", last):
-            assert oracle.answers(first, match[1]) == (match[2] == "to"), document
+        elif match := re.fullmatch(r"(\S[^.]* \.) that is (relevant|irrelevant) \.", last):
+            assert oracle.answers(first, match[1]) == (match[2] == "relevant"), document
         elif match := re.fullmatch(r"(\S[^.]* \.) ((?:(?:same|other) \w+ ,? ?){5})\.", last):
             assert re.findall(r"same (\w+)", match[2]) == oracle.agreeing(first, match[1]), document
         elif match := re.search(r"(?:^|\. )(\S[^.]* \.) (?:\S[^.]* \. )?in other words , (\S[^.]* \.)", last):

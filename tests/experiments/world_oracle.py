@@ -219,6 +219,17 @@ def agreeing(one: str, other: str) -> list[str]:
     return [word for word, slot in slots.items() if boxes[0][slot] == boxes[1][slot]]
 
 
+def speaks_of(event: str, word: str) -> bool:
+    """Whether all that an event can be about is of the kind, the deed or the place that a word names."""
+    box = read(event).box
+    if word in VERBS["past"]:
+        return box["verb"] == {VERBS["past"][word]}
+    if word in PLACES:
+        return box["place"] == {PLACES[word]}
+    kind = {word} if word in NAMES else set(MEMBERS[word])
+    return box["agent"] <= kind or box["patient"] <= kind
+
+
 def reports(text: str) -> str:
     """What someone is said to say."""
     return re.sub(r"^(they say|the letter said|\w+ thinks) that ", "", text)
