@@ -1,7 +1,8 @@
 """What fine-tuning must gain from a nano model's pre-training before the model ships, task by task.
 
 Full fine-tuning and LoRA (r = 8) are run from the shipped weights and from random ones, on the validation split, with
-one seed; the records are kept in results/nano/gates. A gate about tasks counts those where the gain is large enough.
+one seed, one process a core; the records are kept in results/nano/gates. A gate about tasks counts those where the
+gain is large enough.
 """
 
 from __future__ import annotations
@@ -63,6 +64,7 @@ def generation(cfg: DictConfig) -> list[Gate]:
 def finished(cfg: DictConfig, tasks: tuple[str, ...], methods: tuple[str, ...]) -> dict[Any, RunRecord]:
     """Records by (task, method, init), trained where they are missing; RuntimeError names what failed."""
     from experiments.paper import train_apart
+    from experiments.sweep import parallel_jobs
 
     store, planned = Store(str(STORE)), {}
     with train_configs() as compose:
@@ -72,7 +74,7 @@ def finished(cfg: DictConfig, tasks: tuple[str, ...], methods: tuple[str, ...]) 
     missing = [run for run in planned.values() if (found := store.read(run.name)) is None or not found.finished_well]
     if missing:
         store.check_writable()
-        if problems := train_apart(missing, jobs=1):
+        if problems := train_apart(missing, parallel_jobs(-1)):
             raise RuntimeError("; ".join(f"{name}: {why}" for name, why in problems.items()))
     records = {key: store.read(run.name) for key, run in planned.items()}
     return {key: record for key, record in records.items() if record is not None}

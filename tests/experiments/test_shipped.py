@@ -1,0 +1,108 @@
+"""The models of results/nano/pretrained are those of their records, load, and know what they were shipped for."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from safetensors import safe_open
+
+import experiments.presets  # noqa: F401  registers ${preset:...}
+from experiments import pretrain
+from experiments.cloze import GATES, accuracies
+from experiments.models import check_weights, load_model, load_tokenizer, model_folder
+from experiments.pretrained import PretrainRecord, check_files, load_language_model, read_record, sample_logits
+from tests.conftest import ROOT
+
+MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*-nano*.yaml"))
+LARGEST = 8_000_000  # bytes of a model's folder
+
+
+def config(model: str, *overrides: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        return compose("pretrain", [f"model={model}", *overrides])
+
+
+def shipped(model: str) -> tuple[Path, PretrainRecord]:
+    folder = model_folder(config(model).model)
+    record = read_record(folder)
+    assert record is not None
+    return folder, record
+
+
+def test_six_models_ship():
+    assert MODELS == ["deberta-nano", "gpt2-nano", "gpt2-nano-large", "gpt3-nano", "roberta-nano", "roberta-nano-large"]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_files_are_those_of_the_record_and_of_the_config(model: str):
+    cfg = config(model)
+    folder, record = shipped(model)
+    check_files(folder, record)
+    check_weights(cfg.model, folder)
+    assert cfg.model.checksum == record.files["model.safetensors"]
+    assert sum(path.stat().st_size for path in folder.iterdir()) < LARGEST
+    assert (record.dirty, record.commit is None) == (False, False)
+    for path in folder.glob("*.json"):
+        assert not {"/tmp", "/home", "/work"} & {path.read_text()[i:i + 5] for i in range(path.stat().st_size)}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_record_is_of_what_the_command_would_train(model: str):
+    cfg = config(model)
+    _, record = shipped(model)
+    assert record.config == json.loads(json.dumps(pretrain.run_config(cfg)))
+    assert record.corpus == pretrain.corpus_hash(pretrain.world_source(cfg.world), cfg.seed)
+    assert record.tokens >= cfg.tokens
+    assert (record.precision, record.attention) == (cfg.precision, cfg.attention)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_weights_are_halves_and_give_the_recorded_logits(model: str):
+    folder, record = shipped(model)
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"BF16"}  # noqa: SIM118
+    assert sample_logits(folder, record.sample["text"]) == pytest.approx(record.sample["logits"], rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_part_of_the_probes_is_passed(model: str):
+    cfg = config(model)
+    source = pretrain.world_source(cfg.world)
+    folder, record = shipped(model)
+    found = accuracies(load_language_model(folder), pretrain.make_language(cfg, source), source.probes(30))
+    assert set(found) == set(GATES) == set(record.probes)
+    for kind, least in GATES.items():
+        assert record.probes[kind] >= least, kind
+        assert found[kind] >= least - 0.1, kind  # 30 of each: one standard error is 0.05 to 0.08
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_tokenizer_knows_every_word_of_the_world(model: str):
+    cfg = config(model)
+    words = pretrain.world_source(cfg.world).vocabulary
+    tokenizer = load_tokenizer(cfg.model)
+    assert not set(words) - set(tokenizer.get_vocab())
+    ids = tokenizer("the robin chased a bee .", add_special_tokens=False)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["the", "robin", "chased", "a", "bee", "."]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), [
+    (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\x00"), ValueError, "sha256"),
+    (lambda path: path.unlink(), FileNotFoundError, r"model\.safetensors"),
+])
+def test_an_altered_or_missing_file_is_refused_before_training(
+    tmp_path: Path, change: Any, error: type[Exception], message: str
+):
+    cfg = config("roberta-nano").model
+    whole, copy = model_folder(cfg), tmp_path / "roberta-nano"
+    copy.mkdir()
+    for path in whole.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    pinned = OmegaConf.merge(cfg, {"path": str(copy), "pinned": str(copy)})
+    assert load_model(pinned, "classification", 2, ["no", "yes"])
+    change(copy / "model.safetensors")
+    with pytest.raises(error, match=message):
+        load_model(pinned, "classification", 2, ["no", "yes"])
