@@ -1,7 +1,7 @@
 """Text for a language model: what comes from a world, which sequences it makes, what is masked, and the loss.
 
-A batch is a function of (seed, step) alone: a pool of `POOL` batches is made of documents of a stream of its own, and
-masks are drawn from a generator of the step's. So a resumed run sees what it would have seen.
+A batch is a function of (seed, step, stage) alone: a pool of `POOL` batches is made of documents of a stream of its
+own, and masks are drawn from a generator of the step's. So a resumed run sees what it would have seen.
 
 Shapes: ids and targets (rows, length), hidden (rows, length, width), logits (targets that count, vocabulary).
 """
@@ -37,8 +37,9 @@ class Source:
     vocabulary: Sequence[str]
     function_words: frozenset[str]
     answers: frozenset[str]  # words that the rest of a document decides
-    documents: Callable[[int, bool], Iterator[Document]]  # from (seed, held_out), endless
+    documents: Callable[[int, bool, int], Iterator[Document]]  # from (seed, held_out, stage), endless
     probes: Callable[[int], Mapping[str, Sequence[Probe]]]  # from a number of each kind
+    stages: int  # of the corpus, one after the other; the last has documents of all kinds
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class Language:
 
     def held_out(self, count: int, batch_size: int) -> list[Batch]:
         """The first `count` held-out documents, with the same masks each time."""
-        documents = list(itertools.islice(self.source.documents(HELD_OUT_SEED, True), count))
+        endless = self.source.documents(HELD_OUT_SEED, True, self.source.stages - 1)
+        documents = list(itertools.islice(endless, count))
         rows = self.sequences(documents, HELD_OUT_SEED)
         batches = evaluation_batches([len(row) for row in rows], batch_size)
         return [self.batch([rows[i] for i in batch], HELD_OUT_SEED + n) for n, batch in enumerate(batches)]
@@ -120,19 +122,19 @@ class Stream:
 
     def __init__(self, language: Language, batch_size: int, seed: int) -> None:
         self.language, self.batch_size, self.seed = language, batch_size, seed
-        self.pool: tuple[int, list[list[list[int]]]] = (-1, [])
+        self.made, self.pool = (-1, -1), [[[0]]]  # (number, stage) of the pool, its batches
 
-    def batch(self, step: int) -> Batch:
-        """The batch of a step, from 0."""
+    def batch(self, step: int, stage: int) -> Batch:
+        """The batch of a step, from 0, in a stage of the corpus, from 0."""
         number, place = divmod(step, POOL)
-        if self.pool[0] != number:
-            self.pool = (number, self._make_pool(number))
-        return self.language.batch(self.pool[1][place], self.seed * 1_000_000_007 + step)
+        if self.made != (number, stage):
+            self.made, self.pool = (number, stage), self._make_pool(number, stage)
+        return self.language.batch(self.pool[place], self.seed * 1_000_000_007 + step)
 
-    def _make_pool(self, number: int) -> list[list[list[int]]]:
+    def _make_pool(self, number: int, stage: int) -> list[list[list[int]]]:
         """POOL batches of sequences alike in length, in random order."""
         seed = self.seed * 1_000_000 + number
-        endless = self.language.source.documents(seed, False)
+        endless = self.language.source.documents(seed, False, stage)
         rows = self.language.sequences(list(itertools.islice(endless, self.batch_size * POOL)), seed)
         batches = epoch_batches([len(row) for row in rows], self.batch_size, self.seed, number, bucket=True)
         return [[rows[i] for i in batch] for batch in batches]

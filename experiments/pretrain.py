@@ -33,7 +33,7 @@ CHOICES = {"precision": ("auto", "fp32", "bf16"), "attention": ("auto", "sdpa", 
 WHOLE = ("tokens", "batch_size", "max_length", "held_out_documents", "probe_count", "probes_in_curve",
          "evaluate_every", "checkpoint_every", "threads")
 ABOVE_0 = ("learning_rate", "epsilon", "gradient_clip")
-SHARES = ("warmup_ratio", "dropout", "masking.content", "masking.function", "masking.answer")
+SHARES = ("warmup_ratio", "decay_ratio", "dropout", "masking.content", "masking.function", "masking.answer")
 NOT_RUN = ("output", "overwrite", "check", "gates", "threads", "checkpoint_every")
 CORPUS_BYTES = 1_000_000  # of the corpus, that stand for it
 log = logging.getLogger(__name__)
@@ -58,12 +58,13 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 def world_source(world: DictConfig) -> Source:
     """The text of the world that `conf/world` describes."""
     from experiments.language import Source
-    from experiments.tasks.world.corpus import documents
+    from experiments.tasks.world.corpus import STAGES, documents
     from experiments.tasks.world.probes import probes
 
     made = instantiate(world)
     return Source(made.vocabulary, made.function_words, made.answers,
-                  lambda seed, held_out: documents(made, seed, held_out), lambda count: probes(made, count))
+                  lambda seed, held_out, stage: documents(made, seed, held_out, stage),
+                  lambda count: probes(made, count), len(STAGES))
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -91,12 +92,22 @@ def check_config(cfg: DictConfig) -> None:
             raise ValueError(f"{key} {value} is not a number in 0..1")
 
 
+def check_stages(shares: Any, stages: int) -> None:
+    """Raise ValueError unless `shares` say where each stage of the corpus but the first begins."""
+    found = list(shares)
+    good = all(isinstance(share, int | float) and 0 <= share <= 1 for share in found) and found == sorted(found)
+    if not good or len(found) != stages - 1:
+        raise ValueError(f"stages {found} is not a list of {stages - 1} shares of the budget in 0..1, in order: the "
+                         f"corpus has {stages} stages, and the first begins at 0")
+
+
 def run(cfg: DictConfig, source: Source) -> PretrainRecord:
     """The record of the model that `cfg` describes, trained unless it is there."""
     from experiments.pretrained import check_files, read_record
     from experiments.runs import Store
 
     output = Path(cfg.output)
+    check_stages(cfg.stages, source.stages)
     check_writable(output)
     folder, store = output / cfg.model.name, Store(output)
     corpus = corpus_hash(source, cfg.seed)
@@ -122,14 +133,15 @@ def run_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def corpus_hash(source: Source, seed: int) -> str:
-    """sha256 of the first 1 MB of the corpus: segments on lines, a blank line after each document."""
-    digest, size = hashlib.sha256(), 0
-    for document in source.documents(seed, False):
-        text = ("\n".join(document.segments) + "\n\n").encode()[:CORPUS_BYTES - size]
-        digest.update(text)
-        size += len(text)
-        if size == CORPUS_BYTES:
-            break
+    """sha256 of the first 1 MB of each stage of the corpus: segments on lines, a blank line after each document."""
+    digest = hashlib.sha256()
+    for stage in range(source.stages):
+        text = bytearray()
+        for document in source.documents(seed, False, stage):
+            text += ("\n".join(document.segments) + "\n\n").encode()
+            if len(text) >= CORPUS_BYTES:
+                break
+        digest.update(text[:CORPUS_BYTES])
     return digest.hexdigest()
 
 
@@ -206,7 +218,8 @@ def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str
     from experiments.hardware import describe
     from experiments.pretrained import PretrainRecord, file_hashes, sample_logits
 
-    text = " ".join(next(iter(training.language.source.documents(0, True))).segments)
+    source = training.language.source
+    text = " ".join(next(iter(source.documents(0, True, source.stages - 1))).segments)
     commit, dirty = runs.git_state()
     progress, last = training.progress, training.progress.curve[-1]
     return PretrainRecord(

@@ -1,4 +1,4 @@
-"""The pre-training loop: AdamW, a budget in tokens, linear warm-up and decay to 0; it resumes where it was killed.
+"""The pre-training loop: AdamW, a budget in tokens, stages of the corpus; it resumes where it was killed.
 
 Arithmetic is chosen by measuring a few steps of each kind on the run's own batches, or is stated by the config.
 """
@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from experiments.checkpoint import load_checkpoint, save_checkpoint
 from experiments.cloze import accuracies, held_out_loss
 from experiments.language import Batch, Language, Stream, loss_sum
-from experiments.optimizer import make_optimizer, schedule
+from experiments.optimizer import make_optimizer
 from lora.methods import ParameterGroup
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ class Pretraining:
 
     def _step(self) -> None:
         cfg, progress = self.cfg, self.progress
-        rate = cfg.learning_rate * schedule("linear", progress.tokens, int(cfg.warmup_ratio * cfg.tokens), cfg.tokens)
+        done = progress.tokens / cfg.tokens
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        batch = self.stream.batch(progress.step)
+            group["lr"] = cfg.learning_rate * trapezoid(done, cfg.warmup_ratio, cfg.decay_ratio)
+        batch = self.stream.batch(progress.step, sum(done >= share for share in cfg.stages))
         loss = train_step(self.model, self.optimizer, batch, self.precision, cfg.gradient_clip)
         progress.step += 1
         progress.tokens += batch.tokens
@@ -129,6 +129,11 @@ class Pretraining:
         self.optimizer.load_state_dict(state["optimizer"])
         self.progress = Progress(**state["progress"])
         log.info("%s: goes on from %.2fM tokens", self.cfg.model.name, self.progress.tokens / 1e6)
+
+
+def trapezoid(done: float, warmup: float, decay: float) -> float:
+    """Share of the full learning rate after a share `done` of the budget: up from 0, level, and in a line to 0."""
+    return min(1.0, done / warmup if warmup else 1.0, (1 - done) / decay if decay else 1.0)
 
 
 def train_step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batch: Batch, precision: str,
@@ -160,7 +165,7 @@ def fastest(cfg: DictConfig, config: PreTrainedConfig, language: Language) -> tu
     seconds: list[list[float]] = [[] for _ in pairs]
     tokens = 0
     for number in range(ROUNDS + 1):  # the first one warms up
-        batch = stream.batch(number)
+        batch = stream.batch(number, 0)
         tokens += batch.tokens if number else 0
         for place in range(len(pairs)):
             place = (place + number) % len(pairs)

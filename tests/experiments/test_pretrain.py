@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, get_linear_schedule_with_warmup
 
 from experiments import pretrain
 from experiments.cloze import causal_answers, held_out_loss, log_likelihoods, masked_answers
-from experiments.language import IGNORED, Language, Stream, masked, masking_rates
+from experiments.language import IGNORED, Batch, Language, Stream, masked, masking_rates
 from experiments.models import load_model, load_tokenizer
 from experiments.pretrained import Gate, PretrainRecord, load_language_model, read_record
-from experiments.pretraining import Pretraining, fastest, new_model
+from experiments.pretraining import Pretraining, fastest, new_model, trapezoid
 from experiments.shipped import check_shipped
 from experiments.tokenizer import build_tokenizer
 from tests.experiments.tiny_world import SHAPES, WORDS, Document, Probe, config, source
@@ -136,11 +136,37 @@ def test_a_causal_model_reads_an_end_after_each_segment():
 @pytest.mark.parametrize("model", ["roberta-nano", "gpt2-nano"])
 def test_a_batch_is_a_function_of_seed_and_step(model: str):
     one, two = Stream(language(model), 4, seed=3), Stream(language(model), 4, seed=3)
-    in_order = [one.batch(step) for step in range(40)]
+    in_order = [one.batch(step, stage=step // 20) for step in range(40)]
     for step in (35, 2):
-        assert torch.equal(two.batch(step).ids, in_order[step].ids)
-        assert torch.equal(two.batch(step).targets, in_order[step].targets)
-    assert not torch.equal(in_order[0].ids, Stream(language(model), 4, seed=4).batch(0).ids)
+        assert torch.equal(two.batch(step, step // 20).ids, in_order[step].ids)
+        assert torch.equal(two.batch(step, step // 20).targets, in_order[step].targets)
+    assert not torch.equal(in_order[0].ids, Stream(language(model), 4, seed=4).batch(0, 0).ids)
+    assert not torch.equal(in_order[0].ids, two.batch(0, 1).ids)
+
+
+def test_the_learning_rate_rises_stays_and_falls():
+    shares = [trapezoid(done, 0.1, 0.4) for done in (0, 0.05, 0.1, 0.3, 0.6, 0.8, 1)]
+    assert shares == pytest.approx([0, 0.5, 1, 1, 1, 0.5, 0])
+    linear = [trapezoid(done / 10, 0.2, 0.8) for done in range(11)]  # transformers' linear schedule with warm-up
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    theirs = get_linear_schedule_with_warmup(optimizer, 2, 10).lr_lambdas[0]
+    assert linear == pytest.approx([theirs(step) for step in range(11)])
+
+
+def test_a_stage_begins_where_its_share_of_the_budget_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[int, int]] = []
+    batch = Stream.batch
+
+    def noted(self: Stream, step: int, stage: int) -> Batch:
+        asked.append((step, stage))
+        return batch(self, step, stage)
+
+    monkeypatch.setattr(Stream, "batch", noted)
+    record = pretrain.run(config(tmp_path, stages=[0.25, 0.5], evaluate_every=100_000), source())
+    counts = [sum(stage == number for _, stage in asked) for number in range(3)]
+    assert [stage for _, stage in asked] == sorted(stage for _, stage in asked)
+    assert sum(counts) == record.steps
+    assert [count / record.steps for count in counts] == pytest.approx([0.25, 0.25, 0.5], abs=0.05)
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -347,6 +373,7 @@ def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
     ({"dropout": 2}, r"dropout 2 is not a number in 0\.\.1"),
     ({"masking.content": -1}, r"masking\.content -1 is not a number in 0\.\.1"),
     ({"learning_rate": 0}, r"learning_rate 0 is not a number above 0"),
+    ({"decay_ratio": 1.5}, r"decay_ratio 1\.5 is not a number in 0\.\.1"),
     ({"seed": -1}, r"seed -1 is not a whole number from 0"),
 ])
 def test_a_bad_value_is_named(changes: dict[str, object], message: str, tmp_path: Path):
@@ -355,6 +382,12 @@ def test_a_bad_value_is_named(changes: dict[str, object], message: str, tmp_path
         cfg.merge_with_dotlist([f"{key}={value}"])
     with pytest.raises(ValueError, match=message):
         pretrain.check_config(cfg)
+
+
+@pytest.mark.parametrize("stages", [[0.5], [0.6, 0.4], [0.5, 1.5], [0.2, 0.4, 0.6]])
+def test_stages_that_the_corpus_does_not_have_are_named(stages: list[float], tmp_path: Path):
+    with pytest.raises(ValueError, match=r"stages \[.*\] is not a list of 2 shares .* the corpus has 3 stages"):
+        pretrain.run(config(tmp_path, stages=stages), source())
 
 
 def test_a_model_that_is_not_nano_names_those_that_are(tmp_path: Path):
@@ -405,7 +438,7 @@ def test_the_worlds_text_can_be_trained_on():
         cfg = config("", model)
         cfg.model.config.vocab_size = OmegaConf.load(pretrain.CONF / "model" / f"{model}.yaml").config.vocab_size
         made = pretrain.make_language(cfg, world)
-        documents = list(itertools.islice(world.documents(1, False), 200))
+        documents = list(itertools.islice(world.documents(1, False, world.stages - 1), 200))
         for ids in made.sequences(documents, 1):
             assert made.tokenizer.unk_token_id not in ids
     for asked in world.probes(5).values():

@@ -25,8 +25,8 @@ class Probe(NamedTuple):
     candidates: tuple[str, ...]
 
 
-def documents(seed: int, held_out: bool) -> Iterator[Document]:
-    draw = random.Random(f"{seed} {held_out}")
+def documents(seed: int, held_out: bool, stage: int) -> Iterator[Document]:
+    draw = random.Random(f"{seed} {held_out} {stage}")
     while True:
         sentences = [f"the {noun} is {COLOURS[noun]} ." for noun in draw.choices(list(COLOURS), k=draw.randint(1, 3))]
         if draw.random() < 0.5:
@@ -43,7 +43,7 @@ def probes(count: int) -> dict[str, list[Probe]]:
 
 
 def source() -> Source:
-    return Source(WORDS, frozenset({"the", "is", "a"}), frozenset({"yes", "no"}), documents, probes)
+    return Source(WORDS, frozenset({"the", "is", "a"}), frozenset({"yes", "no"}), documents, probes, stages=3)
 
 
 SHAPES = {
