@@ -60,7 +60,8 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
         ended = train(missing, parallel_jobs(cfg.jobs))
         records, problems = read(store, slots)
         problems = {name: why for name, why in (ended | problems).items() if name not in records}
-    table = fill(artifact, suite, printed, slots, records, problems, cfg.store)
+    shown = slots if cfg.empty else with_runs(slots, records)
+    table = fill(artifact, suite, printed, shown, records, problems, cfg.store)
     show(table)
     files = save(table, store.root / "tables", artifact["name"])
     cells = [cell for row in table.rows for cell in row.cells.values()]
@@ -138,6 +139,13 @@ def _train_one(run: Run, alone: bool) -> str:
                            text=True, check=False)
     said = [line for line in (ended.stderr or "").splitlines() if line.strip()]
     return "" if ended.returncode == 0 else " ".join([f"exit code {ended.returncode}", *said[-1:]])
+
+
+def with_runs(slots: list[Slot], records: Mapping[str, RunRecord]) -> list[Slot]:
+    """The slots of the rows and columns in which something was run."""
+    ran = [slot for slot in slots if any(run.name in records for run in slot.runs)]
+    rows, columns = {slot.row for slot in ran}, {slot.column for slot in ran}
+    return [slot for slot in slots if slot.row in rows and slot.column in columns]
 
 
 def fill(artifact: Data, suite: Data, printed: list[dict[str, str]], slots: list[Slot],

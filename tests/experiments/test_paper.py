@@ -67,6 +67,16 @@ def test_table_2_has_the_rows_and_tasks_of_the_suite_with_the_papers_numbers(tmp
     assert "average" not in printed  # six of its eight columns are absent
 
 
+def test_without_empty_ones_a_table_has_the_rows_and_columns_of_its_runs(tmp_path, fake_runs):
+    for method, task in (("lora", "mrpc"), ("bitfit", "mrpc"), ("lora", "rte")):
+        Store(tmp_path).write(record(f"{task}-minilm-{method}-minilm-seed0"))
+    last = read_only(tmp_path, fake_runs, "empty=false")
+    assert list(cells(tmp_path).index) == [(m, t) for m in ("bitfit", "lora") for t in ("mrpc", "rte")]
+    assert (last["cells"], last["filled"], len(last["missing"])) == (4, 3, 15)
+    Store(tmp_path).write(record("mrpc-minilm-ft-minilm-seed0", None, "failed", error={"message": "out of memory"}))
+    assert read_only(tmp_path, fake_runs, "empty=false")["failed"] == ["mrpc-minilm-ft-minilm-seed0"]
+
+
 def test_a_collapsed_run_is_kept_out_and_shown_and_a_failed_one_is_named(tmp_path, fake_runs, capsys):
     store = Store(tmp_path)
     store.write(record("mrpc-minilm-lora-minilm-seed0", 85.0))
