@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 @entry("paper", examples=[
     "python -m experiments.paper artifact=table2 suite=minilm",
     "python -m experiments.paper artifact=table6 suite=minilm train=false",
+    "python -m experiments.paper artifact=table2 suite=nano models=[roberta-nano] store=results/local empty=false",
     "python -m experiments.paper artifact=table2 suite=paper tasks=[mrpc,rte] seeds=[0] jobs=2",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
@@ -76,9 +77,10 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
 
 
 def check_filters(cfg: DictConfig, suite: Data) -> None:
-    """Raise ValueError for a task or method to train that the suite does not have."""
-    for task in cfg.tasks or []:
-        check_choice(f"task of suite {suite['name']}", task, set(suite["tasks"].values()))
+    """Raise ValueError for a model, task or method to train that the suite does not have."""
+    for what in ("model", "task"):
+        for name in cfg[f"{what}s"] or []:
+            check_choice(f"{what} of suite {suite['name']}", name, set(suite[f"{what}s"].values()))
     for method in cfg.methods or []:
         check_choice(f"method of suite {suite['name']}", method, suite["methods"])
 
@@ -108,8 +110,7 @@ def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str
     runs = {
         run.name: run
         for slot in slots
-        if (cfg.tasks is None or slot.ours["task"] in cfg.tasks)
-        and (cfg.methods is None or slot.ours["method"] in cfg.methods)
+        if all(cfg[f"{what}s"] is None or slot.ours[what] in cfg[f"{what}s"] for what in ("model", "task", "method"))
         for run in slot.runs
         if run.seed in seeds and run.name not in records
         and not problems.get(run.name, "").startswith("unreadable")

@@ -128,6 +128,20 @@ def test_only_missing_and_failed_runs_within_the_filters_are_trained(tmp_path, f
     assert cells(tmp_path).loc[("lora", "rte"), ["ours", "seeds"]].tolist() == [75.0, 2]
 
 
+def test_a_model_of_the_suite_can_be_trained_alone(tmp_path, fake_runs):
+    asked = []
+
+    def train(runs, jobs):
+        asked.extend(run.name for run in runs)
+        return {}
+
+    filters = ("suite=nano", "models=[roberta-nano-large]", "tasks=[rte-nano]", "seeds=[0]")
+    paper.report(configured(tmp_path, *filters), fake_runs, train)
+    assert asked == [f"rte-nano-roberta-nano-large-{method}-nano-seed0" for method in ("ft", "lora")]  # table 2's rows
+    with pytest.raises(ValueError, match=r"model of suite nano 'roberta-lage' .* 'roberta-nano-large'"):
+        paper.report(configured(tmp_path, "suite=nano", "models=[roberta-lage]"), fake_runs, train)
+
+
 def test_a_record_of_a_newer_schema_is_named_skipped_and_never_trained_over(tmp_path, fake_runs, caplog):
     name = "mrpc-minilm-lora-minilm-seed0"
     path = Store(tmp_path).write(record(name))
