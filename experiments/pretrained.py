@@ -155,7 +155,7 @@ def finish_folder(partial: Path, folder: Path, record: PretrainRecord) -> None:
 
 
 def draw_curve(record: PretrainRecord, path: Path) -> None:
-    """Losses, and accuracies of the probes with their gates, over tokens."""
+    """Losses, and accuracies of the probes with their gates, over tokens; where a stage of the corpus begins."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -168,8 +168,10 @@ def draw_curve(record: PretrainRecord, path: Path) -> None:
         probes.plot(millions, [entry["probes"][kind] for entry in record.curve], marker=".", label=kind, **style)
     for gate in sorted({GATES[kind] for kind in record.probes if kind in GATES}):
         probes.axhline(gate, color="grey", linewidth=0.8, linestyle=":")
-    probes.set(xlabel="million tokens", ylabel="accuracy", ylim=(0, 1.02), title="cloze probes (dotted: gates)")
+    probes.set(xlabel="million tokens", ylabel="accuracy", ylim=(0, 1.02), title="cloze probes (dotted: gates, dashed: stages)")
     for axes in (losses, probes):
+        for share in record.config["stages"]:
+            axes.axvline(share * record.config["tokens"] / 1e6, color="grey", linewidth=0.8, linestyle="--")
         axes.legend(fontsize="small")
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120, metadata={"Software": None})
