@@ -168,7 +168,8 @@ def draw_curve(record: PretrainRecord, path: Path) -> None:
         probes.plot(millions, [entry["probes"][kind] for entry in record.curve], marker=".", label=kind, **style)
     for gate in sorted({GATES[kind] for kind in record.probes if kind in GATES}):
         probes.axhline(gate, color="grey", linewidth=0.8, linestyle=":")
-    probes.set(xlabel="million tokens", ylabel="accuracy", ylim=(0, 1.02), title="cloze probes (dotted: gates, dashed: stages)")
+    probes.set(xlabel="million tokens", ylabel="accuracy", ylim=(0, 1.02),
+               title="cloze probes (dotted: gates, dashed: stages)")
     for axes in (losses, probes):
         for share in record.config["stages"]:
             axes.axvline(share * record.config["tokens"] / 1e6, color="grey", linewidth=0.8, linestyle="--")
