@@ -12,6 +12,7 @@ from safetensors import safe_open
 import experiments.presets  # noqa: F401  registers ${preset:...}
 from experiments import pretrain
 from experiments.cloze import GATES, accuracies
+from experiments.language import Source
 from experiments.models import check_weights, load_model, load_tokenizer, model_folder
 from experiments.pretrained import PretrainRecord, check_files, load_language_model, read_record, sample_logits
 from tests.conftest import ROOT
@@ -32,6 +33,17 @@ def shipped(model: str) -> tuple[Path, PretrainRecord]:
     return folder, record
 
 
+@pytest.fixture(scope="module")
+def world() -> Source:
+    """The one of conf/world, which every model was trained on."""
+    return pretrain.world_source(config("roberta-nano").world)
+
+
+@pytest.fixture(scope="module")
+def corpus(world: Source) -> str:
+    return pretrain.corpus_hash(world, config("roberta-nano").seed)
+
+
 def test_six_models_ship():
     assert MODELS == ["deberta-nano", "gpt2-nano", "gpt2-nano-large", "gpt3-nano", "roberta-nano", "roberta-nano-large"]
 
@@ -50,11 +62,11 @@ def test_the_files_are_those_of_the_record_and_of_the_config(model: str):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_record_is_of_what_the_command_would_train(model: str):
+def test_the_record_is_of_what_the_command_would_train(model: str, corpus: str):
     cfg = config(model)
     _, record = shipped(model)
     assert record.config == json.loads(json.dumps(pretrain.run_config(cfg)))
-    assert record.corpus == pretrain.corpus_hash(pretrain.world_source(cfg.world), cfg.seed)
+    assert record.corpus == corpus
     assert record.tokens >= cfg.tokens
     assert (record.precision, record.attention) == (cfg.precision, cfg.attention)
 
@@ -68,11 +80,10 @@ def test_the_weights_are_halves_and_give_the_recorded_logits(model: str):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_part_of_the_probes_is_passed(model: str):
-    cfg = config(model)
-    source = pretrain.world_source(cfg.world)
+def test_a_part_of_the_probes_is_passed(model: str, world: Source):
     folder, record = shipped(model)
-    found = accuracies(load_language_model(folder), pretrain.make_language(cfg, source), source.probes(30))
+    language = pretrain.make_language(config(model), world)
+    found = accuracies(load_language_model(folder), language, world.probes(30))
     assert set(found) == set(GATES) == set(record.probes)
     for kind, least in GATES.items():
         assert record.probes[kind] >= least, kind
@@ -80,11 +91,9 @@ def test_a_part_of_the_probes_is_passed(model: str):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_tokenizer_knows_every_word_of_the_world(model: str):
-    cfg = config(model)
-    words = pretrain.world_source(cfg.world).vocabulary
-    tokenizer = load_tokenizer(cfg.model)
-    assert not set(words) - set(tokenizer.get_vocab())
+def test_the_tokenizer_knows_every_word_of_the_world(model: str, world: Source):
+    tokenizer = load_tokenizer(config(model).model)
+    assert not set(world.vocabulary) - set(tokenizer.get_vocab())
     ids = tokenizer("the robin chased a bee .", add_special_tokens=False)["input_ids"]
     assert tokenizer.convert_ids_to_tokens(ids) == ["the", "robin", "chased", "a", "bee", "."]
 
