@@ -30,7 +30,7 @@ TOLD = ["e2e", "webnlg", "dart", "wikisql", "samsum"]
 TASKS = CLASSED + TOLD
 LAST = len(STAGES) - 1  # of the corpus, with documents of all kinds
 PINNED = {  # sha256; shipped weights were trained on this corpus
-    "corpus": "7eb7f45a44629f9dde93bbd807454b087c4fe17cdf7d7b673060f8f230834191",
+    "corpus": "ad670ebacae9e28e52aeff33b3e7d341d781eb9ea0c62b27284b3c9cb164ad9e",
     "facts": "bf72c5b60f148c1cdd96fda2228c39adf940ea040834713a2fa2514f744be303",
 }
 FORMULAS = re.compile(r"(yes|no|perhaps|that is (true|false|open|similar|different|(ir)?relevant)|"
@@ -184,8 +184,8 @@ def test_only_sentences_that_break_a_rule_do_not_parse(name: str) -> None:
 
 
 def test_heads_agree_with_verbs_and_nouns_with_articles_and_numbers(corpus: list[Document]) -> None:
-    said = [s for document in corpus[:3000] for text in document.segments for s in sentences(text)]
-    assert sum(" near " in sentence for sentence in said) > 300
+    said = [s for document in corpus[:5000] for text in document.segments for s in sentences(text)]
+    assert sum(" near " in sentence for sentence in said) > 400
     assert not [(sentence, oracle.mistakes(sentence)) for sentence in said if oracle.mistakes(sentence)]
 
 
