@@ -29,7 +29,9 @@ CLASSED = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"]
 TOLD = ["e2e", "webnlg", "dart", "wikisql", "samsum"]
 TASKS = CLASSED + TOLD
 LAST = len(STAGES) - 1  # of the corpus, with documents of all kinds
-PINNED = {  # sha256; shipped weights were trained on this corpus
+STREAM = 1_000_000  # the seed of the first documents that pre-training with seed 1 reads
+PINNED = {  # sha256; shipped weights were trained on this corpus, and recorded runs on these tasks
+    "tasks": "b7c46c40a2cffdde088a0222ee40778f29961f82930807473c13d40b2acd9b9d",
     "corpus": "ad670ebacae9e28e52aeff33b3e7d341d781eb9ea0c62b27284b3c9cb164ad9e",
     "facts": "bf72c5b60f148c1cdd96fda2228c39adf940ea040834713a2fa2514f744be303",
 }
@@ -81,7 +83,8 @@ def told(name: str, row: dict[str, Any]) -> list[str]:
     """The texts of a row that are made of sentences which other splits must not have."""
     columns = {"e2e": ["human_reference"], "webnlg": ["lex"], "dart": ["annotations"], "wikisql": ["question"],
                "samsum": ["summary"]}.get(name) or [column for column, value in row.items() if isinstance(value, str)]
-    return [text for column in columns for text in texts(row[column]) if re.search(r" [.?]$", text)]
+    replies = re.findall(r"^\w+ : (.* \.)$", row["dialogue"], re.MULTILINE) if name == "samsum" else []
+    return replies + [text for column in columns for text in texts(row[column]) if re.search(r" [.?]$", text)]
 
 
 def sentences(text: str) -> list[str]:
@@ -95,13 +98,15 @@ def sentences(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def corpus() -> list[Document]:
-    return list(itertools.islice(documents(WORLD, 1, False, LAST), 12_000))
+    return list(itertools.islice(documents(WORLD, STREAM, False, LAST), 12_000))
 
 
 @pytest.fixture(scope="module")
 def spoken(corpus: list[Document]) -> set[str]:
-    """Every sentence of the training documents."""
-    return {sentence for document in corpus for text in document.segments for sentence in sentences(text)}
+    """Every sentence of the training documents, of all stages."""
+    before = [document for stage in range(LAST)
+              for document in itertools.islice(documents(WORLD, STREAM, False, stage), 4000)]
+    return {sentence for document in corpus + before for text in document.segments for sentence in sentences(text)}
 
 
 def sha256(value: Any) -> str:
@@ -135,7 +140,8 @@ def test_the_world_is_the_one_that_shipped_models_were_trained_on() -> None:
     facts = [WORLD.members, WORLD.colours, [[*vars(person).values()] for person in WORLD.persons.values()]]
     first = [document.segments for stage in range(len(STAGES))
              for document in itertools.islice(documents(WORLD, 1, False, stage), 200)]
-    found = {"corpus": sha256(first), "facts": sha256(facts)}
+    split = {key: value for key, value in digests(1, False).items() if not key.startswith("documents")}
+    found = {"corpus": sha256(first), "facts": sha256(facts), "tasks": sha256(split)}
     assert found == PINNED
 
 
@@ -178,8 +184,9 @@ def test_every_sentence_of_the_corpus_parses(corpus: list[Document]) -> None:
 
 @pytest.mark.parametrize("name", TASKS)
 def test_only_sentences_that_break_a_rule_do_not_parse(name: str) -> None:
-    for _, split, row in all_rows(name):
-        for sentence in {s for text in told(name, row) for s in sentences(text)} if split != "train" else ():
+    for i, (_, split, row) in enumerate(all_rows(name)):
+        seen = split != "train" or i % 10 == 0
+        for sentence in {s for text in told(name, row) for s in sentences(text)} if seen else ():
             assert bool(Reader(WORLD).read(sentence)) == (name != "cola" or row["label"] == 1), sentence
 
 

@@ -96,6 +96,7 @@ lives ask: does P live in L ?
 lives ask town: where does P live ? / what is the hometown of P ?
 lives ask person: who lives in L ?
 works: P works as an? J . / P is an? J . / the job of P is J .
+works not: P is not an? J .
 works ask job: what does P do for a living ? / what is the job of P ?
 works ask person: who works as an? J ?
 age: P is N years old . / the age of P is N .

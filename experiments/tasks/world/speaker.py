@@ -138,6 +138,12 @@ class Speaker:
                  if kind != lower and kind not in world.above(lower)]
         return sentence.said(sentence.form, upper=self.dice.choice(wrong))
 
+    def wrong_kind(self, noun: str) -> str:
+        """A class or a genus that a noun is not of; of a class, a genus."""
+        world, leaf = self.world, noun in self.world.class_of
+        options = [*world.genus_of] if leaf and self.dice.chance(0.5) else sorted(set(world.genus_of.values()))
+        return self.dice.choice([kind for kind in options if kind not in world.above(noun)])
+
     def opinion(self, good: bool, negated: bool | None = None) -> Sentence:
         """A judgement that is good or bad on the whole; `negated` says it by denying the opposite."""
         negated = self.dice.chance(0.3) if negated is None else negated
@@ -160,6 +166,8 @@ class Speaker:
         """How a value of a slot can be changed (most of them: a few turn out IMPOSSIBLE)."""
         if isinstance(value, NP):
             ways = (UP, DOWN, OTHER) if value.det else (OTHER,)
+            if self.part is not None and value.noun in self.world.class_of:
+                ways = (UP, OTHER)  # nothing is below it
             return (*ways, SYNONYM) if value.quality else ways
         some = {"quality": (SYNONYM, OTHER), "verb": (SYNONYM, OTHER), "deed": (SYNONYM, OTHER),
                 "place": (SYNONYM, UP, OTHER), "town": (UP, OTHER), "owned": (UP, DOWN, OTHER)}

@@ -166,7 +166,7 @@ def parsed(query: str, header: list[str]) -> dict[str, Any]:
     return {"human_readable": query, "sel": header.index(column), "agg": 3 if counts else 0, "conds": condition}
 
 
-def samsum(speaker: Speaker, label: int) -> Row:
+def samsum(speaker: Speaker, label: int) -> Row | None:
     """Two people who ask each other, and what one learns from it."""
     ask, answer = speaker.dice.sample(speaker.world.items("people", speaker.part), 2)
     turns, told = [], []
@@ -181,8 +181,10 @@ def samsum(speaker: Speaker, label: int) -> Row:
             return fact.said(fact.form, **{slot: name})
 
         fact = speaker.fitting(draw)
-        asked = Sentence("first_person", f"ask_{family}", fact.slots)
-        turns += [f"{ask} : {say(asked)}", f"{answer} : {say(Sentence('first_person', family, fact.slots))}"]
+        asked, reply = (say(Sentence("first_person", form, fact.slots)) for form in (f"ask_{family}", family))
+        if not speaker.may_say(reply):
+            return None
+        turns += [f"{ask} : {asked}", f"{answer} : {reply}"]
         told.append(say(fact))
         ask, answer = answer, ask
     return {"dialogue": "\n".join(turns), "summary": " ".join(told)}
@@ -207,6 +209,7 @@ def triples_document(speaker: Speaker) -> tuple[str, ...] | None:
 def dialogue_document(speaker: Speaker) -> tuple[str, ...]:
     """A talk, and what one learns from it."""
     row = samsum(speaker, speaker.dice.number(0, 1))
+    assert row is not None  # in a corpus anything may be said
     return (row["dialogue"].replace("\n", " "), row["summary"])
 
 
