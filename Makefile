@@ -13,7 +13,7 @@ demo: .venv/installed
 # Pre-train the models of results/nano/pretrained anew, into results/local/pretrained: an hour or two on two cores.
 NANO := roberta-nano,deberta-nano,gpt2-nano,roberta-nano-large,gpt2-nano-large,gpt3-nano
 pretrain: .venv/installed
-	$(RUN) experiments.pretrain -m model=$(NANO) hydra/launcher=joblib hydra.launcher.n_jobs=2
+	$(RUN) experiments.pretrain -m model=$(NANO) hydra/launcher=joblib hydra.launcher.n_jobs=-1
 
 test: .venv/installed
 	$(BIN)/ruff check .

@@ -8,9 +8,11 @@ gain is large enough.
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import numpy as np
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -37,13 +39,13 @@ def understanding(cfg: DictConfig) -> list[Gate]:
     runs = finished(cfg, GLUE, ("ft", "lora"))
     gates, gained = [], {method: 0 for method in GAIN}
     for task in GLUE:
-        made = instantiate(_composed(task).task)
+        made = instantiate(_composed(cfg, task).task)
         gates.append(Gate(f"{task}: bag of words", bag_of_words(made)[made.main_metric]))
         for method, gain in GAIN.items():
             shipped, random = scores(runs, task, method)
             gained[method] += shipped - random >= gain
-            limits = (chance(made), NEVER_SOLVED) if method == "ft" else (None, None)
-            gates.append(Gate(f"{task}: {method}", shipped, *limits))
+            least, most = (chance(made), NEVER_SOLVED) if method == "ft" else (None, None)
+            gates.append(Gate(f"{task}: {method}", shipped, least, most, strict=True))
             gates.append(Gate(f"{task}: {method} from random weights", random))
     for method, gain in GAIN.items():
         gates.append(Gate(f"tasks where {method} gains {gain} points", gained[method], ENOUGH))
@@ -89,14 +91,31 @@ def scores(runs: dict[Any, RunRecord], task: str, method: str) -> tuple[float, f
 
 
 def _overrides(cfg: DictConfig, task: str, method: str, init: str) -> list[str]:
-    name = cfg.model.name
-    return [f"model={name}", f"model.init={init}", f"task={task}-nano", f"method={method}", "preset=nano", "seed=0",
+    return [*_model(cfg), f"model.init={init}", *_task(cfg, task), f"method={method}", "preset=nano", "seed=0",
             "trainer.threads=1", "trainer.save_adapter=false"]
 
 
-def _composed(task: str) -> DictConfig:
+def _model(cfg: DictConfig) -> list[str]:
+    """The model that is checked, for another process's command line: its file, what was changed of it, its path."""
+    choice, changes = cfg.model.name, []
+    if HydraConfig.initialized():
+        hydra = HydraConfig.get()
+        choice = hydra.runtime.choices["model"]
+        changes = [line for line in hydra.overrides.task if re.match(r"[+~]*model\.(?!path=)", line)]
+    if cfg.model.path != cfg.model.pinned:  # as it is here: what it refers to may be unknown there
+        changes.append(f"model.path='{cfg.model.path}'")
+    return [f"model={choice}", *changes]
+
+
+def _task(cfg: DictConfig, task: str) -> list[str]:
+    """The miniature of a task, in the world of the config."""
+    world = cfg.get("world", {}).items()
+    return [f"task={task}-nano", *(f"task.source.world.{key}={value}" for key, value in world if key != "_target_")]
+
+
+def _composed(cfg: DictConfig, task: str) -> DictConfig:
     with train_configs() as compose:
-        return compose([f"task={task}-nano"])
+        return compose(_task(cfg, task))
 
 
 def chance(task: Any) -> float:

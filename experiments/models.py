@@ -68,7 +68,10 @@ def load_model(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -
     check(cfg)
     if cfg.init == "random":
         return _from_config(cfg, kind, num_labels, labels).eval()
+    from experiments.pretrained import check_record
+
     folder = model_folder(cfg)
+    check_record(cfg, folder)
     check_weights(cfg, folder)
     with quiet_transformers():
         model, info = _auto_class(kind).from_pretrained(
@@ -95,7 +98,11 @@ def load_tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
     """The tokenizer beside the model; without a padding token of its own (GPT-2) it pads with end-of-text."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(cfg), local_files_only=True)
+    from experiments.pretrained import check_record
+
+    folder = model_folder(cfg)
+    check_record(cfg, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -5,6 +5,7 @@ trained in a process of its own.
 """
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -32,6 +33,10 @@ from experiments.tables import MARK_NOTES, Cell, Row, Table, save, show
 from lora.errors import check_choice
 
 Train = Callable[[list[Run], int], dict[str, str]]
+ONE_THREAD = {  # for the libraries that take their number of threads from the environment
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+}
 log = logging.getLogger(__name__)
 
 
@@ -137,7 +142,7 @@ def _train_one(run: Run, alone: bool) -> str:
     command = [sys.executable, "-m", "experiments.train", *run.overrides]
     command += [] if alone else ["trainer.threads=1"]
     ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=None if alone else subprocess.PIPE,
-                           text=True, check=False)
+                           env=None if alone else os.environ | ONE_THREAD, text=True, check=False)
     said = [line for line in (ended.stderr or "").splitlines() if line.strip()]
     return "" if ended.returncode == 0 else " ".join([f"exit code {ended.returncode}", *said[-1:]])
 

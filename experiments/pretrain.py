@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @entry("pretrain", examples=[
     "python -m experiments.pretrain model=roberta-nano",
-    "python -m experiments.pretrain -m model=roberta-nano,gpt2-nano hydra/launcher=joblib hydra.launcher.n_jobs=2",
+    "python -m experiments.pretrain -m model=roberta-nano,gpt2-nano hydra/launcher=joblib hydra.launcher.n_jobs=-1",
     "python -m experiments.pretrain model=roberta-nano check=true",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
@@ -79,6 +79,8 @@ def check_config(cfg: DictConfig) -> None:
     if cfg.model.config.model_type == "deberta-v2" and cfg.attention == "sdpa":
         raise ValueError("attention=sdpa: transformers' DeBERTa has eager attention only")
     for key in WHOLE:
+        if key == "threads" and cfg.threads is None:
+            continue
         if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1:
             raise ValueError(f"{key} {cfg[key]} is not a whole number above 0")
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
@@ -157,17 +159,17 @@ def check_writable(folder: Path) -> None:
 
 def _train(cfg: DictConfig, source: Source, folder: Path, checkpoints: Path, name: str, corpus: str) -> PretrainRecord:
     """Train from the checkpoint or the start, store the model, and measure it as it is stored."""
-    import torch
     from transformers import AutoConfig
 
     from experiments.checkpoint import remove_checkpoint, seed_everything
     from experiments.pretrained import finish_folder, load_language_model, save_language_model
     from experiments.pretraining import Pretraining, new_model
+    from experiments.sweep import take_threads
 
-    torch.set_num_threads(cfg.threads)
-    language = make_language(cfg, source)
     config = AutoConfig.for_model(**run_config(cfg)["model"]["config"])
-    arithmetic = _arithmetic(cfg, config, language, checkpoints, name)
+    threads = take_threads(cfg.threads, _parameters(config))
+    language = make_language(cfg, source)
+    arithmetic = _arithmetic(cfg, config, language, checkpoints, folder, name)
     seed_everything(cfg.seed)
     model = new_model(config, arithmetic["attention"], cfg.dropout)
     training = Pretraining(cfg, model, language, checkpoints, {"run": name, "arithmetic": arithmetic})
@@ -176,10 +178,20 @@ def _train(cfg: DictConfig, source: Source, folder: Path, checkpoints: Path, nam
     shutil.rmtree(partial, ignore_errors=True)
     save_language_model(model, config, language.tokenizer, partial)
     training.measure(load_language_model(partial))
-    record = _record(cfg, training, partial, name, corpus)
+    record = _record(cfg, training, partial, name, corpus, threads)
     finish_folder(partial, folder, record)
     remove_checkpoint(checkpoints)
     return record
+
+
+def _parameters(config: Any) -> int:
+    """How many parameters a language model of this config has."""
+    import torch
+
+    from experiments.pretraining import new_model
+
+    with torch.device("meta"):
+        return new_model(config, "eager").num_parameters()
 
 
 def make_language(cfg: DictConfig, source: Source) -> Language:
@@ -195,22 +207,33 @@ def make_language(cfg: DictConfig, source: Source) -> Language:
     return Language(source, tokenizer, cfg.masking, cfg.max_length)
 
 
-def _arithmetic(cfg: DictConfig, config: Any, language: Language, checkpoints: Path, name: str) -> dict[str, Any]:
+def _arithmetic(cfg: DictConfig, config: Any, language: Language, checkpoints: Path, folder: Path,
+                name: str) -> dict[str, Any]:
     """precision, attention and what was measured: the checkpoint's, or chosen now; forgets another run's checkpoint."""
     from experiments.checkpoint import load_checkpoint, remove_checkpoint
     from experiments.pretraining import fastest
 
     state = load_checkpoint(checkpoints)
-    if state is not None and state["run"] == name and not cfg.overwrite:
+    if state is not None and state["run"] == name and not _outlived(checkpoints, folder):
         return state["arithmetic"]
     if state is not None:
-        log.info("%s: starts anew, the checkpoint is of another config or corpus, or overwrite=true", cfg.model.name)
+        log.info("%s: starts anew, the checkpoint is of another config or corpus, or older than the finished model",
+                 cfg.model.name)
         remove_checkpoint(checkpoints)
     precision, attention, measured = fastest(cfg, config, language)
     return {"precision": precision, "attention": attention, "measured": measured}
 
 
-def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str) -> PretrainRecord:
+def _outlived(checkpoints: Path, folder: Path) -> bool:
+    """Whether the model was finished after its checkpoint, which is then no part of a training that replaces it."""
+    from experiments.checkpoint import FILE
+    from experiments.pretrained import RECORD
+
+    record = folder / RECORD
+    return record.exists() and record.stat().st_mtime_ns > (checkpoints / FILE).stat().st_mtime_ns
+
+
+def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str, threads: int) -> PretrainRecord:
     """The record of what was trained and measured; `folder` holds the stored files."""
     import torch
 
@@ -225,7 +248,7 @@ def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str
     return PretrainRecord(
         model=cfg.model.name, run=name, config=run_config(cfg), corpus=corpus, tokens=progress.tokens,
         steps=progress.step, seconds=progress.seconds, tokens_per_second=progress.tokens / progress.train_seconds,
-        **training.identity["arithmetic"], threads=cfg.threads, device=describe(torch.device("cpu"), 1),
+        **training.identity["arithmetic"], threads=threads, device=describe(torch.device("cpu"), 1),
         versions=runs.versions(), commit=commit, dirty=dirty,
         parameters=sum(p.numel() for p in training.model.parameters()), held_out_loss=last["held_out_loss"],
         probes=last["probes"], sample={"text": text, "logits": sample_logits(folder, text)}, curve=progress.curve,

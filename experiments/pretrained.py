@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from omegaconf import DictConfig
 
 from experiments.cloze import GATES
 from experiments.files import plain, sha256, write_atomic
@@ -36,7 +37,7 @@ class PretrainRecord:
     model: str
     run: str                        # sha256 over the config and the corpus: what can change the weights
     config: dict[str, Any]          # resolved, the world's parameters in it
-    corpus: str                     # sha256 of the first 1 MB of the corpus
+    corpus: str                     # sha256 of the first 1 MB of each of its stages
     tokens: int
     steps: int
     seconds: float                  # wall clock of training and evaluation
@@ -63,17 +64,27 @@ class PretrainRecord:
 
 @dataclass(frozen=True)
 class Gate:
-    """Something that must hold before a model ships: a value of at least and at most so much."""
+    """Something that must hold before a model ships: a value of at least and at most so much; if strict, in between."""
 
     name: str
     value: float
     least: float | None = None
     most: float | None = None
+    strict: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether it holds; not for NaN."""
+        if self.strict and self.value in (self.least, self.most):
+            return False
         return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+
+    @property
+    def limits(self) -> str:
+        """What is asked of the value, as `> 50, < 99`; '-' where nothing is."""
+        equal = "" if self.strict else "="
+        asked = ((">", self.least), ("<", self.most))
+        return ", ".join(f"{sign}{equal} {limit:.3g}" for sign, limit in asked if limit is not None) or "-"
 
 
 def save_language_model(model: PreTrainedModel, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase,
@@ -139,6 +150,18 @@ def check_files(folder: Path, record: PretrainRecord) -> None:
             raise FileNotFoundError(f"no {name} in {folder}")
         if (actual := sha256(folder / name)) != expected:
             raise ValueError(f"{folder / name} has sha256 {actual}, {RECORD} says {expected}: it was altered")
+
+
+def check_record(cfg: DictConfig, folder: Path) -> None:
+    """Raise unless every file of a model that was pre-trained here is there and is what its record says.
+
+    A folder without a record is any other model's, except that the pinned one of a nano model must have it.
+    """
+    record = read_record(folder)
+    if record is not None:
+        check_files(folder, record)
+    elif "pretraining" in cfg and cfg.path == cfg.pinned:
+        raise FileNotFoundError(f"no {RECORD} in {folder}")
 
 
 def finish_folder(partial: Path, folder: Path, record: PretrainRecord) -> None:

@@ -24,12 +24,28 @@ log = logging.getLogger(__name__)
 
 
 def parallel_jobs(jobs: int) -> int:
-    """The number of jobs at a time that joblib's `n_jobs` means: -1 is one a core; 0 is an error."""
+    """The number of jobs at a time that `jobs` means: as joblib's, -1 is one a core; 0 is an error.
+
+    Inside a launcher's job the cores are that job's share of them.
+    """
+    count = joblib_jobs(jobs)
+    return max(1, count // jobs_beside()) if jobs < 0 else count
+
+
+def joblib_jobs(jobs: int) -> int:
+    """The number of jobs at a time that joblib's `n_jobs` means on the whole machine."""
     from joblib import cpu_count
 
     if not isinstance(jobs, int) or jobs == 0:
         raise ValueError(f"jobs {jobs!r} is not a whole number from 1, or below 0: -1 is one a core")
     return max(1, cpu_count() + 1 + jobs) if jobs < 0 else jobs
+
+
+def jobs_beside() -> int:
+    """How many jobs the launcher of this one runs at a time, this one counted; 1 outside a sweep."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return 1
+    return joblib_jobs(HydraConfig.get().launcher.get("n_jobs", 1))
 
 
 def threads_for_this_process(parameters: int | None = None) -> int:
@@ -42,13 +58,24 @@ def threads_for_this_process(parameters: int | None = None) -> int:
 
     from experiments.hardware import ONE_THREAD
 
-    jobs = 1
-    if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
-        jobs = HydraConfig.get().launcher.get("n_jobs", 1)
     small = parameters is not None and parameters < ONE_THREAD
-    share = 1 if small else max(1, cpu_count() // parallel_jobs(jobs))  # cpu_count heeds affinity and container limits
+    share = 1 if small else max(1, cpu_count() // jobs_beside())  # cpu_count heeds affinity and container limits
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(share, int(limit)) if limit.isdigit() and int(limit) > 0 else share
+
+
+def take_threads(threads: int | None, parameters: int) -> int:
+    """Give torch in this process so many threads, or by None its share of the cores; returns the number.
+
+    With one thread, tokenizers too have no more.
+    """
+    import torch
+
+    threads = threads_for_this_process(parameters) if threads is None else threads
+    torch.set_num_threads(threads)
+    if threads == 1:
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return threads
 
 
 class Summary(Callback):
@@ -75,12 +102,16 @@ def read_jobs(folder: Path) -> list[dict[str, Any]]:
 
 
 def summarize(jobs: list[dict[str, Any]]) -> dict[str, Any]:
-    """{"runs": [...], "done", "failed", "collapsed"}: a run is its record and what was `swept`."""
+    """{"runs": [...], "done", "failed", "collapsed"}: a run is its record and what was `swept`.
+
+    A job whose record would end a single run with an error has failed.
+    """
     everywhere = set.intersection(*(set(job["overrides"]) for job in jobs)) if jobs else set()
     runs = []
     for job in jobs:
         swept = [line.lstrip("+") for line in job["overrides"] if line not in everywhere]
-        runs.append({"swept": dict(line.split("=", 1) for line in swept), "status": "done", **job["record"]})
+        status = {"status": "failed"} if exit_code(job["record"]) else {}
+        runs.append({"swept": dict(line.split("=", 1) for line in swept), "status": "done", **job["record"], **status})
     statuses = [run["status"] for run in runs]
     return {"runs": runs, **{status: statuses.count(status) for status in ("done", "failed", "collapsed")}}
 

@@ -1,13 +1,20 @@
 """A nano model ships only where fine-tuning from it beats fine-tuning from random weights, in enough tasks."""
 
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from omegaconf import OmegaConf
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
-from experiments import gates
+from experiments import gates, paper
+from experiments.artifacts import Run, train_configs
+from experiments.entry import CONF
 from experiments.pretrained import Gate
+from experiments.runs import run_name
 from experiments.tasks.world import surface
 
 CFG = OmegaConf.create({"model": {"name": "roberta-nano"}})
@@ -44,12 +51,14 @@ def test_six_of_eight_tasks_must_gain(monkeypatch: pytest.MonkeyPatch, gaining: 
     assert found["tasks where lora gains 15 points"].value == gaining
 
 
-@pytest.mark.parametrize(("score", "passes"), [(49.0, False), (50.0, True), (99.0, True), (99.5, False)])
+@pytest.mark.parametrize(("score", "passes"), [
+    (49.0, False), (50.0, False), (50.1, True), (98.9, True), (99.0, False), (99.5, False)])
 def test_full_fine_tuning_is_above_chance_and_below_99(
     monkeypatch: pytest.MonkeyPatch, score: float, passes: bool
 ) -> None:
     fake(monkeypatch, lambda task, method, init: score)
-    assert named(gates.understanding(CFG))["rte: ft"].passed == passes
+    gate = named(gates.understanding(CFG))["rte: ft"]
+    assert (gate.passed, gate.limits) == (passes, "> 50, < 99")
 
 
 @pytest.mark.parametrize(("loss", "passes"), [(0.8, True), (0.81, False)])
@@ -65,6 +74,74 @@ def test_the_loss_on_target_tokens_must_be_a_fifth_lower(
 def test_a_run_takes_40_seconds_at_most(monkeypatch: pytest.MonkeyPatch, seconds: float, passes: bool) -> None:
     fake(monkeypatch, lambda task, method, init: 1.0, seconds)
     assert named(gates.generation(CFG))["slowest run, seconds"].passed == passes
+
+
+def trained(monkeypatch: pytest.MonkeyPatch, store: Path, cfg: DictConfig) -> dict[tuple[str, ...], DictConfig]:
+    """The config of each run that the gates of `cfg` would train, by (task, method, init)."""
+    found: dict[tuple[str, ...], DictConfig] = {}
+
+    def composed(runs: list[Run], jobs: int) -> dict[str, str]:
+        with train_configs() as compose:
+            found.update({(made.task.name, made.method.name, made.model.init): made
+                          for made in (compose(list(run.overrides)) for run in runs)})
+        return {"all": "only looked at"}
+
+    monkeypatch.setattr(gates, "STORE", store)
+    monkeypatch.setattr(paper, "train_apart", composed)
+    monkeypatch.setattr(gates, "run_name", lambda cfg: cfg.model.init)  # the model has no files
+    with pytest.raises(RuntimeError, match="only looked at"):
+        gates.finished(cfg, ("rte",), ("ft",))
+    return found
+
+
+@pytest.fixture
+def checking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., DictConfig]]:
+    """From overrides to the config of `pretrain check=true` as hydra gives it to the entry point."""
+    before = HydraConfig.instance().cfg
+
+    def configured(*overrides: str) -> DictConfig:
+        with initialize_config_dir(str(CONF), version_base=None):
+            cfg = compose("pretrain", list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(cfg)
+        OmegaConf.set_struct(cfg, False)
+        del cfg["hydra"]
+        return cfg
+
+    yield configured
+    HydraConfig.instance().cfg = before
+
+
+def test_the_weights_that_are_checked_are_the_ones_fine_tuned(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checking: Callable[..., DictConfig]
+) -> None:
+    cfg = checking("model=gpt2-nano", "model.path=${output}/other", "model.attention=sdpa", "world.people=16",
+                   "output=somewhere/below", "tokens=5")
+    runs = trained(monkeypatch, tmp_path, cfg)
+    assert set(runs) == {("rte-nano", "ft", init) for init in ("pretrained", "random")}
+    for made in runs.values():
+        assert (made.model.path, made.model.pinned) == ("somewhere/below/other", "results/nano/pretrained/gpt2-nano")
+        assert (made.model.attention, made.model.config.n_embd) == ("sdpa", cfg.model.config.n_embd)
+        assert (made.task.source.world.people, made.task.source.world.seed) == (16, 1)
+
+
+def test_the_pinned_path_and_the_world_as_it_is_keep_the_names_of_the_runs(checking: Callable[..., DictConfig]) -> None:
+    pinned = "model.path=results/nano/pretrained/roberta-nano"
+    plain = ["model=roberta-nano", "task=rte-nano", "method=ft", "preset=nano", "model.init=random"]
+    commands = [gates._overrides(checking("model=roberta-nano", *overrides), "rte", "ft", "random")
+                for overrides in ([], [pinned], ["world.seed=1"], ["world.seed=2"])]
+    with train_configs() as compose:
+        names = [run_name(compose(command)) for command in (plain, *commands)]
+    assert names[:4] == names[:1] * 4
+    assert names[4] != names[0]
+
+
+def test_the_task_whose_chance_is_asked_is_of_the_world_that_is_checked(checking: Callable[..., DictConfig]) -> None:
+    assert gates._composed(checking("world.seed=3"), "rte").task.source.world.seed == 3
+
+
+def test_outside_of_hydra_the_model_is_that_of_its_name() -> None:
+    cfg = OmegaConf.create({"model": {"name": "roberta-nano", "path": "here/it is", "pinned": "there"}})
+    assert gates._model(cfg) == ["model=roberta-nano", "model.path='here/it is'"]
 
 
 def test_chance_is_the_share_of_the_most_frequent_answer() -> None:

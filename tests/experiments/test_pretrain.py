@@ -2,17 +2,19 @@
 
 import itertools
 import json
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from omegaconf import DictConfig
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, get_linear_schedule_with_warmup
 
-from experiments import pretrain
+from experiments import pretrain, sweep
 from experiments.cloze import causal_answers, held_out_loss, log_likelihoods, masked_answers
 from experiments.language import IGNORED, Batch, Language, Stream, masked, masking_rates
 from experiments.models import load_model, load_tokenizer
@@ -230,34 +232,72 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("model", ["roberta-nano", "gpt2-nano"])
-def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
-    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    changes = {"dropout": 0.1, "tokens": 3000}  # dropout draws from the global generator
-    pretrain.run(config(tmp_path / "whole", model, **changes), source())
+def kill(cfg: DictConfig, tokens: int) -> None:
+    """Train up to the step after which there are more than so many tokens."""
     step = Pretraining._step
 
     def until_killed(self: Pretraining) -> None:
-        if self.progress.tokens > 2400:  # the checkpoint is of the step that passed 2000
+        if self.progress.tokens > tokens:
             raise Killed
         step(self)
 
-    cfg = config(tmp_path / "killed", model, **changes)
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pretraining, "_step", until_killed)
         with pytest.raises(Killed):
             pretrain.run(cfg, source())
-    steps = []
-    monkeypatch.setattr(Pretraining, "_step", lambda self: (steps.append(self.progress.tokens), step(self)))
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(number, stage) of the steps that are made from here on."""
+    made: list[tuple[int, int]] = []
+    batch = Stream.batch
+    monkeypatch.setattr(Stream, "batch", lambda self, *step: (made.append(step), batch(self, *step))[1])
+    return made
+
+
+@pytest.mark.parametrize(("stages", "at"), [
+    ([0.4, 0.6], "before the checkpoint"), ([0.4, 0.72], "between checkpoint and kill"), ([0.4, 0.9], "after both")])
+@pytest.mark.parametrize("model", ["roberta-nano", "gpt2-nano"])
+def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
+    model: str, stages: list[float], at: str, tmp_path: Path, steps: list[tuple[int, int]]
+):
+    changes = {"dropout": 0.1, "tokens": 3000, "stages": stages}  # dropout draws from the global generator
+    pretrain.run(config(tmp_path / "whole", model, **changes), source())
+    in_one = steps.copy()
+    steps.clear()
+    cfg = config(tmp_path / "killed", model, **changes)
+    kill(cfg, 2400)  # the checkpoint is of the step that passed 2000
+    before = steps.copy()
+    steps.clear()
     record = pretrain.run(cfg, source())
-    assert 2000 <= steps[0] < 2400
+    assert steps == in_one[steps[0][0]:]
+    assert 0 < steps[0][0] < len(before)
+    reached = {"before the checkpoint": (2, 2), "between checkpoint and kill": (1, 2), "after both": (1, 1)}[at]
+    assert (before[steps[0][0] - 1][1], before[-1][1]) == reached
+    assert steps[-1][1] == 2
     weights = [load_file(tmp_path / name / model / "model.safetensors") for name in ("whole", "killed")]
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     whole = read_record(tmp_path / "whole" / model)
     assert whole is not None
     assert (record.held_out_loss, record.curve) == (whole.held_out_loss, whole.curve)
     assert not any((tmp_path / "killed" / "checkpoints").iterdir())
+
+
+def test_a_killed_overwriting_goes_on_where_it_was_and_the_next_one_starts_anew(
+    tmp_path: Path, steps: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+):
+    cfg = config(tmp_path, tokens=3000, overwrite=True)
+    pretrain.run(cfg, source())
+    kill(cfg, 2400)
+    steps.clear()
+    with monkeypatch.context() as patch:  # killed a second time, as the model is in place
+        patch.setattr("experiments.checkpoint.remove_checkpoint", lambda _: None)
+        pretrain.run(cfg, source())
+    assert steps[0][0] > 0
+    steps.clear()
+    assert pretrain.run(cfg, source()).steps == len(steps)
+    assert steps[0][0] == 0
 
 
 def test_a_finished_run_is_not_computed_again(trained: tuple[Path, PretrainRecord], monkeypatch: pytest.MonkeyPatch):
@@ -315,7 +355,7 @@ def test_the_check_measures_again_and_counts_what_fails(
     assert not gates["further"]["passed"]
     assert found["failed"] == sum(not gate["passed"] for gate in gates.values())
     table = capsys.readouterr().out
-    assert all(word in table for word in ("class", "at least", "0.9", "FAIL"))
+    assert all(word in table for word in ("class", ">= 0.9", ">= 0.99, <= 1.01", "FAIL"))
 
 
 def test_a_model_of_another_world_is_not_measured(trained: tuple[Path, PretrainRecord]):
@@ -336,22 +376,52 @@ def test_a_gate_holds_within_its_limits(value: float, passed: bool):
     assert Gate("x", value, least=0.9, most=1.0).passed is passed
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json"])
-def test_an_altered_or_missing_file_is_refused(name: str, tmp_path: Path):
-    cfg = config(tmp_path, tokens=200)
-    pretrain.run(cfg, source())
+@pytest.mark.parametrize(("value", "passed"), [(0.9, False), (0.95, True), (1.0, False), (float("nan"), False)])
+def test_a_strict_gate_holds_between_its_limits_and_says_so(value: float, passed: bool):
+    assert Gate("x", value, least=0.9, most=1.0, strict=True).passed is passed
+    said = [Gate("x", value, *limits).limits for limits in ((0.9, 1.0), (None, 1.0), (None, None), (0.9, None, True))]
+    assert said == [">= 0.9, <= 1", "<= 1", "-", "> 0.9"]
+
+
+@pytest.fixture
+def copied(trained: tuple[Path, PretrainRecord], tmp_path: Path) -> DictConfig:
+    """A config whose output is a copy of the trained model, and which loads from there."""
+    shutil.copytree(trained[0] / "roberta-nano", tmp_path / "roberta-nano")
+    cfg = config(tmp_path, gates=[])
     cfg.model.path = str(tmp_path / "roberta-nano")
-    file = tmp_path / "roberta-nano" / name
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.write_bytes(data)
-    with pytest.raises(ValueError, match=rf"{name} has sha256 .*it was altered"):
-        check_shipped(cfg, source())
-    with pytest.raises(ValueError, match="it was altered"):
-        pretrain.run(config(tmp_path, tokens=200), source())
+    return cfg
+
+
+def loaders(cfg: DictConfig) -> list[Callable[[], object]]:
+    """Everything that reads a finished model."""
+    return [lambda: load_model(cfg.model, "classification", 2, ["no", "yes"]), lambda: load_tokenizer(cfg.model),
+            lambda: check_shipped(cfg, source())]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_an_altered_or_missing_file_is_refused(name: str, copied: DictConfig, trained: tuple[Path, PretrainRecord]):
+    assert name in trained[1].files
+    file = Path(copied.model.path) / name
+    for load in loaders(copied):
+        load()
+    file.write_bytes(file.read_bytes()[:-1] + b" ")
+    for load in [*loaders(copied), lambda: pretrain.run(copied, source())]:
+        with pytest.raises(ValueError, match=rf"{name} has sha256 .*it was altered"):
+            load()
     file.unlink()
-    with pytest.raises(FileNotFoundError, match=f"no {name} in"):
-        check_shipped(cfg, source())
+    for load in [*loaders(copied), lambda: pretrain.run(copied, source())]:
+        with pytest.raises(FileNotFoundError, match=f"no {name} in"):
+            load()
+
+
+def test_a_pinned_nano_model_must_have_its_record_and_another_folder_need_not(copied: DictConfig):
+    (Path(copied.model.path) / "record.json").unlink()
+    for load in loaders(copied):
+        load()
+    copied.model.pinned = copied.model.path
+    for load in loaders(copied):
+        with pytest.raises(FileNotFoundError, match=r"no record\.json in"):
+            load()
 
 
 def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
@@ -368,6 +438,9 @@ def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"tokens": 0}, r"tokens 0 is not a whole number above 0"),
+    ({"batch_size": "null"}, r"batch_size None is not a whole number above 0"),
+    ({"threads": 0}, r"threads 0 is not a whole number above 0"),
+    ({"threads": "auto"}, r"threads auto is not a whole number above 0"),
     ({"precision": "fp16"}, r"precision 'fp16' is not one of auto, bf16, fp32"),
     ({"attention": "flash"}, r"attention 'flash' is not one of"),
     ({"dropout": 2}, r"dropout 2 is not a number in 0\.\.1"),
@@ -382,6 +455,36 @@ def test_a_bad_value_is_named(changes: dict[str, object], message: str, tmp_path
         cfg.merge_with_dotlist([f"{key}={value}"])
     with pytest.raises(ValueError, match=message):
         pretrain.check_config(cfg)
+
+
+@pytest.mark.parametrize(("changes", "cores", "limit", "threads"), [
+    ({}, 2, None, 1), ({"threads": 2}, 2, None, 2), ({}, 2, 0, 2), ({"threads": 1}, 2, 0, 1)])
+def test_threads_are_those_stated_or_by_size_and_cores_and_are_recorded(
+    changes: dict[str, object], cores: int, limit: int | None, threads: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch
+):
+    """`limit`: the parameters from which on a model is large."""
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if limit is not None:
+        monkeypatch.setattr("experiments.hardware.ONE_THREAD", limit)
+    used: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", used.append)
+    cfg = config(tmp_path, tokens=200, evaluate_every=1000, gates=[], **changes)
+    pretrain.check_config(cfg)
+    record = pretrain.run(cfg, source())
+    assert (record.threads, used) == (threads, [threads])
+    cfg.model.path = str(tmp_path / "roberta-nano")
+    check_shipped(cfg, source())
+    assert used == [threads, threads]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_models_size_is_known_before_it_is_made(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    monkeypatch.setattr(sweep, "take_threads", lambda threads, parameters: asked.append(parameters) or 1)
+    record = pretrain.run(config(tmp_path, model, tokens=200, evaluate_every=1000), source())
+    assert asked == [record.parameters]
 
 
 @pytest.mark.parametrize("stages", [[0.5], [0.6, 0.4], [0.5, 1.5], [0.2, 0.4, 0.6]])

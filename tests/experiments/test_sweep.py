@@ -1,9 +1,12 @@
 """A sweep's end: every job accounted for, whichever launcher ran it."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from experiments import sweep
@@ -63,6 +66,55 @@ def test_jobs_are_counted_as_joblib_does(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [sweep.parallel_jobs(jobs) for jobs in (1, 3, -1, -2, -99)] == [1, 3, 8, 7, 1]
     with pytest.raises(ValueError, match="jobs 0 is not a whole number from 1"):
         sweep.parallel_jobs(0)
+
+
+@pytest.mark.parametrize(("jobs", "expected"), [(1, 8), (2, 4), (3, 2), (-1, 1)])
+def test_a_job_of_a_sweep_shares_the_cores_with_those_beside_it(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, expected: int
+) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create(
+        {"hydra": {"mode": RunMode.MULTIRUN, "launcher": {"n_jobs": jobs}}}))
+    assert sweep.parallel_jobs(-1) == expected
+    assert sweep.threads_for_this_process() == expected
+    assert sweep.parallel_jobs(5) == 5  # a number that is stated is kept
+
+
+@pytest.mark.parametrize(("threads", "parameters", "taken", "tokenizers"), [
+    (None, 1_000_000, 1, "false"), (None, 125_000_000, 2, None), (1, 125_000_000, 1, "false"), (2, 1_000_000, 2, None)])
+def test_a_process_of_one_thread_has_tokenizers_of_one_thread(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, parameters: int, taken: int, tokenizers: str | None
+) -> None:
+    set_to: list[int] = []
+    monkeypatch.setattr("torch.set_num_threads", set_to.append)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "")  # so that it is put back
+    monkeypatch.delenv("TOKENIZERS_PARALLELISM")
+    assert sweep.take_threads(threads, parameters) == taken
+    assert set_to == [taken]
+    assert os.environ.get("TOKENIZERS_PARALLELISM") == tokenizers
+
+
+@pytest.mark.parametrize(("record", "status"), [
+    ({"failed": 2}, "failed"), ({"failed": ["a run"]}, "failed"), ({"failed": 0}, "done"), ({"failed": []}, "done"),
+    ({"status": "collapsed"}, "collapsed")])
+def test_a_job_with_failed_parts_has_failed(record: dict[str, object], status: str) -> None:
+    found = sweep.summarize([{"job": 0, "overrides": [], "record": record}])
+    assert found["runs"][0]["status"] == status
+    assert {key: found[key] for key in ("done", "failed", "collapsed")} == {
+        key: int(key == status) for key in ("done", "failed", "collapsed")}
+
+
+def test_a_sweep_with_failed_gates_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, failed in enumerate((0, 3)):
+        job = {"job": number, "overrides": [f"model={number}"], "record": {"model": str(number), "failed": failed}}
+        (tmp_path / f"job{number}.json").write_text(json.dumps(job))
+    with pytest.raises(SystemExit) as ended:
+        sweep.Summary().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (ended.value.code, record["done"], record["failed"]) == (1, 1, 1)
 
 
 def test_a_summary_tells_runs_apart_by_what_was_swept() -> None:

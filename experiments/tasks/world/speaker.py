@@ -165,7 +165,7 @@ class Speaker:
     def ways(self, slot: str, value: Any) -> tuple[str, ...]:
         """How a value of a slot can be changed (most of them: a few turn out IMPOSSIBLE)."""
         if isinstance(value, NP):
-            ways = (UP, DOWN, OTHER) if value.det else (OTHER,)
+            ways: tuple[str, ...] = (UP, DOWN, OTHER) if value.det else (OTHER,)
             if self.part is not None and value.noun in self.world.class_of:
                 ways = (UP, OTHER)  # nothing is below it
             return (*ways, SYNONYM) if value.quality else ways
