@@ -4,6 +4,7 @@ conf/artifact/<name>.yaml names a CSV of conf/paper and how its rows and columns
 conf/train.yaml; conf/suite/<name>.yaml what stands for the paper's models, tasks and presets, and the seeds.
 """
 
+import logging
 import string
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from lora.errors import check_choice
 
 Data = Mapping[str, Any]
 Compose = Callable[[list[str]], DictConfig]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,11 @@ def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list
             known = suite["presets"]
             preset = known.get(row.get("source", ""), known.get(theirs["model"], suite["preset"]))
             config |= ours | {"preset": _word(preset), "store": f"'{store}'"}
-            runs = _runs([f"{key}={value}" for key, value in config.items()], seeds, compose_train)
+            try:
+                runs = _runs([f"{key}={value}" for key, value in config.items()], seeds, compose_train)
+            except FileNotFoundError as error:  # a model that is not there leaves its cells empty, not the others'
+                log.warning("%s on %s: %s", ours["model"], ours["task"], error)
+                runs = []
             slots.append(Slot(i, column, shows, ours, theirs, runs))
     return slots
 

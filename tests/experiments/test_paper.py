@@ -142,6 +142,20 @@ def test_a_model_of_the_suite_can_be_trained_alone(tmp_path, fake_runs):
         paper.report(configured(tmp_path, "suite=nano", "models=[roberta-lage]"), fake_runs, train)
 
 
+def test_a_model_that_is_not_there_leaves_the_others_cells(tmp_path, fake_runs, caplog):
+    def composed(overrides):
+        cfg = fake_runs(overrides)
+        if cfg.model == "roberta-nano-large":
+            raise FileNotFoundError("model folder there does not exist")
+        return cfg
+
+    Store(tmp_path).write(record("rte-nano-roberta-nano-lora-nano-seed0", 70.0))
+    last = paper.report(configured(tmp_path, "suite=nano", "train=false"), composed, no_training)
+    assert last["filled"] == 1
+    assert not any("roberta-nano-large" in run for run in last["missing"])
+    assert "roberta-nano-large on rte-nano: model folder there does not exist" in caplog.text
+
+
 def test_a_record_of_a_newer_schema_is_named_skipped_and_never_trained_over(tmp_path, fake_runs, caplog):
     name = "mrpc-minilm-lora-minilm-seed0"
     path = Store(tmp_path).write(record(name))
