@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Pre-train a nano model on the micro-world, or with check=true measure the shipped one."""
     check_config(cfg)
-    source = world_source(cfg.world)
+    source = world_source(cfg.world, cfg.curriculum)
     if not cfg.check:
         return run(cfg, source).summary()
     from experiments.shipped import check_shipped
@@ -55,16 +55,18 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     return check_shipped(cfg, source)
 
 
-def world_source(world: DictConfig) -> Source:
-    """The text of the world that `conf/world` describes."""
+def world_source(world: DictConfig, curriculum: str | None) -> Source:
+    """The text of the world that `conf/world` describes; ValueError for an unknown curriculum (None: mentions)."""
     from experiments.language import Source
-    from experiments.tasks.world.corpus import STAGES, documents
+    from experiments.tasks.world.corpus import CURRICULA, documents
     from experiments.tasks.world.probes import probes
 
+    curriculum = "mentions" if curriculum is None else curriculum
+    check_choice("curriculum", curriculum, CURRICULA)
     made = instantiate(world)
     return Source(made.vocabulary, made.function_words, made.answers,
-                  lambda seed, held_out, stage: documents(made, seed, held_out, stage),
-                  lambda count: probes(made, count), len(STAGES))
+                  lambda seed, held_out, stage: documents(made, curriculum, seed, held_out, stage),
+                  lambda count: probes(made, count), len(CURRICULA[curriculum]))
 
 
 def check_config(cfg: DictConfig) -> None:
@@ -76,6 +78,8 @@ def check_config(cfg: DictConfig) -> None:
                          f"(config and pretraining) to pre-train with; these have: {nano}")
     for choice, allowed in CHOICES.items():
         check_choice(choice, cfg[choice], allowed)
+    if cfg.positions is not None:
+        check_choice("positions", cfg.positions, ("sinusoidal",))
     if cfg.model.config.model_type == "deberta-v2" and cfg.attention == "sdpa":
         raise ValueError("attention=sdpa: transformers' DeBERTa has eager attention only")
     for key in WHOLE:
@@ -127,10 +131,10 @@ def run(cfg: DictConfig, source: Source) -> PretrainRecord:
 
 
 def run_config(cfg: DictConfig) -> dict[str, Any]:
-    """What of the config can change the weights or the measurements; of the model, its shape."""
+    """What of the config can change the weights or the measurements; of the model, its shape. Null changes nothing."""
     whole = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(whole, dict)
-    kept = {str(key): value for key, value in whole.items() if key not in NOT_RUN}
+    kept = {str(key): value for key, value in whole.items() if key not in NOT_RUN and value is not None}
     return kept | {"model": {"name": cfg.model.name, "config": kept["model"]["config"]}}
 
 
@@ -163,7 +167,7 @@ def _train(cfg: DictConfig, source: Source, folder: Path, checkpoints: Path, nam
 
     from experiments.checkpoint import remove_checkpoint, seed_everything
     from experiments.pretrained import finish_folder, load_language_model, save_language_model
-    from experiments.pretraining import Pretraining, new_model
+    from experiments.pretraining import Pretraining, begin_positions, new_model
     from experiments.sweep import take_threads
 
     config = AutoConfig.for_model(**run_config(cfg)["model"]["config"])
@@ -172,6 +176,7 @@ def _train(cfg: DictConfig, source: Source, folder: Path, checkpoints: Path, nam
     arithmetic = _arithmetic(cfg, config, language, checkpoints, folder, name)
     seed_everything(cfg.seed)
     model = new_model(config, arithmetic["attention"], cfg.dropout)
+    begin_positions(model, cfg.positions)
     training = Pretraining(cfg, model, language, checkpoints, {"run": name, "arithmetic": arithmetic})
     training.fit()
     partial = folder.with_name(f".{folder.name}.partial")

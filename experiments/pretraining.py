@@ -55,6 +55,27 @@ def new_model(config: PreTrainedConfig, attention: str, dropout: float | None = 
     return auto.from_config(AutoConfig.for_model(**fields), attn_implementation=attention)
 
 
+@torch.no_grad()
+def begin_positions(model: PreTrainedModel, how: str | None) -> None:
+    """Initial position embeddings: sinusoids (Vaswani et al. 2017, section 3.5) as large as other weights, or as drawn.
+
+    With sinusoids a place is like its neighbours from the start, so that a small model soon finds one word by another.
+    """
+    if how is None:
+        return
+    embeddings = model.base_model.embeddings if hasattr(model.base_model, "embeddings") else None
+    table = getattr(embeddings, "position_embeddings", None)
+    if table is None:
+        raise ValueError(f"positions={how}: a {model.config.model_type} model has no table of position embeddings")
+    count, width = table.weight.shape
+    rates = torch.exp(-math.log(10_000) * torch.arange(0, width, 2) / width)  # (width / 2,)
+    angles = torch.arange(count)[:, None] * rates                             # (count, width / 2)
+    waves = torch.stack([angles.sin(), angles.cos()], -1).reshape(count, width)
+    table.weight.copy_(waves * model.config.initializer_range * math.sqrt(2))
+    if table.padding_idx is not None:
+        table.weight[table.padding_idx].zero_()
+
+
 class Pretraining:
     """Trains `model` on the text of `language`.
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from experiments.cloze import causal_answers, held_out_loss, log_likelihoods, ma
 from experiments.language import IGNORED, Batch, Language, Stream, masked, masking_rates
 from experiments.models import load_model, load_tokenizer
 from experiments.pretrained import Gate, PretrainRecord, load_language_model, read_record
-from experiments.pretraining import Pretraining, fastest, new_model, trapezoid
+from experiments.pretraining import Pretraining, begin_positions, fastest, new_model, trapezoid
 from experiments.shipped import check_shipped
 from experiments.tokenizer import build_tokenizer
 from tests.experiments.tiny_world import SHAPES, WORDS, Document, Probe, config, source
@@ -144,6 +145,27 @@ def test_a_batch_is_a_function_of_seed_and_step(model: str):
         assert torch.equal(two.batch(step, step // 20).targets, in_order[step].targets)
     assert not torch.equal(in_order[0].ids, Stream(language(model), 4, seed=4).batch(0, 0).ids)
     assert not torch.equal(in_order[0].ids, two.batch(0, 1).ids)
+
+
+def test_sinusoidal_positions_are_the_transformers_scaled_to_the_other_weights():
+    model = fresh("roberta-nano")
+    begin_positions(model, "sinusoidal")
+    table = model.base_model.embeddings.position_embeddings.weight
+    width, scale = table.shape[1], model.config.initializer_range * math.sqrt(2)
+    for place, column in itertools.product((0, 2, 7, 200), range(width)):
+        angle = place / 10_000 ** (column // 2 * 2 / width)
+        expected = scale * (math.cos(angle) if column % 2 else math.sin(angle))
+        assert table[place, column].item() == pytest.approx(expected, abs=1e-5)
+    assert not table[model.config.pad_token_id].any()
+    before = fresh("roberta-nano").state_dict()
+    others = [key for key, value in model.state_dict().items() if not torch.equal(value, before[key])]
+    assert others == ["roberta.embeddings.position_embeddings.weight"]
+
+
+def test_positions_of_a_model_without_a_table_of_them_are_refused():
+    for model, place in (("deberta-nano", "deberta-v2"), ("gpt2-nano", "gpt2")):
+        with pytest.raises(ValueError, match=f"positions=sinusoidal: a {place} model has no table"):
+            begin_positions(fresh(model), "sinusoidal")
 
 
 def test_the_learning_rate_rises_stays_and_falls():
@@ -443,6 +465,7 @@ def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
     ({"threads": "auto"}, r"threads auto is not a whole number above 0"),
     ({"precision": "fp16"}, r"precision 'fp16' is not one of auto, bf16, fp32"),
     ({"attention": "flash"}, r"attention 'flash' is not one of"),
+    ({"positions": "rotary"}, r"positions 'rotary' is not one of sinusoidal"),
     ({"dropout": 2}, r"dropout 2 is not a number in 0\.\.1"),
     ({"masking.content": -1}, r"masking\.content -1 is not a number in 0\.\.1"),
     ({"learning_rate": 0}, r"learning_rate 0 is not a number above 0"),
@@ -518,7 +541,7 @@ def test_the_command_prints_its_record(
 ):
     if not (pretrain.CONF / "world" / "default.yaml").exists():
         pytest.skip("needs conf/world")
-    monkeypatch.setattr(pretrain, "world_source", lambda world: source())
+    monkeypatch.setattr(pretrain, "world_source", lambda world, curriculum: source())
     small = [f"model.config.{key}={value}" for key, value in (SHAPES["gpt2-nano"] | {"vocab_size": 24}).items()]
     monkeypatch.setattr(sys, "argv", ["pretrain", "model=gpt2-nano", *small, "tokens=300", "batch_size=8",
                                       "precision=fp32", "attention=eager", f"output={tmp_path}"])
@@ -536,7 +559,7 @@ def test_the_worlds_text_can_be_trained_on():
         pytest.skip("needs conf/world")
     from omegaconf import OmegaConf
 
-    world = pretrain.world_source(OmegaConf.load(pretrain.CONF / "world" / "default.yaml"))  # type: ignore[arg-type]
+    world = pretrain.world_source(OmegaConf.load(pretrain.CONF / "world" / "default.yaml"), None)  # type: ignore[arg-type]
     for model in MODELS:
         cfg = config("", model)
         cfg.model.config.vocab_size = OmegaConf.load(pretrain.CONF / "model" / f"{model}.yaml").config.vocab_size

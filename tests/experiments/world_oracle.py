@@ -231,6 +231,22 @@ def speaks_of(event: str, word: str) -> bool:
     return box["agent"] <= kind or box["patient"] <= kind
 
 
+def means(word: str, other: str) -> bool:
+    """Whether a word is of the other's meaning, or names a kind of it."""
+    if other in VERBS["past"]:
+        return VERBS["past"].get(word) == VERBS["past"][other]
+    if other in PLACES:
+        return PLACES.get(word) == PLACES[other]
+    return word == other if other in NAMES else word in MEMBERS and set(MEMBERS[word]) <= set(MEMBERS[other])
+
+
+def tells(event: str, aspect: str, word: str) -> bool:
+    """Whether an event has that word as its doer, look, deed, target or place."""
+    box = read(event).box
+    slot = {"doer": "agent", "look": "agent quality", "deed": "verb", "target": "patient", "place": "place"}[aspect]
+    return box[slot] == _meaning(slot.split()[-1], word)[slot.split()[-1]] and word in event.split()
+
+
 def reports(text: str) -> str:
     """What someone is said to say."""
     return re.sub(r"^(they say|the letter said|\w+ thinks) that ", "", text)

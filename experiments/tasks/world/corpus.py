@@ -5,30 +5,17 @@ A document for training says no clause that is held out (experiments.tasks.world
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from experiments.tasks.world import glue, texts
-from experiments.tasks.world.glue import changed, filled, inferred, reworded
+from experiments.tasks.world import glue, pairs, texts
+from experiments.tasks.world.glue import inferred, reworded
 from experiments.tasks.world.grammar import NP, Sentence, plural, say
 from experiments.tasks.world.holdout import clauses, held_out
-from experiments.tasks.world.reasoning import (
-    CONTRADICTION,
-    ENTAILMENT,
-    EQUAL,
-    NEUTRAL,
-    OTHER,
-    UP,
-    compare,
-    compare_nouns,
-)
-from experiments.tasks.world.speaker import IMPOSSIBLE, SYNONYM, Speaker
-from experiments.tasks.world.world import Verb, World
+from experiments.tasks.world.reasoning import CONTRADICTION, ENTAILMENT, NEUTRAL
+from experiments.tasks.world.speaker import Speaker
+from experiments.tasks.world.world import World
 
 ANSWERS = {ENTAILMENT: "yes", CONTRADICTION: "no", NEUTRAL: "perhaps"}
-CONCLUSIONS = {ENTAILMENT: "that is true .", CONTRADICTION: "that is false .", NEUTRAL: "that is open ."}
-ASPECTS = {"agent": "doer", "quality": "look", "verb": "deed", "patient": "target", "place": "place"}
 DENIED = 0.2  # of the judgements in reviews: with more, what a word is worth takes longer to learn
-FAMILIES = ("event", "event", "event", "deed", "quality", "lives", "owns")
 
 
 @dataclass(frozen=True)
@@ -39,10 +26,10 @@ class Document:
     segments: tuple[str, ...]
 
 
-def documents(world: World, seed: int, held_out: bool, stage: int) -> Iterator[Document]:
-    """An endless stream of a stage's documents; one with held-out clauses never occurs in a training stream."""
+def documents(world: World, curriculum: str, seed: int, held_out: bool, stage: int) -> Iterator[Document]:
+    """An endless stream of documents of a stage; one with held-out clauses never occurs in a training stream."""
     speaker = Speaker(world, world.dice(f"corpus {seed} {held_out} {stage}"))
-    makers = [kind for kind, share in STAGES[stage].items() for _ in range(share)]
+    makers = [kind for kind, share in CURRICULA[curriculum][stage].items() for _ in range(share)]
     while True:
         kind = speaker.dice.choice(makers)
         segments = MAKERS[kind](speaker)
@@ -130,7 +117,7 @@ def review(speaker: Speaker) -> tuple[str, ...]:
 def answered(speaker: Speaker) -> tuple[str, ...] | None:
     """A statement, and a question whose answer is yes, no or perhaps."""
     dice = speaker.dice
-    premise = speaker.statement(dice.choice(FAMILIES), negated=dice.chance(0.3), plain=True)
+    premise = speaker.statement(dice.choice(pairs.FAMILIES), negated=dice.chance(0.3), plain=True)
     answer = dice.choice((ENTAILMENT, CONTRADICTION, ENTAILMENT, CONTRADICTION, NEUTRAL))
     hypothesis = inferred(speaker, premise, answer, negate=True)
     if hypothesis is None:
@@ -161,93 +148,33 @@ def replied(speaker: Speaker) -> tuple[str, ...] | None:
     return (row["question"], f"{row['sentence']} that is {'irrelevant' if label else 'relevant'} .")
 
 
-def pair(speaker: Speaker) -> tuple[str, ...] | None:
-    """Two statements, and what the first makes of the second."""
-    dice = speaker.dice
-    premise = speaker.statement(dice.choice(FAMILIES), negated=dice.chance(0.4), plain=True)
-    label = dice.choice((ENTAILMENT, NEUTRAL, CONTRADICTION))
-    hypothesis = inferred(speaker, premise, label, negate=True)
-    if hypothesis is None:
-        return None
-    one, other = say(premise), say(hypothesis)
-    if dice.chance(0.2):
-        one, other = glue.reported(speaker, one), glue.reported(speaker, other)
-    return (one, f"{other} {CONCLUSIONS[label]}")
-
-
-def retold(speaker: Speaker) -> tuple[str, ...] | None:
-    """Two events or two questions that are the same, or differ in as many words."""
-    same = speaker.dice.chance(0.5)
-    row = speaker.dice.choice((glue.mrpc, glue.mrpc, glue.qqp))(speaker, int(same))
-    if row is None:
-        return None
-    one, other, _ = row.values()
-    return (one, f"{other} that is {'similar' if same else 'different'} .")
-
-
-def compared(speaker: Speaker) -> tuple[str, ...]:
-    """Two events, and what they have in common."""
-    one, other, kept = glue.compared(speaker, speaker.dice.number(0, 5))
-    shared = " , ".join(f"same {word}" if slot in kept else f"other {word}" for slot, word in ASPECTS.items())
-    return (say(one), f"{say(other)} {shared} .")
-
-
-def mentioned(speaker: Speaker) -> tuple[str, ...]:
-    """An event, and words: does it speak of these, by a word of that meaning or a kind of it?
-
-    What a verdict on two sentences takes, word by word. Without these documents pre-training hardly learns to compare.
-    """
-    dice, event = speaker.dice, speaker.event(place=0.9)
-    answers = []
-    for slot in dice.shuffled([*filled(event), *filled(event)])[:7]:
-        how = dice.choice((EQUAL, SYNONYM, UP) if dice.chance(0.5) else (OTHER,))
-        value = speaker.change(slot, event.slots[slot], how if how in speaker.ways(slot, event.slots[slot]) else EQUAL)
-        if value is IMPOSSIBLE or value is None:
-            continue
-        answers.append(f"{word_of(value)} ? {'yes' if speaks_of(event, slot, value, speaker.world) else 'no'} .")
-    return (say(event), " ".join(answers))
-
-
-def speaks_of(event: Sentence, slot: str, value: Any, world: World) -> bool:
-    """Whether a word of an event means a slot's value, or for a noun a kind of it."""
-    if isinstance(value, NP):
-        cast = [event.slots["agent"], event.slots["patient"]]
-        return any(compare_nouns(phrase.noun, value.noun, world) in (EQUAL, UP) for phrase in cast)
-    return compare(slot, event.slots[slot], value, world) == EQUAL
-
-
-def word_of(value: Any) -> str:
-    """The noun of a phrase, a verb in the past, a word as it is."""
-    return value.noun if isinstance(value, NP) else value.past if isinstance(value, Verb) else str(value)
-
-
-def synonyms(speaker: Speaker) -> tuple[str, ...]:
-    """One event in two wordings."""
-    first = speaker.event(place=1.0, plain=True)
-    other = changed(speaker, first, ["verb", "place"], (SYNONYM, EQUAL)) or first
-    slots = dict.fromkeys(filled(first))
-    return (f"{say(first)} in other words , {say(other.said(speaker.form('event')))}",) if slots else ("",)
-
-
 MAKERS: dict[str, Callable[[Speaker], tuple[str, ...] | None]] = {
     "facts_kinds": kinds, "facts_person": person, "narrative": narrative, "narrative_agreement": agreement,
     "review": review, "question_answered": answered, "question_known": known, "question_replied": replied,
-    "pair": pair, "pair_retold": retold, "pair_compared": compared, "pair_synonyms": synonyms,
-    "pair_mentioned": mentioned,
-    "table_restaurant": texts.restaurant_document, "table_triples": texts.triples_document,
-    "table_dialogue": texts.dialogue_document,
+    "pair": pairs.pair, "pair_retold": pairs.retold, "pair_compared": pairs.compared, "pair_synonyms": pairs.synonyms,
+    "pair_mentioned": pairs.mentioned, "pair_listed": pairs.listed, "pair_looked_up": pairs.looked_up,
+    "pair_aligned": pairs.aligned, "pair_recounted": pairs.recounted, "table_restaurant": texts.restaurant_document,
+    "table_triples": texts.triples_document, "table_dialogue": texts.dialogue_document,
 }
-STAGES: tuple[dict[str, int], ...] = (  # a curriculum: of each kind of document, how many in a round
-    {  # what there is, and how it is said
-        "facts_kinds": 16, "facts_person": 3, "narrative": 8, "narrative_agreement": 5, "review": 14,
-        "question_answered": 8, "question_known": 8, "pair_synonyms": 10, "table_restaurant": 3, "table_triples": 3,
-        "table_dialogue": 3,
-    },
-    {"pair_mentioned": 1},  # to look a word up in a sentence: apart from the rest it takes a fifth of the text
-    {  # all of it, with verdicts on pairs of sentences
-        "facts_kinds": 16, "facts_person": 3, "narrative": 6, "narrative_agreement": 5, "review": 14,
-        "question_answered": 12, "question_known": 8, "question_replied": 16, "pair": 16, "pair_retold": 20,
-        "pair_compared": 20, "pair_synonyms": 4, "pair_mentioned": 16, "table_restaurant": 3, "table_triples": 3,
-        "table_dialogue": 3,
-    },
-)
+Stage = dict[str, int]  # of each kind of document, how many in a round
+BASICS: Stage = {  # what there is, and how it is said
+    "facts_kinds": 16, "facts_person": 3, "narrative": 8, "narrative_agreement": 5, "review": 14,
+    "question_answered": 8, "question_known": 8, "pair_synonyms": 10, "table_restaurant": 3, "table_triples": 3,
+    "table_dialogue": 3,
+}
+VERDICTS: Stage = {  # all of it, with verdicts on pairs of sentences
+    "facts_kinds": 16, "facts_person": 3, "narrative": 6, "narrative_agreement": 5, "review": 14,
+    "question_answered": 12, "question_known": 8, "question_replied": 16, "pair": 16, "pair_retold": 20,
+    "pair_compared": 20, "pair_synonyms": 4, "pair_mentioned": 16, "table_restaurant": 3, "table_triples": 3,
+    "table_dialogue": 3,
+}
+CURRICULA: dict[str, tuple[Stage, ...]] = {
+    # to look a word up in a sentence: apart from the rest it takes a fifth of the text
+    "mentions": (BASICS, {"pair_mentioned": 1}, VERDICTS),
+    # words before verdicts: so a model with absolute positions learns to compare, which it hardly does from verdicts
+    "lookups": (
+        {"pair_recounted": 3, "pair_looked_up": 4, "pair_aligned": 3, "pair_synonyms": 1, "facts_kinds": 2},
+        BASICS | {"review": 24, "pair_looked_up": 25, "pair_listed": 50, "pair_mentioned": 8, "pair_recounted": 10},
+        VERDICTS | {"review": 24, "pair_looked_up": 12, "pair_listed": 30, "pair_aligned": 6, "pair_recounted": 6},
+    ),
+}
