@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -508,6 +509,12 @@ def test_a_models_size_is_known_before_it_is_made(model: str, tmp_path: Path, mo
     monkeypatch.setattr(sweep, "take_threads", lambda threads, parameters: asked.append(parameters) or 1)
     record = pretrain.run(config(tmp_path, model, tokens=200, evaluate_every=1000), source())
     assert asked == [record.parameters]
+
+
+def test_an_unknown_curriculum_names_the_nearest():
+    world: Any = OmegaConf.load(pretrain.CONF / "world" / "default.yaml")
+    with pytest.raises(ValueError, match=r"'lookup' is not one of lookups, mentions; did you mean 'lookups'"):
+        pretrain.world_source(world, "lookup")
 
 
 @pytest.mark.parametrize("stages", [[0.5], [0.6, 0.4], [0.5, 1.5], [0.2, 0.4, 0.6]])

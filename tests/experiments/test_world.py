@@ -39,7 +39,8 @@ PINNED = {  # sha256; shipped weights were trained on this corpus, and recorded 
 }
 FORMULAS = re.compile(r"(yes|no|perhaps|that is (true|false|open|similar|different|(ir)?relevant)|"
                       r"\w+ is a town in \w+|"
-                      r"\w+ , \w+ and \w+ are \w+|((same|other) \w+( , )?){5}|\w+ \w+ , \w+ , (same|other)|\w+) \.|\w+( , \w+)* \?")
+                      r"\w+ , \w+ and \w+ are \w+|((same|other) \w+( , )?){5}|"
+                      r"\w+ \w+ , \w+ , (same|other)|\w+) \.|\w+( , \w+)* \?")
 TABLE = re.compile(r"(\w+ : )?\w+ \w+( \w+)?( ; \w+ \w+( \w+)?)* \.")
 FRAMES = re.compile(r"\b(we found|find|years old|how old|select)\b")  # words of these are open-class elsewhere
 REPORTS = re.compile(r"^(?:they say that|the letter said that|\w+ thinks that|\w+ :|in other words ,|(?:yes|no) ,) ")
@@ -122,7 +123,7 @@ def digests(seed: int, backwards: bool) -> dict[str, str]:
     for name in reversed(TASKS) if backwards else TASKS:
         source = WorldSource(name=name, world=world, rows=dict.fromkeys(splits(name), 15))
         found |= {f"{name} {split}": sha256(source.load(split).columns) for split in source.rows}
-    for held_out, (name, stage) in itertools.product((True, False), STAGES[:-3] + STAGES[-2:]):  # all begin alike
+    for held_out, (name, stage) in itertools.product((True, False), STAGES):
         said = itertools.islice(documents(world, name, 1, held_out, stage), 300)
         found[f"documents {held_out} {name} {stage}"] = sha256([(document.kind, document.segments) for document in said])
     return dict(sorted(found.items()))
@@ -261,7 +262,8 @@ def test_the_corpus_draws_the_conclusions_that_follow(corpus: list[Document]) ->
             agreeing = oracle.agreeing(first, aligned[1])
             for aspect, one, other, verdict in re.findall(r"(\w+) (\w+) , (\w+) , (same|other)", aligned[2]):
                 assert (aspect in agreeing) == (verdict == "same"), document
-                assert oracle.tells(first, aspect, one) and oracle.tells(aligned[1], aspect, other), document
+                assert oracle.tells(first, aspect, one), document
+                assert oracle.tells(aligned[1], aspect, other), document
             seen.add("aligned")
             continue
         if last.startswith("in other words ,"):

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from experiments.tasks.world import glue
-from experiments.tasks.world.glue import changed, filled, inferred, reworded
+from experiments.tasks.world.glue import changed, filled, inferred
 from experiments.tasks.world.grammar import NP, Sentence, say
 from experiments.tasks.world.reasoning import (
     CONTRADICTION,
