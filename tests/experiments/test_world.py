@@ -125,7 +125,8 @@ def digests(seed: int, backwards: bool) -> dict[str, str]:
         found |= {f"{name} {split}": sha256(source.load(split).columns) for split in source.rows}
     for held_out, (name, stage) in itertools.product((True, False), STAGES):
         said = itertools.islice(documents(world, name, 1, held_out, stage), 300)
-        found[f"documents {held_out} {name} {stage}"] = sha256([(document.kind, document.segments) for document in said])
+        lines = [(document.kind, document.segments) for document in said]
+        found[f"documents {held_out} {name} {stage}"] = sha256(lines)
     return dict(sorted(found.items()))
 
 
