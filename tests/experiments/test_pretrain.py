@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from typing import Any
 
 import pytest
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, get_linear_schedule_with_warmup
 
@@ -563,10 +562,6 @@ def test_the_command_prints_its_record(
 
 
 def test_the_worlds_text_can_be_trained_on():
-    if not (pretrain.CONF / "world" / "default.yaml").exists():
-        pytest.skip("needs conf/world")
-    from omegaconf import OmegaConf
-
     world = pretrain.world_source(OmegaConf.load(pretrain.CONF / "world" / "default.yaml"), None)  # type: ignore[arg-type]
     for model in MODELS:
         cfg = config("", model)
