@@ -219,6 +219,8 @@ def test_a_shape_alone_cannot_be_loaded(name: str):
 def test_a_wrong_checksum_shows_both():
     with pytest.raises(ValueError, match=rf"has sha256 {MINILM_SHA256}, model\.checksum is 0a0a"):
         load(model_config("minilm", checksum="0a0a"))
+    with pytest.raises(ValueError, match=r"model\.checksum is 0a0a"):
+        models.model_identity(model_config("minilm", checksum="0a0a"))
 
 
 def test_another_architecture_than_declared_names_the_field():

@@ -1,6 +1,7 @@
 import inspect
 import json
 import re
+import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -281,3 +282,12 @@ def test_the_entry_point_reads_the_store_while_hydra_runs(tmp_path, monkeypatch)
         last = inspect.unwrap(paper.main)(cfg)
         assert compose("paper").artifact.name == "table2"
     assert last["cells"] == 15
+
+
+def test_an_altered_model_is_refused_at_planning(tmp_path):
+    copy = Path(shutil.copytree(CONF.parent / "results" / "nano" / "pretrained" / "deberta-nano", tmp_path / "copy"))
+    (copy / "tokenizer.json").write_text("{}")
+    cfg = configured(tmp_path, "suite=nano", "+artifact.run={model.path: " + f"'{copy}'" + "}")
+    cfg.suite.models = {"roberta-base": "deberta-nano"}
+    with train_configs() as compose_train, pytest.raises(ValueError, match=r"tokenizer.json has sha256 .*altered"):
+        paper.report(cfg, compose_train, no_training)
