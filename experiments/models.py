@@ -29,12 +29,8 @@ if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where 
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 KINDS = ("classification", "regression", "causal_lm")
-CHOICES = {
-    "init": ("pretrained", "random"),
-    "weights": ("safetensors", "pickle"),
-    "pooler": ("train", "frozen"),
-    "attention": ("sdpa", "eager"),
-}
+CHOICES = {"init": ("pretrained", "random"), "weights": ("safetensors", "pickle"), "pooler": ("train", "frozen"),
+           "attention": ("sdpa", "eager")}
 FILES = {"safetensors": "model.safetensors", "pickle": "pytorch_model.bin"}
 SMALL_FILES = (
     *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
@@ -135,10 +131,8 @@ def model_folder(cfg: DictConfig) -> Path:
     Raises FileNotFoundError where there is none, saying which of the three was looked for.
     """
     if not cfg.path:
-        raise FileNotFoundError(
-            f"model {cfg.name!r} names no files: give model.path=<hub id or folder>"
-            " (model.init=random needs only model.config)"
-        )
+        raise FileNotFoundError(f"model {cfg.name!r} names no files: give model.path=<hub id or folder>"
+                                " (model.init=random needs only model.config)")
     if cfg.package:
         spec = importlib.util.find_spec(cfg.package)
         if spec is None or not spec.submodule_search_locations:
@@ -150,7 +144,8 @@ def model_folder(cfg: DictConfig) -> Path:
         return folder
     if _is_local(cfg):
         made = f"; python -m experiments.pretrain model={cfg.name} trains one, to be named by model.path"
-        raise FileNotFoundError(f"model folder {folder} does not exist{made if 'pretraining' in cfg else ''}")
+        ours = "pretraining" in cfg and cfg.path == cfg.pinned
+        raise FileNotFoundError(f"model folder {folder} does not exist{made if ours else ''}")
     return _download(cfg.path, cfg.revision, cfg.weights)
 
 
@@ -206,10 +201,9 @@ def _download(path: str, revision: str | None, weights: str) -> Path:
     try:
         found = snapshot_download(path, revision=revision, allow_patterns=[*SMALL_FILES, f"{stem}*.{suffix}*"])
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"model.path {path!r} is not a folder, and the hub did not give it ({type(error).__name__}, "
-            f"revision {revision or 'main'}); without network, use model.path=<folder>"
-        ) from error
+        raise FileNotFoundError(f"model.path {path!r} is not a folder, and the hub did not give it "
+                                f"({type(error).__name__}, revision {revision or 'main'}); without network, use "
+                                "model.path=<folder>") from error
     return Path(found)
 
 
@@ -243,7 +237,9 @@ def _config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str], pret
         for key, value in (fields or {}).items():
             if (found := getattr(config, key, None)) != value:
                 raise ValueError(f"{cfg.path}: config.json has {key} {found!r}, model.config.{key} is {value!r}")
-    if kind != "causal_lm":
+    if kind == "causal_lm":
+        _check_decoder(cfg, config)
+    else:
         config.num_labels = num_labels
         if labels:
             config.id2label = dict(enumerate(labels))
@@ -251,10 +247,18 @@ def _config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str], pret
         if config.pad_token_id is None:  # GPT-2 classifies the last token before the padding
             config.pad_token_id = config.eos_token_id
     if cfg.classifier_dropout is not None:
-        config.cls_dropout = config.classifier_dropout = (
-            cfg.classifier_dropout
-        )  # DeBERTa's name, and the others'
+        config.cls_dropout = config.classifier_dropout = cfg.classifier_dropout  # DeBERTa's name, and the others'
     return config
+
+
+def _check_decoder(cfg: DictConfig, config: PreTrainedConfig) -> None:
+    """ValueError for an encoder: it reads what comes after a place, so that a causal loss would show it its target."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
+
+    if config.model_type in ENCODERS and not getattr(config, "is_decoder", False):
+        decoders = ", ".join(sorted(path.stem for path in (ROOT / "conf" / "model").glob("gpt2*.yaml")))
+        raise ValueError(f"model {cfg.name!r} is an encoder ({config.model_type}), which sees what a causal_lm task "
+                         f"has it predict; decoders: {decoders}")
 
 
 def _from_config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -> PreTrainedModel:
