@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 import experiments.presets  # noqa: F401  registers ${preset:...}
 from experiments.entry import CONF
+from experiments.models import model_identity
 from experiments.runs import run_name
 from experiments.tables import AGGREGATES
 from lora.errors import check_choice
@@ -83,9 +84,12 @@ def read_paper(artifact: Data) -> list[dict[str, str]]:
 
 
 def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list[int], store: str,
-         compose_train: Compose) -> list[Slot]:
-    """Every cell that the suite has a model, a task and a method for, with one run a seed."""
-    slots = []
+         compose_train: Compose) -> tuple[list[Slot], dict[str, str]]:
+    """Every cell that the suite has a model, a task and a method for, with one run a seed.
+
+    And by model why its files are not there: its cells have no runs.
+    """
+    slots, unavailable = [], {}
     for i, row in enumerate(printed):
         if any(row[column] not in allowed for column, allowed in suite["rows"].items()):
             continue
@@ -99,13 +103,26 @@ def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list
             known = suite["presets"]
             preset = known.get(row.get("source", ""), known.get(theirs["model"], suite["preset"]))
             config |= ours | {"preset": _word(preset), "store": f"'{store}'"}
-            try:
-                runs = _runs([f"{key}={value}" for key, value in config.items()], seeds, compose_train)
-            except FileNotFoundError as error:  # a model that is not there leaves its cells empty, not the others'
-                log.warning("%s on %s: %s", ours["model"], ours["task"], error)
-                runs = []
+            runs: list[Run] = []
+            if ours["model"] not in unavailable:
+                overrides = [f"{key}={value}" for key, value in config.items()]
+                cfg = compose_train(overrides)
+                if why := _absence(cfg.model):
+                    log.warning("%s is not there: %s", ours["model"], why)
+                    unavailable[ours["model"]] = why
+                else:
+                    runs = _runs(cfg, overrides, seeds)
             slots.append(Slot(i, column, shows, ours, theirs, runs))
-    return slots
+    return slots, unavailable
+
+
+def _absence(model: DictConfig) -> str:
+    """Why the files of a model are not to be had, '' where they are; ValueError for files that were altered."""
+    try:
+        model_identity(model)
+    except FileNotFoundError as error:
+        return str(error)
+    return ""
 
 
 def _chosen(theirs: Mapping[str, str], suite: Data) -> dict[str, str] | None:
@@ -121,9 +138,9 @@ def _word(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _runs(overrides: list[str], seeds: list[int], compose_train: Compose) -> list[Run]:
+def _runs(cfg: DictConfig, overrides: list[str], seeds: list[int]) -> list[Run]:
     """One run a seed. The config is composed once: composing is slow, and seeds differ in `seed` alone."""
-    cfg, runs = compose_train(overrides), []
+    runs = []
     for seed in seeds:
         cfg.seed = seed
         runs.append(Run(run_name(cfg), seed, (*overrides, f"seed={seed}")))

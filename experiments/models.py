@@ -29,12 +29,8 @@ if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where 
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 KINDS = ("classification", "regression", "causal_lm")
-CHOICES = {
-    "init": ("pretrained", "random"),
-    "weights": ("safetensors", "pickle"),
-    "pooler": ("train", "frozen"),
-    "attention": ("sdpa", "eager"),
-}
+CHOICES = {"init": ("pretrained", "random"), "weights": ("safetensors", "pickle"), "pooler": ("train", "frozen"),
+           "attention": ("sdpa", "eager")}
 FILES = {"safetensors": "model.safetensors", "pickle": "pytorch_model.bin"}
 SMALL_FILES = (
     *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
@@ -68,11 +64,7 @@ def load_model(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -
     check(cfg)
     if cfg.init == "random":
         return _from_config(cfg, kind, num_labels, labels).eval()
-    from experiments.pretrained import check_record
-
-    folder = model_folder(cfg)
-    check_record(cfg, folder)
-    check_weights(cfg, folder)
+    folder = checked_folder(cfg)
     with quiet_transformers():
         model, info = _auto_class(kind).from_pretrained(
             folder,
@@ -88,9 +80,7 @@ def load_model(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -
     absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
     if strange := sorted(key for key in absent if not _may_be_new(key, model, kind, cfg.pooler)):
         some = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
-        raise ValueError(
-            f"{folder} lacks {len(strange)} tensors of the base model, or has other shapes: {some}"
-        )
+        raise ValueError(f"{folder} lacks {len(strange)} tensors of the base model, or has other shapes: {some}")
     return model
 
 
@@ -120,8 +110,8 @@ def empty_model(cfg: DictConfig, kind: str, num_labels: int) -> PreTrainedModel:
 def model_identity(cfg: DictConfig) -> dict[str, Any]:
     """What of `cfg` can change a result: the origin of the weights, and what is read into them.
 
-    A hub model is its path and revision; a folder or a package is the sha256 of each file that is read; a
-    random one is its architecture. `attention` is left out: both ways compute the same function.
+    A hub model is its path and revision; a folder or a package is the sha256 of each file that is read, which raises
+    where load_model would; a random one is its architecture. `attention` is left out: both ways compute the same.
     """
     check(cfg)
     rest = {"init": cfg.init, "pooler": cfg.pooler, "classifier_dropout": cfg.classifier_dropout}
@@ -129,7 +119,7 @@ def model_identity(cfg: DictConfig) -> dict[str, Any]:
         return {"config": declared(cfg) or _read_json(model_folder(cfg) / "config.json"), **rest}
     if cfg.path and not _is_local(cfg):
         return {"path": cfg.path, "revision": cfg.revision, **rest}
-    folder = model_folder(cfg)
+    folder = checked_folder(cfg)
     small = {path for pattern in SMALL_FILES for path in folder.glob(pattern)}
     files = sorted({*small, *_weight_files(cfg, folder)})
     return {"files": {path.name: sha256(path) for path in files}, **rest}
@@ -141,16 +131,12 @@ def model_folder(cfg: DictConfig) -> Path:
     Raises FileNotFoundError where there is none, saying which of the three was looked for.
     """
     if not cfg.path:
-        raise FileNotFoundError(
-            f"model {cfg.name!r} names no files: give model.path=<hub id or folder>"
-            " (model.init=random needs only model.config)"
-        )
+        raise FileNotFoundError(f"model {cfg.name!r} names no files: give model.path=<hub id or folder>"
+                                " (model.init=random needs only model.config)")
     if cfg.package:
         spec = importlib.util.find_spec(cfg.package)
         if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(
-                f"model {cfg.name!r} is in the package {cfg.package!r}, not installed here"
-            )
+            raise FileNotFoundError(f"model {cfg.name!r} is in the package {cfg.package!r}, not installed here")
         folder = Path(spec.submodule_search_locations[0]) / cfg.path
     else:
         folder = _local_folder(cfg.path)
@@ -158,8 +144,19 @@ def model_folder(cfg: DictConfig) -> Path:
         return folder
     if _is_local(cfg):
         made = f"; python -m experiments.pretrain model={cfg.name} trains one, to be named by model.path"
-        raise FileNotFoundError(f"model folder {folder} does not exist{made if 'pretraining' in cfg else ''}")
+        ours = "pretraining" in cfg and cfg.path == cfg.pinned
+        raise FileNotFoundError(f"model folder {folder} does not exist{made if ours else ''}")
     return _download(cfg.path, cfg.revision, cfg.weights)
+
+
+def checked_folder(cfg: DictConfig) -> Path:
+    """The folder of a model whose files are what its record and model.checksum say, or the error that names one."""
+    from experiments.pretrained import check_record
+
+    folder = model_folder(cfg)
+    check_record(cfg, folder)
+    check_weights(cfg, folder)
+    return folder
 
 
 def check(cfg: DictConfig) -> None:
@@ -202,14 +199,11 @@ def _download(path: str, revision: str | None, weights: str) -> Path:
     log.info("looking for model %s (revision %s) on the hub", path, revision or "main")
     stem, suffix = FILES[weights].split(".")
     try:
-        found = snapshot_download(
-            path, revision=revision, allow_patterns=[*SMALL_FILES, f"{stem}*.{suffix}*"]
-        )
+        found = snapshot_download(path, revision=revision, allow_patterns=[*SMALL_FILES, f"{stem}*.{suffix}*"])
     except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"model.path {path!r} is not a folder, and the hub did not give it ({type(error).__name__}, "
-            f"revision {revision or 'main'}); without network, use model.path=<folder>"
-        ) from error
+        raise FileNotFoundError(f"model.path {path!r} is not a folder, and the hub did not give it "
+                                f"({type(error).__name__}, revision {revision or 'main'}); without network, use "
+                                "model.path=<folder>") from error
     return Path(found)
 
 
@@ -231,9 +225,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def _config(
-    cfg: DictConfig, kind: str, num_labels: int, labels: list[str], pretrained: bool
-) -> PreTrainedConfig:
+def _config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str], pretrained: bool) -> PreTrainedConfig:
     """The transformers config: from the folder of `pretrained` weights, else from the declared fields."""
     from transformers import AutoConfig
 
@@ -244,10 +236,10 @@ def _config(
         config = AutoConfig.from_pretrained(model_folder(cfg), local_files_only=True)
         for key, value in (fields or {}).items():
             if (found := getattr(config, key, None)) != value:
-                raise ValueError(
-                    f"{cfg.path}: config.json has {key} {found!r}, model.config.{key} is {value!r}"
-                )
-    if kind != "causal_lm":
+                raise ValueError(f"{cfg.path}: config.json has {key} {found!r}, model.config.{key} is {value!r}")
+    if kind == "causal_lm":
+        _check_decoder(cfg, config)
+    else:
         config.num_labels = num_labels
         if labels:
             config.id2label = dict(enumerate(labels))
@@ -255,10 +247,18 @@ def _config(
         if config.pad_token_id is None:  # GPT-2 classifies the last token before the padding
             config.pad_token_id = config.eos_token_id
     if cfg.classifier_dropout is not None:
-        config.cls_dropout = config.classifier_dropout = (
-            cfg.classifier_dropout
-        )  # DeBERTa's name, and the others'
+        config.cls_dropout = config.classifier_dropout = cfg.classifier_dropout  # DeBERTa's name, and the others'
     return config
+
+
+def _check_decoder(cfg: DictConfig, config: PreTrainedConfig) -> None:
+    """ValueError for an encoder: it reads what comes after a place, so that a causal loss would show it its target."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
+
+    if config.model_type in ENCODERS and not getattr(config, "is_decoder", False):
+        decoders = ", ".join(sorted(path.stem for path in (ROOT / "conf" / "model").glob("gpt2*.yaml")))
+        raise ValueError(f"model {cfg.name!r} is an encoder ({config.model_type}), which sees what a causal_lm task "
+                         f"has it predict; decoders: {decoders}")
 
 
 def _from_config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -> PreTrainedModel:

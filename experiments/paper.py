@@ -58,7 +58,9 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     check_filters(cfg, suite)
     printed = read_paper(artifact)
     seeds = sorted({*suite["seeds"], *(cfg.seeds or [])})
-    slots = plan(artifact, suite, printed, seeds, cfg.store, compose_train)
+    slots, unavailable = plan(artifact, suite, printed, seeds, cfg.store, compose_train)
+    if cfg.train and (named := [name for name in cfg.models or [] if name in unavailable]):
+        raise FileNotFoundError(f"{named[0]} cannot be trained: {unavailable[named[0]]}")
     store = Store(cfg.store)
     records, problems = read(store, slots)
     if cfg.train and (missing := wanted(cfg, suite, slots, records, problems)):
@@ -67,7 +69,9 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
         records, problems = read(store, slots)
         problems = {name: why for name, why in (ended | problems).items() if name not in records}
     shown = slots if cfg.empty else with_runs(slots, records)
-    table = fill(artifact, suite, printed, shown, records, problems, cfg.store)
+    notes = [f"{name} is not there: {why}" for name, why in unavailable.items()]
+    notes += [f"failed: {name}: {why}" for name, why in problems.items()]
+    table = fill(artifact, suite, printed, shown, records, notes, cfg.store)
     show(table)
     files = save(table, store.root / "tables", artifact["name"])
     cells = [cell for row in table.rows for cell in row.cells.values()]
@@ -76,7 +80,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
         "artifact": artifact["name"], "suite": suite["name"], "files": [str(path) for path in files],
         "cells": len(cells), "filled": sum(bool(cell.values) for cell in cells),
         "missing": [name for name in names if name not in records and name not in problems],
-        "failed": list(problems),
+        "failed": list(problems), "unavailable": unavailable,
         "collapsed": [name for name, record in records.items() if record.status == "collapsed"],
     }
 
@@ -155,16 +159,15 @@ def with_runs(slots: list[Slot], records: Mapping[str, RunRecord]) -> list[Slot]
 
 
 def fill(artifact: Data, suite: Data, printed: list[dict[str, str]], slots: list[Slot],
-         records: Mapping[str, RunRecord], problems: Mapping[str, str], store: str) -> Table:
-    """The table of the rows and columns that have slots."""
+         records: Mapping[str, RunRecord], problems: list[str], store: str) -> Table:
+    """The table of the rows and columns that have slots; `problems` are notes on what it lacks."""
     columns = [column for column in artifact["columns"] if any(slot.column == column for slot in slots)]
     rows = []
     for i, row in enumerate(printed):
         if own := [slot for slot in slots if slot.row == i]:
             rows.append(_row(artifact, row, own, records))
     average = artifact["average"] is not None and len(columns) == len(artifact["columns"])
-    notes = _notes(artifact, slots, rows, store)
-    notes += [f"failed: {name}: {why}" for name, why in problems.items()]
+    notes = [*_notes(artifact, slots, rows, store), *problems]
     if not rows:
         notes.append(f"suite {suite['name']} has no model, task and method for any row")
     return Table(

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from experiments.cloze import GATES, accuracies, held_out_loss
 from experiments.language import Language, Source
-from experiments.models import check_weights, load_tokenizer, model_folder
-from experiments.pretrained import Gate, check_record, load_language_model, read_record
+from experiments.models import checked_folder, load_tokenizer
+from experiments.pretrained import Gate, load_language_model, read_record
 from experiments.sweep import take_threads
 from experiments.tables import console_for
 
@@ -25,9 +25,7 @@ def check_shipped(cfg: DictConfig, source: Source) -> dict[str, Any]:
     Raises FileNotFoundError for a file that is missing, ValueError for one that was altered and for a model of a world
     with other words.
     """
-    folder = model_folder(cfg.model)
-    check_record(cfg.model, folder)
-    check_weights(cfg.model, folder)
+    folder = checked_folder(cfg.model)
     model = load_language_model(folder)
     take_threads(cfg.threads, model.num_parameters())
     tokenizer = load_tokenizer(cfg.model)

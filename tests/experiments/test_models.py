@@ -77,6 +77,16 @@ def test_a_language_model_needs_no_new_tensor(tmp_path: Path):
     assert model.lm_head.weight is model.transformer.wte.weight
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta-v2"])
+def test_an_encoder_is_no_language_model_for_a_causal_task(kind: str, tmp_path: Path):
+    save_base(tmp_path, kind)
+    message = rf"is an encoder \({kind}\), which sees .*; decoders: gpt2, gpt2-large, .*gpt2-nano"
+    for init in ("pretrained", "random"):
+        cfg = model_config("local", path=str(tmp_path), init=init, attention="eager")
+        with pytest.raises(ValueError, match=message):
+            load(cfg, "causal_lm")
+
+
 @pytest.mark.parametrize(
     ("kind", "task_kind", "tensor"),
     [
@@ -173,6 +183,15 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
         load(model_config("minilm", path=str(tmp_path / "nothing")))
 
 
+def test_how_to_train_a_nano_model_is_said_of_its_own_folder_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(models, "ROOT", tmp_path)  # where nothing is
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match="pretrain model=roberta-nano trains one"):
+        load(model_config("roberta-nano"))
+    with pytest.raises(FileNotFoundError, match=r"model folder /not/there does not exist$"):
+        load(model_config("roberta-nano", path="/not/there"))
+
+
 def test_a_relative_folder_is_found_beside_conf_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     here, repository = tmp_path / "here", tmp_path / "repository"
     for folder in (repository / "results" / "nano" / "tiny", here):
@@ -219,6 +238,8 @@ def test_a_shape_alone_cannot_be_loaded(name: str):
 def test_a_wrong_checksum_shows_both():
     with pytest.raises(ValueError, match=rf"has sha256 {MINILM_SHA256}, model\.checksum is 0a0a"):
         load(model_config("minilm", checksum="0a0a"))
+    with pytest.raises(ValueError, match=r"model\.checksum is 0a0a"):
+        models.model_identity(model_config("minilm", checksum="0a0a"))
 
 
 def test_another_architecture_than_declared_names_the_field():

@@ -1,6 +1,7 @@
 import inspect
 import json
 import re
+import shutil
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ def fake_runs(monkeypatch):
         return f"{cfg.task}-{cfg.model}-{method}-{cfg.preset}-seed{cfg.seed}"
 
     monkeypatch.setattr("experiments.artifacts.run_name", name)
+    monkeypatch.setattr("experiments.artifacts.model_identity", lambda model: {})
     return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))
 
 
@@ -142,18 +144,45 @@ def test_a_model_of_the_suite_can_be_trained_alone(tmp_path, fake_runs):
         paper.report(configured(tmp_path, "suite=nano", "models=[roberta-lage]"), fake_runs, train)
 
 
-def test_a_model_that_is_not_there_leaves_the_others_cells(tmp_path, fake_runs, caplog):
-    def composed(overrides):
-        cfg = fake_runs(overrides)
-        if cfg.model == "roberta-nano-large":
-            raise FileNotFoundError("model folder there does not exist")
-        return cfg
+@pytest.fixture
+def without_large(monkeypatch, fake_runs):
+    """`fake_runs` where roberta-nano-large has no files."""
 
+    def identity(model):
+        if model == "roberta-nano-large":
+            raise FileNotFoundError("model folder there does not exist")
+
+    monkeypatch.setattr("experiments.artifacts.model_identity", identity)
+    return fake_runs
+
+
+def test_a_model_that_is_not_there_leaves_the_others_cells_and_is_named(tmp_path, without_large, caplog):
     Store(tmp_path).write(record("rte-nano-roberta-nano-lora-nano-seed0", 70.0))
-    last = paper.report(configured(tmp_path, "suite=nano", "train=false"), composed, no_training)
+    last = read_only(tmp_path, without_large, "suite=nano")
     assert last["filled"] == 1
     assert not any("roberta-nano-large" in run for run in last["missing"])
-    assert "roberta-nano-large on rte-nano: model folder there does not exist" in caplog.text
+    assert last["unavailable"] == {"roberta-nano-large": "model folder there does not exist"}
+    said = "roberta-nano-large is not there: model folder there does not exist"
+    assert [line.getMessage() for line in caplog.records].count(said) == len(caplog.records) == 1
+    assert said in (tmp_path / "tables" / "table2.md").read_text()
+    read_only(tmp_path, without_large, "suite=nano", "empty=false")
+    assert said in (tmp_path / "tables" / "table2.md").read_text()
+
+
+def test_a_model_that_is_asked_for_and_is_not_there_ends_it_before_any_training(tmp_path, without_large):
+    asked = ("suite=nano", "models=[roberta-nano,roberta-nano-large]")
+    with pytest.raises(FileNotFoundError, match="roberta-nano-large cannot be trained: model folder there does not"):
+        paper.report(configured(tmp_path, *asked), without_large, no_training)
+    assert read_only(tmp_path, without_large, *asked)["unavailable"].keys() == {"roberta-nano-large"}
+
+
+def test_data_that_is_not_there_is_no_missing_model(tmp_path, fake_runs, monkeypatch):
+    def name(cfg):
+        raise FileNotFoundError("no file train.csv")
+
+    monkeypatch.setattr("experiments.artifacts.run_name", name)
+    with pytest.raises(FileNotFoundError, match=r"no file train\.csv"):
+        read_only(tmp_path, fake_runs)
 
 
 def test_a_record_of_a_newer_schema_is_named_skipped_and_never_trained_over(tmp_path, fake_runs, caplog):
@@ -253,3 +282,12 @@ def test_the_entry_point_reads_the_store_while_hydra_runs(tmp_path, monkeypatch)
         last = inspect.unwrap(paper.main)(cfg)
         assert compose("paper").artifact.name == "table2"
     assert last["cells"] == 15
+
+
+def test_an_altered_model_is_refused_at_planning(tmp_path):
+    copy = Path(shutil.copytree(CONF.parent / "results" / "nano" / "pretrained" / "deberta-nano", tmp_path / "copy"))
+    (copy / "tokenizer.json").write_text("{}")
+    cfg = configured(tmp_path, "suite=nano", "+artifact.run={model.path: " + f"'{copy}'" + "}")
+    cfg.suite.models = {"roberta-base": "deberta-nano"}
+    with train_configs() as compose_train, pytest.raises(ValueError, match=r"tokenizer.json has sha256 .*altered"):
+        paper.report(cfg, compose_train, no_training)

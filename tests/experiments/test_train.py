@@ -198,6 +198,7 @@ BEFORE_THE_RUN_HAS_A_NAME = [
     (["preset=papper"], "preset 'papper' is not one of .* did you mean 'paper'"),
     (["model.weights=safetensor"], "model.weights 'safetensor' is not one of"),
     (["model.path=/no/such/folder"], "model folder /no/such/folder does not exist"),
+    (["model.checksum=0123"], "has sha256 .*, model.checksum is"),
     (["store=/dev/null/store"], "store /dev/null/store cannot be written: Not a directory"),
     (["logger.wandb.mode=ofline"], "logger.wandb.mode 'ofline' is not one of .* did you mean 'offline'"),
 ]
@@ -210,7 +211,6 @@ AFTERWARDS = [
         "bias 'some' is not one of none, sites, all|bias 'some' is not one of all, none, sites",
     ),
     (["task.labels=[praise,blam]"], r"row 1: label 'blame' is not one of blam, praise; did you mean 'blam'"),
-    (["model.checksum=0123"], "has sha256 .*, model.checksum is"),
     (
         ["trainer.learning_rate=1e30"],
         r"loss is nan at step \d+ \(epoch 1\): lower trainer.learning_rate \(1e\+30\)",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -278,6 +279,15 @@ def test_a_run_is_the_one_of_its_command_line_and_is_found_again_after_the_choic
         chosen = compose_train([*model, "task=sst2-nano", "method=lora", "preset=nano"])
         assert (chosen.method.rank, chosen.trainer.learning_rate) == (8, 3e-3)
         assert presets.preset_row(chosen)["source"] == str(tmp_path)  # type: ignore[index]
+
+
+def test_an_altered_model_is_refused_at_planning(tmp_path: Path):
+    copy = Path(shutil.copytree(CONF.parent / "results" / "nano" / "pretrained" / "deberta-nano", tmp_path / "copy"))
+    (copy / "config.json").write_text("{}")
+    cfg = configured(tmp_path, *SMALL)
+    with train_configs() as compose_train, pytest.raises(ValueError, match=r"config\.json has sha256 .*altered"):
+        tune.report(cfg, ["model=deberta-nano", f"model.path='{copy}'"], compose_train,
+                    no_training)
 
 
 def test_a_model_of_the_command_line_is_the_model_of_every_run(
