@@ -65,7 +65,7 @@ class Leading:
         return self.svd.S.double().square().cumsum(0).sqrt()
 
 
-def leading_directions(W: Tensor, k: int, *, iterations: int = 4, oversampling: int = 10, seed: int = 0) -> Leading:
+def leading_directions(W: Tensor, k: int, *, iterations: int = 8, oversampling: int = 10, seed: int = 0) -> Leading:
     """W's first k directions by randomised subspace iteration (Halko et al. 2011), for W too large for its SVD.
 
     More iterations make `error` smaller; each costs two products of W with k + oversampling columns.

@@ -29,7 +29,8 @@ def update_svd(A: Tensor, B: Tensor, scaling: float = 1.0) -> SVD:
 
 def numerical_rank(S: Tensor) -> int:
     """How many singular values differ from zero by more than fp32's rounding of the largest."""
-    return int((S > S.max() * torch.finfo(torch.float32).eps).sum())
+    smallest = S.max() * torch.finfo(torch.float32).eps
+    return int((smallest < S).sum())
 
 
 def effective_rank(S: Tensor) -> float:

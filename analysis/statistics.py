@@ -59,9 +59,10 @@ def shared_directions(phis: Tensor, d: int, *, level: float = 0.95, samples: int
     sites, rank1, rank2 = phis.shape
     phi = _diagonal(phis.double().mean(0))
     null = _diagonal(null_similarity(rank1, rank2, d, sites=sites, samples=samples, seed=seed))  # (samples, p)
-    gain, gain_chance = _gain(phi), torch.quantile(_gain(null), level, dim=0)
-    beyond = (gain > gain_chance).long()
-    return Shared(int(beyond.cumprod(0).sum()), level, sites, phi, torch.quantile(null, level, dim=0), gain, gain_chance)
+    phi_chance, gain_chance = (torch.quantile(values, level, dim=0) for values in (null, _gain(null)))
+    gain = _gain(phi)
+    leading = int((gain > gain_chance).long().cumprod(0).sum())
+    return Shared(leading, level, sites, phi, phi_chance, gain, gain_chance)
 
 
 def _diagonal(phi: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ def left_singular(B: Tensor) -> Tensor:
 
 
 def similarity(V1: Tensor, V2: Tensor) -> Tensor:
-    """phi(i, j) in [0, 1] for all i = 1..rank1 and j = 1..rank2 at once: (rank1, rank2), phi(i, j) at [i - 1, j - 1]."""
+    """phi(i, j) for all i = 1..rank1, j = 1..rank2 at once, at [i - 1, j - 1]: (rank1, rank2), 0 none to 1 all."""
     check_same_space(V1, V2)
     return phi_of(V1.T @ V2)
 

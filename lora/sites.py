@@ -102,9 +102,8 @@ def sites_by_name(module: str) -> list[Site]:
     """
     if _lives_in(module, _DEBERTA["q"]):
         return []
-    roles = dict.fromkeys(role for places in ARCHITECTURES.values() for role in ROLES if _lives_in(module, places[role]))
-    parts = len(roles)
-    return [Site(role, module, Part(parts=parts, index=index)) for index, role in enumerate(roles)]
+    roles = [role for role in ROLES if any(_lives_in(module, places[role]) for places in ARCHITECTURES.values())]
+    return [Site(role, module, Part(parts=len(roles), index=index)) for index, role in enumerate(roles)]
 
 
 def stored_transposed(module: str) -> bool:
