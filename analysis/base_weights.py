@@ -61,10 +61,9 @@ class BaseWeights:
 
 
 def _same_but_for_prefix(first: str, second: str) -> bool:
-    """Whether the names differ in a prefix that only one has, outside the layers (roberta., model., transformer.)."""
+    """Whether the names differ in a prefix that only one has, before the layers (roberta., model., transformer.)."""
     shorter, longer = sorted((first, second), key=len)
-    return longer.endswith(f".{shorter}") and layer_number(shorter) is not None \
-        and layer_number(shorter) == layer_number(longer)
+    return longer.endswith(f".{shorter}") and layer_number(shorter) == layer_number(longer)
 
 
 def _files(path: Path) -> list[Path]:

@@ -86,6 +86,14 @@ def test_dw_of_a_fused_projection_that_peft_adapted_is_told_by_its_parts(tmp_pat
         assert_close(dW(update), deltas[update.module].chunk(3)["qkv".index(update.role)])
 
 
+def test_a_c_attn_that_is_not_three_square_matrices_stays_whole(tmp_path: Path):
+    A, B = torch.randn(2, 16), torch.randn(16 + 2 * 4, 2)  # one key and value for all heads, as in GPTBigCode
+    torch.save({"transformer.h.0.attn.c_attn.lora_A": A, "transformer.h.0.attn.c_attn.lora_B": B}, tmp_path / "a.bin")
+    [update] = read_updates(tmp_path / "a.bin").updates
+    assert (update.layer, update.role, update.part) == (0, "transformer.h.*.attn.c_attn", Part())
+    assert torch.equal(update.B, B)
+
+
 @pytest.mark.parametrize(("kind", "enabled", "roles"), [
     ("bert", None, "qv"), ("gpt2", [True, False, True], "qv"), ("gpt2", [True] * 3, "qkv"),
     ("gpt2", [False, True, True], "kv"), ("gpt2", [False, False, True], "v")])

@@ -46,6 +46,13 @@ def test_every_weight_is_the_models_own(kind: str, prefix: str, tmp_path: Path):
         assert torch.equal(base.weight(update), weights[f"{update.module}.{update.role}"])
 
 
+def test_a_fused_projection_that_is_no_conv1d_is_told_by_its_shape(tmp_path: Path):
+    adapter, _ = study("gpt2", tmp_path / "adapter", targets=["v"])
+    stored = torch.randn(48, 16)  # as nn.Linear keeps it
+    base = base_of(tmp_path, {"h.0.attn.c_attn.weight": stored})
+    assert torch.equal(base.weight(adapter.updates[0]), stored[32:])
+
+
 def test_parts_of_a_fused_projection_are_cut_by_hand(tmp_path: Path):
     adapter, _ = study("gpt2", tmp_path / "adapter", targets=["k"])
     (model := tiny.model("gpt2")).save_pretrained(tmp_path / "base")

@@ -46,6 +46,14 @@ def test_the_gain_of_random_subspaces_is_as_stated():
     assert gain.numpy() == pytest.approx((2 * np.arange(1, 7) - 1) / 200, rel=0.2)
 
 
+def test_the_quantiles_by_chance_are_those_of_simulated_pairs():
+    steps = torch.arange(1, 7).double() * pairs(0, sites=4000).diagonal(dim1=1, dim2=2).reshape(400, 10, 6).mean(1)
+    gains = steps.diff(dim=1, prepend=torch.zeros(400, 1).double())
+    found = shared_directions(pairs(1), d=200, samples=4000)
+    for got, values in ((found.gain_chance, gains), (found.phi_chance, steps / torch.arange(1, 7))):
+        assert got.numpy() == pytest.approx(np.quantile(values.numpy(), 0.95, axis=0), rel=0.12)
+
+
 def test_an_interval_covers_the_mean_of_the_population_as_often_as_its_level_says():
     random = np.random.default_rng(0)
     intervals = [mean_interval(random.normal(3, 1, 24).tolist(), resamples=400) for _ in range(200)]
