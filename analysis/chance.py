@@ -1,6 +1,6 @@
 """What two random subspaces share: the null distribution that a similarity has to beat.
 
-phi's mean is max(i, j) / d (analysis.subspace.expected_similarity), and where min(i, j) = 1 phi is distributed as
+phi's mean is max(i, j) / d (analysis.similarity.expected_similarity), and where min(i, j) = 1 phi is distributed as
 Beta(max(i, j) / 2, (d - max(i, j)) / 2). Other (i, j) have no closed form: all are simulated jointly, at a cost that
 does not grow with d.
 """
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from analysis.subspace import phi_of
+from analysis.similarity import phi_of
 
 
 def null_similarity(rank1: int, rank2: int, d: int, *, sites: int = 1, samples: int = 1000, seed: int = 0) -> Tensor:

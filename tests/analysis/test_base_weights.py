@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from analysis.adapters import Adapter, read_updates
-from analysis.amplification import amplification
+from analysis.amplify import amplification
 from analysis.base_weights import BaseWeights
 from lora.adapter_file import save_adapter
 from lora.layer import adapted_layers

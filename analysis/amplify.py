@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analysis.spectrum import SVD, update_svd
+from analysis.singular import SVD, update_svd
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from analysis.chance import null_similarity
-from analysis.spectrum import update_svd
-from analysis.subspace import (
+from analysis.similarity import (
     expected_similarity,
     left_singular,
     principal_angles,
@@ -21,6 +20,7 @@ from analysis.subspace import (
     right_singular,
     similarity,
 )
+from analysis.singular import update_svd
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(12, 20), st.integers(0, 10_000))
 

@@ -2,7 +2,7 @@
 
 Shapes: V1 (d, rank1) and V2 (d, rank2) have orthonormal columns, best direction first. The paper takes the right
 singular vectors of A (d = n_in; its appendix G says left, which is a slip); those of B are its left ones (d = n_out);
-analysis.spectrum.update_svd has both of dW.
+analysis.singular.update_svd has both of dW.
 
     phi(i, j) = ||V1[:, :i]^T V2[:, :j]||_F^2 / min(i, j)                        (equation 4)
     phi       = 1 - distance^2 / p,  p = min(rank1, rank2)                       (appendix G, its misprint mended)
