@@ -28,6 +28,11 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def scaling_of(rank: int, alpha: float, rank_stabilised: bool) -> float:
+    """What B A is multiplied by."""
+    return alpha / (math.sqrt(rank) if rank_stabilised else rank)
+
+
 @dataclass(frozen=True)
 class Part:
     """Which outputs of a dense map one matrix owns: part `index` of `parts`, interleaved over `groups`."""
@@ -59,7 +64,7 @@ class LowRank(nn.Module):
             raise ValueError(f"rank {rank} is not in 1..{min(n_in, n_part)} for a {n_part} x {n_in} matrix")
         check_choice("init", init, INITS)
         self.part, self.rank, self.alpha, self.init = part, rank, alpha, init
-        self.scaling = alpha / (math.sqrt(rank) if rank_stabilised else rank)
+        self.scaling = scaling_of(rank, alpha, rank_stabilised)
         dtype = torch.promote_types(like.dtype, torch.float32)
         self.A = nn.Parameter(torch.empty(rank, n_in, device=like.device, dtype=dtype))
         self.B = nn.Parameter(torch.zeros(n_part, rank, device=like.device, dtype=dtype))

@@ -29,7 +29,7 @@ def load_loralib(model: PreTrainedModel, file: Path | str, alpha: float | None =
     if alpha is None:
         raise ValueError(f"alpha is not stored in {file}, and without it the update has no scale: pass what "
                          "the run used (the authors' RoBERTa-base MNLI checkpoint: 16)")
-    saved = _read(Path(file))
+    saved = read_loralib(file)
     modules = [key.removesuffix(".lora_A") for key in saved if key.endswith(".lora_A")]
     if unpaired := [m for m in modules if f"{m}.lora_B" not in saved]:
         raise ValueError(f"{file} has lora_A without lora_B for {', '.join(unpaired[:3])}")
@@ -44,27 +44,28 @@ def load_loralib(model: PreTrainedModel, file: Path | str, alpha: float | None =
         A, B = pairs.pop(site.module)
         saved |= {f"{site.module}.{site.role}.A": A, f"{site.module}.{site.role}.B": B}
     for module, (A, B) in pairs.items():
-        roles = fused or ENABLED.get(parts[module], ())
-        saved |= _split(module, A, B, roles)
-        sizes |= {role: Size(B.shape[1], alpha) for role in roles}
+        for role, (A_of_role, B_of_role) in split_merged(module, A, B, fused).items():
+            saved |= {f"{module}.{role}.A": A_of_role, f"{module}.{role}.B": B_of_role}
+            sizes[role] = Size(B.shape[1], alpha)
     return install(model, lora_method(sizes), saved, adapter, pooler=pooler_of(model, saved), what=file)
 
 
-def _split(module: str, A: Tensor, B: Tensor, roles: Sequence[str]) -> dict[str, Tensor]:
-    """The A and B of each role out of MergedLinear's stacks."""
+def split_merged(module: str, A: Tensor, B: Tensor,
+                 fused: Sequence[str] | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+    """A and B of each role out of MergedLinear's stacks; `fused` as in load_loralib."""
     rank = B.shape[1]
+    roles = fused or ENABLED.get(len(A) // rank, ())
     if len(A) != rank * len(roles) or len(B) % max(1, len(roles)):
         raise ValueError(f"{module} has lora_A {tuple(A.shape)} and lora_B {tuple(B.shape)}: "
                          f"{len(A) / rank:g} parts of rank {rank}, "
                          f"while `fused` names {len(roles)} ({', '.join(roles) or 'none'})")
-    pairs = zip(roles, A.split(rank), B.split(len(B) // len(roles)), strict=True)
-    return {f"{module}.{role}.{letter}": tensor for role, *pair in pairs
-            for letter, tensor in zip("AB", pair, strict=True)}
+    pairs = zip(A.split(rank), B.split(len(B) // len(roles)), strict=True)
+    return dict(zip(roles, pairs, strict=True))
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def read_loralib(file: Path | str) -> dict[str, Tensor]:
     """The state dict, read without running code, names as in transformers' models."""
-    if not file.is_file():
+    if not (file := Path(file)).is_file():
         raise FileNotFoundError(f"no loralib checkpoint at {file}")
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)

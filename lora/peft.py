@@ -114,14 +114,15 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
     A fused module that PEFT adapted whole (GPT-2's c_attn) becomes a target by glob. ValueError
     for another kind of adapter, an option that changes the function, and a tensor missing or left over.
     """
-    config, saved = read_pair(Path(folder), TENSORS, CONFIG)
-    _check_options(config, folder)
+    config, saved = read_peft(folder)
+    if config.get("task_type") not in (None, *TASK_TYPES.values()):
+        check_choice("task_type", str(config["task_type"]), set(TASK_TYPES.values()))
+    check_choice("bias", config.get("bias", "none"), BIASES.values())
     modules = [key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in saved
                if key.endswith(".lora_A.weight")]
     if not modules:
         raise ValueError(f"{Path(folder) / TENSORS} has no lora_A tensors")
-    sizes = {module: Size(_by_pattern(config, "rank_pattern", "r", module),
-                          _by_pattern(config, "alpha_pattern", "lora_alpha", module)) for module in modules}
+    sizes = {module: size_of(config, module) for module in modules}
     targets = name_targets(model, sizes)
     roles = {site.module: site.role for sites in targets.values() for site in sites}
     tensors = _plain_tensors(saved, roles, biases_thrice=config.get("bias") == "all")
@@ -135,17 +136,26 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
     return install(model, method, tensors, adapter, pooler=pooler_of(model, tensors), what=folder)
 
 
-def _check_options(config: Mapping[str, Any], folder: Path | str) -> None:
-    check_choice("peft_type", str(config.get("peft_type")), ("LORA",))
-    if config.get("task_type") not in (None, *TASK_TYPES.values()):
-        check_choice("task_type", str(config["task_type"]), set(TASK_TYPES.values()))
-    check_choice("bias", config.get("bias", "none"), BIASES.values())
+def read_peft(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """PEFT's configuration and tensors of a LoRA adapter, without a model.
+
+    ValueError for another kind of adapter, and for an option under which dW is more than scaling * B A.
+    """
+    config, saved = read_pair(Path(folder), TENSORS, CONFIG)
+    check_choice(f"{folder}: peft_type", str(config.get("peft_type")), ("LORA",))
     if (init := config.get("init_lora_weights", True)) not in INITS:
         raise ValueError(f"{folder} was trained with init_lora_weights={init!r}, which may change the base "
                          f"weights; supported are {', '.join(map(str, INITS))}")
     for option, value in config.items():
         if value and option not in READ | IGNORED:
             raise ValueError(f"{folder} was trained with {option}={value!r}, which is not supported")
+    return config, saved
+
+
+def size_of(config: Mapping[str, Any], module: str) -> Size:
+    """Rank and alpha of a module by PEFT's configuration."""
+    return Size(_by_pattern(config, "rank_pattern", "r", module),
+                _by_pattern(config, "alpha_pattern", "lora_alpha", module))
 
 
 def _by_pattern(config: Mapping[str, Any], patterns: str, default: str, module: str) -> Any:

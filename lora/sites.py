@@ -39,6 +39,7 @@ ARCHITECTURES: dict[str, Modules] = {
     "bert": _BERT, "roberta": _BERT, "deberta": _DEBERTA, "deberta-v2": _DEBERTA_V2, "gpt2": _GPT2, "llama": _LLAMA}
 
 HEADS = ("classifier", "score")  # transformers' names of a new task head
+LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a whole word of a module's name
 POOLERS = {"bert": "bert.pooler.dense", "deberta": "pooler.dense", "deberta-v2": "pooler.dense"}
 
 
@@ -82,13 +83,38 @@ def _find(model: nn.Module, target: str, names: list[str], heads: Sequence[str])
     if architecture not in ARCHITECTURES:
         raise ValueError(f"architecture {architecture!r} is not one of {', '.join(ARCHITECTURES)}: give targets as "
                          f"patterns over its modules, {', '.join(_shapes(names))}")
-    patterns = [re.compile(r"(.*\.)?" + re.escape(p).replace(r"\*", r"\d+"))
-                for p in ARCHITECTURES[architecture][target]]
-    matches = [name for name in names if any(p.fullmatch(name) for p in patterns)]
+    matches = [name for name in names if _lives_in(name, ARCHITECTURES[architecture][target])]
     if not matches:
         raise ValueError(f"role {target!r} matches no module of this {architecture} model; "
                          f"the model has {', '.join(_shapes(names))}")
     return [Site(target, name, _part(model, target)) for name in matches]
+
+
+def _lives_in(module: str, places: Iterable[str]) -> bool:
+    """Whether a module's name ends in one of a role's places, with a number for each `*`."""
+    return any(re.fullmatch(r"(.*\.)?" + re.escape(place).replace(r"\*", r"\d+"), module) for place in places)
+
+
+def sites_by_name(module: str) -> list[Site]:
+    """The matrices of a module, as far as its name alone tells: empty where no architecture has such a module.
+
+    q, k, v of GPT-2's c_attn are three. Those of DeBERTa's in_proj are not told, for want of the number of heads.
+    """
+    if _lives_in(module, _DEBERTA["q"]):
+        return []
+    roles = [role for role in ROLES if any(_lives_in(module, places[role]) for places in ARCHITECTURES.values())]
+    return [Site(role, module, Part(parts=len(roles), index=index)) for index, role in enumerate(roles)]
+
+
+def stored_transposed(module: str) -> bool:
+    """Whether a module of this name keeps its weight as (n_in, n_out): those of GPT-2 are transformers' Conv1D."""
+    return any(_lives_in(module, places) for places in _GPT2.values())
+
+
+def layer_number(module: str) -> int | None:
+    """Number of the layer that a module is in, the first number in its name; None outside the layers."""
+    match = LAYER_NUMBER.search(module)
+    return int(match[0]) if match else None
 
 
 def _part(model: nn.Module, role: str) -> Part:

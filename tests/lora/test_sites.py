@@ -6,9 +6,10 @@ import re
 import pytest
 import torch
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from lora.layer import Part
-from lora.sites import find_sites, head_modules
+from lora.sites import find_sites, head_modules, layer_number, sites_by_name, stored_transposed
 from tests.lora.tiny import HEADS, adapt, lora, sites, tiny
 
 BERT = {"q": ["attention.self.query"], "k": ["attention.self.key"], "v": ["attention.self.value"],
@@ -52,6 +53,28 @@ def test_a_fused_slice_is_the_one_that_the_model_uses_in_that_role(architecture:
     moved = (layer(x) - layer.base(x)).detach()
     split = moved.split(16, dim=2) if architecture == "gpt2" else moved.view(1, 5, HEADS, -1).chunk(3, dim=-1)
     assert [bool(part.abs().max() > 0) for part in split] == [index == place for index in range(3)]
+
+
+@pytest.mark.parametrize("architecture", MODULES)
+def test_names_alone_tell_what_the_model_tells(architecture: str) -> None:
+    model = tiny(architecture)
+    told = {name: sites_by_name(name) for name, _ in model.named_modules()}
+    found = {name: [] for name in told}
+    for site in find_sites(model, list(BERT)):
+        if "in_proj" not in site.module:  # its parts depend on the number of heads
+            found[site.module].append(site)
+    assert {name: sorted(each, key=lambda s: s.part.index) for name, each in found.items()} == told
+
+
+@pytest.mark.parametrize("architecture", MODULES)
+def test_names_alone_tell_which_weights_are_stored_transposed(architecture: str) -> None:
+    for name, module in tiny(architecture).named_modules():
+        assert stored_transposed(name) == isinstance(module, Conv1D)
+
+
+def test_the_layer_is_the_first_whole_number_of_a_name() -> None:
+    names = ["bert.encoder.layer.11.attention.self.query", "decoder.block.3.layer.0.q", "lm_head", "fc1.conv2d.x"]
+    assert [layer_number(name) for name in names] == [11, 3, None, None]
 
 
 def test_sites_follow_the_model_not_the_order_of_targets() -> None:

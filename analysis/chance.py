@@ -1,0 +1,42 @@
+"""What two random subspaces share: the null distribution that a similarity has to beat.
+
+phi's mean is max(i, j) / d (analysis.similarity.expected_similarity), and where min(i, j) = 1 phi is distributed as
+Beta(max(i, j) / 2, (d - max(i, j)) / 2). Other (i, j) have no closed form: all are simulated jointly, at a cost that
+does not grow with d.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from analysis.similarity import phi_of
+
+
+def null_similarity(rank1: int, rank2: int, d: int, *, sites: int = 1, samples: int = 1000, seed: int = 0) -> Tensor:
+    """Draws of the mean of phi over `sites` independent pairs of random subspaces of R^d: (samples, rank1, rank2).
+
+    One subspace may stand still, the span of the first rank2 unit vectors. The other is Q of G = Q R for a standard
+    normal G (d, rank1), and only Q's first rank2 rows are needed. The rest of G enters R through its Gram matrix
+    alone, so a small matrix with the same distribution of Gram matrices takes its place.
+    """
+    if not 1 <= min(rank1, rank2) <= max(rank1, rank2) <= d:
+        raise ValueError(f"ranks {rank1} and {rank2} are not both in 1..{d}")
+    random = np.random.default_rng(seed)
+    total = torch.zeros(samples, rank1, rank2, dtype=torch.float64)
+    for _ in range(sites):
+        top = torch.from_numpy(random.standard_normal((samples, rank2, rank1)))
+        Q = torch.linalg.qr(torch.cat([top, _like_normal(random, samples, d - rank2, rank1)], dim=1)).Q
+        total += phi_of(Q[:, :rank2].mT)                                       # (samples, rank1, rank2)
+    return total / sites
+
+
+def _like_normal(random: np.random.Generator, samples: int, rows: int, columns: int) -> Tensor:
+    """Matrices whose Gram matrix is distributed as that of standard normal (rows, columns) ones.
+
+    By Bartlett's decomposition an upper triangular (columns, columns) one, with chi(rows - k) at [k, k], is enough.
+    """
+    if rows < columns:
+        return torch.from_numpy(random.standard_normal((samples, rows, columns)))
+    diagonal = np.sqrt(random.chisquare(rows - np.arange(columns), (samples, columns)))
+    above = torch.from_numpy(random.standard_normal((samples, columns, columns))).triu(1)
+    return above + torch.from_numpy(diagonal).diag_embed()

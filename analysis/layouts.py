@@ -1,0 +1,105 @@
+"""The three layouts of adapters, read without a model: ours, PEFT's folders and loralib's state dicts.
+
+Each reader gives what the file says of the base model, the updates, and a problem for each module whose tensors
+cannot be studied. Tensors that belong to no low-rank pair (heads, biases, norms) are left out.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from analysis.updates import Named, Problem, Update, checked, of_module, of_site
+from lora.adapter_file import read_adapter
+from lora.layer import Part, scaling_of
+from lora.loralib import read_loralib, split_merged
+from lora.peft import PREFIX, read_peft, size_of
+from lora.sites import Site
+
+Pair = tuple[Named, Named]  # A and B
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds."""
+
+    base: Mapping[str, Any]  # the base model's name, path, revision and fingerprint, as far as they are stored
+    updates: list[Update]
+    problems: list[Problem]
+
+
+def read_ours(folder: Path) -> Contents:
+    """A folder with adapter.safetensors and adapter.json (lora.adapter_file)."""
+    description, tensors = read_adapter(folder)
+    sites = {f"{site['module']}.{site['role']}": site for site in description["sites"]}
+    if not sites:
+        raise ValueError(f"{folder} has no low-rank updates: its method is {description['method']['name']}")
+
+    def updates(key: str, A: Tensor, B: Tensor) -> list[Update]:
+        site = sites[key]
+        part = Part(site["groups"], site["parts"], site["index"])
+        if site["role"] == "weight":  # the target was a glob
+            return of_module(site["module"], A, B, site["scaling"])
+        return [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
+
+    pairs = {key: (_named(tensors, f"{key}.A"), _named(tensors, f"{key}.B")) for key in sites}
+    return Contents(description["base"], *_each(pairs, updates))
+
+
+def read_peft_folder(folder: Path) -> Contents:
+    """A folder with adapter_model.safetensors and adapter_config.json."""
+    config, tensors = read_peft(folder)
+
+    def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
+        size = size_of(config, module)
+        if size.rank != len(A):
+            raise ValueError(f"lora_A has rank {len(A)}, adapter_config.json says {size.rank}")
+        return of_module(module, A, B, scaling_of(size.rank, size.alpha, config.get("use_rslora", False)))
+
+    base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision")}
+    pairs = _pairs(tensors, rf"(?:{re.escape(PREFIX)})?(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
+    return Contents({key: value for key, value in base.items() if value}, *_each(pairs, updates))
+
+
+def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str] | None = None) -> Contents:
+    """A loralib state dict; it has no alpha of its own, and `fused` is as in lora.loralib.load_loralib."""
+    def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
+        scaling = None if alpha is None else scaling_of(B.shape[1], alpha, False)
+        if len(A) == B.shape[1] and fused is None:
+            return of_module(module, A, B, scaling)
+        roles = split_merged(module, A, B, fused)
+        order = "qkv" if set(roles) <= set("qkv") else tuple(roles)  # q and v are parts 0 and 2 of three
+        return [of_site(Site(role, module, Part(parts=len(order), index=order.index(role))), *pair, scaling)
+                for role, pair in roles.items()]
+
+    return Contents({}, *_each(_pairs(read_loralib(file), r"(.+)\.lora_([AB])"), updates))
+
+
+def _named(tensors: Mapping[str, Tensor], name: str) -> Named:
+    return Named(name, tensors.get(name))
+
+
+def _pairs(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, Pair]:
+    """A and B by module, from tensors whose names match `pattern`: module, then A or B."""
+    pairs = {}
+    for name in tensors:
+        if match := re.fullmatch(pattern, name):
+            at = match.start(2)
+            pairs[match[1]] = (_named(tensors, f"{name[:at]}A{name[at + 1:]}"),
+                               _named(tensors, f"{name[:at]}B{name[at + 1:]}"))
+    return pairs
+
+
+def _each(pairs: Mapping[str, Pair], make: Callable[[str, Tensor, Tensor], list[Update]],
+          ) -> tuple[list[Update], list[Problem]]:
+    """The updates of every module, and the problems of those that have none."""
+    updates, problems = [], []
+    for module, (A, B) in pairs.items():
+        try:
+            updates += make(module, *checked(A, B))
+        except ValueError as error:
+            problems.append(Problem(module, str(error)))
+    return updates, problems

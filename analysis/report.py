@@ -1,0 +1,122 @@
+"""One adapter on one self-contained HTML page: spectra, where the energy is, amplification, similarity to another.
+
+analysis.report_study computes, analysis.report_reading puts in words, analysis.report_page draws.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.entry import CONF, entry
+from experiments.files import write_atomic
+from experiments.models import ROOT, model_folder
+from lora.errors import nearest
+
+if TYPE_CHECKING:  # torch takes a second to import, which --help does without
+    from analysis.base_weights import BaseWeights
+    from analysis.report_study import Study
+    from analysis.updates import Problem
+
+
+@entry("report", examples=[
+    "python -m analysis.report adapter=results/local/mrpc-minilm-lora-seed0-1a2b3c4d",
+    "python -m analysis.report adapter=my-peft-adapter base=my-model other=another-adapter output=report.html",
+    "python -m analysis.report adapter=roberta_base_lora_mnli.bin alpha=16 base=roberta-base",
+])
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Study one LoRA adapter, beside its base model and another adapter where given, on one HTML page."""
+    from analysis.adapters import read_updates
+    from analysis.report_page import render
+    from analysis.report_study import facts, read_other, study_adapter
+
+    if cfg.adapter is None:
+        raise ValueError("adapter is not given: adapter=<run, folder or loralib file>")
+    problems: list[Problem] = []
+    adapter = read_updates(cfg.adapter, alpha=cfg.alpha, fused=cfg.fused)
+    weights = open_base(cfg.base, adapter.base, problems)
+    known = facts(adapter, cfg.alpha, None if weights is None else cfg.base or "the adapter's own")
+    study = study_adapter(adapter, known, weights, read_other(cfg.other, cfg.fused, problems), problems)
+    page = write_atomic(Path(cfg.output), render(study))
+    record = {"page": str(page), **headline(study)}
+    publish(cfg, study, record)
+    return record
+
+
+def open_base(base: str | None, stored: Mapping[str, Any], problems: list["Problem"]) -> "BaseWeights | None":
+    """The weights of `base`, or where it is None of the model that the adapter names, if that is on this machine.
+
+    None where there are none; a problem where they were asked for and cannot be read.
+    """
+    from analysis.base_weights import BaseWeights
+    from analysis.updates import Problem
+
+    try:
+        folder = own_base(stored) if base is None else base_folder(base)
+        return None if folder is None else BaseWeights(folder)
+    except (ValueError, OSError) as error:
+        problems.append(Problem("base", str(error)))
+        return None
+
+
+def base_folder(base: str) -> Path:
+    """A safetensors file or folder, or the folder of a model of conf/model."""
+    if (path := Path(base).expanduser()).exists():
+        return path
+    models = {file.stem: file for file in (CONF / "model").glob("*.yaml")}
+    if base not in models:
+        raise FileNotFoundError(f"base {base!r} is neither a file, nor a folder, nor one of {', '.join(sorted(models))}"
+                                f"{nearest(base, models)}")
+    model = OmegaConf.load(models[base])
+    assert isinstance(model, DictConfig)
+    return model_folder(model)
+
+
+def own_base(stored: Mapping[str, Any]) -> Path | None:
+    """The folder that the adapter's description names, in a package or on disk; never a download."""
+    path = stored.get("path") or stored.get("name")
+    if not path or not (stored.get("package") or Path(path).is_dir() or (ROOT / path).is_dir()):
+        return None
+    return model_folder(OmegaConf.create({"name": None, "package": None, "revision": None, "weights": "safetensors",
+                                          **stored, "path": path}))
+
+
+def headline(study: "Study") -> dict[str, Any]:
+    """What the page says in a few numbers."""
+    from statistics import fmean, median
+
+    matrices = study.matrices
+    largest = max(matrices, key=lambda matrix: matrix.norm)
+    lowest = min(matrices, key=lambda matrix: matrix.effective_rank)
+    factors = [each.factor for each in study.amplified.values()]
+    return {"adapter": study.source, "matrices": len(matrices), "rank": study.facts["rank"],
+            "parameters": study.facts["parameters"],
+            "effective_rank": fmean(matrix.effective_rank for matrix in matrices),
+            "stable_rank": fmean(matrix.stable_rank for matrix in matrices),
+            "lowest_effective_rank": {"matrix": lowest.name, "value": lowest.effective_rank},
+            "largest_norm": {"matrix": largest.name, "value": largest.norm},
+            "amplification": median(factors) if factors else None,
+            "shared_directions": {f"{each.column} {each.side}": each.shared.leading for each in study.agreements},
+            "problems": [str(problem) for problem in study.problems]}
+
+
+def publish(cfg: DictConfig, study: "Study", record: Mapping[str, Any]) -> None:
+    """The table of numbers for people, and with the headline for wandb."""
+    import pandas as pd
+
+    from analysis.report_page import numbers
+    from experiments.logger import Logger
+    from experiments.sweep import print_rows
+
+    table = numbers(study)
+    rows = [[name, *values] for name, values, _ in table["rows"]]
+    print_rows(table["columns"], rows)
+    config = {key: cfg[key] for key in ("adapter", "alpha", "base", "other")}
+    with Logger(cfg.logger, f"report-{study.name}", config, Path(cfg.store), job_type="report") as logger:
+        logger.log_table("numbers", pd.DataFrame(rows, columns=table["columns"]))
+        logger.log_summary(record)
+
+
+if __name__ == "__main__":
+    main()

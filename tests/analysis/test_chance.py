@@ -1,0 +1,48 @@
+"""Random subspaces: scipy's exact distribution, and numpy's QR of Gaussian matrices."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from analysis.chance import null_similarity
+
+
+def test_a_single_direction_follows_the_beta_distribution():
+    for d, j in ((5, 1), (768, 1), (768, 8), (12, 4)):
+        draws = null_similarity(1, j, d, samples=4000)[:, 0, -1].numpy()
+        assert stats.kstest(draws, stats.beta(j / 2, (d - j) / 2).cdf).pvalue > 0.001
+
+
+@pytest.mark.parametrize(("rank1", "rank2", "d"), [(3, 5, 40), (5, 3, 40), (4, 4, 6), (4, 6, 7)])
+def test_the_joint_distribution_is_that_of_orthonormalised_gaussians(rank1: int, rank2: int, d: int):
+    random = np.random.default_rng(1)
+    U, V = (np.linalg.qr(random.standard_normal((4000, d, rank))).Q for rank in (rank1, rank2))
+    squared = (U.transpose(0, 2, 1) @ V) ** 2
+    draws = null_similarity(rank1, rank2, d, samples=4000)
+    for i, j in ((1, 1), (2, 2), (rank1, rank2), (2, rank2)):
+        wanted = squared[:, :i, :j].sum((1, 2)) / min(i, j)
+        assert stats.ks_2samp(draws[:, i - 1, j - 1].numpy(), wanted).pvalue > 0.001
+    # two cells of one draw belong together
+    wanted = squared[:, :2, :2].sum((1, 2)) / 2 - squared[:, 0, 0]
+    assert stats.ks_2samp((draws[:, 1, 1] - draws[:, 0, 0]).numpy(), wanted).pvalue > 0.001
+
+
+def test_the_mean_over_sites_has_the_same_mean_and_a_smaller_spread():
+    one, many = (null_similarity(4, 4, 64, sites=sites, samples=2000)[:, -1, -1] for sites in (1, 16))
+    assert one.mean().item() == pytest.approx(many.mean().item(), abs=0.002)
+    assert one.std().item() == pytest.approx(4 * many.std().item(), rel=0.1)
+
+
+def test_a_seed_gives_the_same_draws():
+    assert torch.equal(null_similarity(2, 3, 50, samples=5), null_similarity(2, 3, 50, samples=5))
+    assert not torch.equal(null_similarity(2, 3, 50, samples=5), null_similarity(2, 3, 50, samples=5, seed=1))
+
+
+def test_more_directions_than_dimensions_are_refused():
+    with pytest.raises(ValueError, match=r"ranks 4 and 9 are not both in 1\.\.8"):
+        null_similarity(4, 9, 8)
+
+
+def test_whole_space_shares_everything():
+    assert null_similarity(3, 8, 8, samples=4)[:, :, -1].numpy() == pytest.approx(np.ones((4, 3)))
