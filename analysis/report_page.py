@@ -155,11 +155,12 @@ def similarity_maps(study: Study) -> dict[str, Any] | None:
     if not study.overlaps:
         return None
     groups, left_out = [], 0
+    sides = {"A": "input directions (A)", "B": "output directions (B)"}
     for column, matrices in by_column(study).items():
         common = [matrix for matrix in matrices if matrix.name in study.overlaps]
         chosen = spread(common, MOST_LAYERS)
         left_out += len(common) - len(chosen)
-        for side in ("A", "B") if common else ():
+        for side in sides if common else ():
             maps: list[dict[str, Any]] = []
             for matrix in chosen:
                 phi, d = phi_and_size(study.overlaps[matrix.name], side)
@@ -168,8 +169,9 @@ def similarity_maps(study: Study) -> dict[str, Any] | None:
                     maps.append(_phi_map("by chance", f"max(i, j) / {d}", chance, chance, d))
                 maps.append(_phi_map(matrix.name, f"φ({phi.shape[0]}, {phi.shape[1]}) = {shown(phi[-1, -1].item())}",
                                      phi, chance, d))
-            groups.append({"title": f"{column}, {side}", "maps": maps})
-    return {"groups": groups, "left_out": left_out, "shared": [_steps_panel(each) for each in study.agreements]}
+            groups.append({"title": f"{column}: {sides[side]}", "maps": maps})
+    return {"groups": groups, "left_out": left_out, "most_steps": MOST_STEPS,
+            "shared": [_steps_panel(each) for each in study.agreements]}
 
 
 def spread(matrices: Sequence[Matrix], most: int) -> list[Matrix]:

@@ -81,7 +81,8 @@ def _energy(matrices: Sequence[Matrix]) -> str:
         held += share
     low, high = _ends(matrices, lambda matrix: matrix.norm)
     where = ", ".join(sorted(half, key=lambda layer: (not layer.isdigit(), int(layer) if layer.isdigit() else 0)))
-    return (f"Energy by role: {roles}. {len(half)} of {len(by_layer)} layers hold {named_share(held)} of it: {where}. "
+    verb = "holds" if len(half) == 1 else "hold"
+    return (f"Energy by role: {roles}. {len(half)} of {len(by_layer)} layers {verb} {named_share(held)}: {where}. "
             f"The largest update is {high.name} (norm {shown(high.norm)}), "
             f"the smallest {low.name} ({shown(low.norm)}).")
 

@@ -157,12 +157,22 @@ def _overlaps(matrices: Sequence[Matrix], adapter: Adapter, other: Adapter,
     except ValueError as error:
         problems.append(Problem("other", str(error)))
         return {}
-    mine = {f"{adapter.source}: {problem.site}" for problem in adapter.problems}
-    problems += [problem for problem in pairs.problems if problem.site not in mine]
+    problems += [problem for problem in pairs.problems if not _told(problem, adapter)]
     names = {matrix.update.site: matrix.name for matrix in matrices}
     return {names[a.site]: Overlap(similarity(right_singular(a.A), right_singular(b.A)),
                                    similarity(left_singular(a.B), left_singular(b.B)), a.A.shape[1], a.B.shape[0])
             for a, b in pairs.pairs}
+
+
+def _told(problem: Problem, adapter: Adapter) -> bool:
+    """Whether a pair's problem repeats one of `adapter`: by its site, or as a site that only the other has."""
+    module, _, role = problem.site.removesuffix(")").partition(" (")  # as Update.label has it
+    for own in (each.site for each in adapter.problems):
+        if problem.site == f"{adapter.source}: {own}" or own in (module, f"{module}.{role}"):
+            return True
+        if not role and own.startswith(f"{module}."):  # our layout's names end with the role
+            return True
+    return False
 
 
 def agreements(matrices: Sequence[Matrix], overlaps: dict[str, Overlap]) -> list[Agreement]:
