@@ -67,8 +67,8 @@ trainer:
     "method/ft.yaml": "name: ft\n",
 }
 
-FILES = sorted((CONF.parent / "experiments").glob("*.py"))
-ENTRY_POINTS = [path.stem for path in FILES if re.search(r"^@entry\(", path.read_text(), re.MULTILINE)]
+FILES = sorted(path for room in ("experiments", "analysis") for path in (CONF.parent / room).glob("*.py"))
+ENTRY_POINTS = [f"{path.parent.name}.{path.stem}" for path in FILES if re.search(r"^@entry\(", path.read_text(), re.MULTILINE)]
 
 
 @pytest.fixture
@@ -181,17 +181,18 @@ def test_help_says_that_of_a_group_nothing_is_chosen() -> None:
     assert "  method     (none), bitfit, ft, lora\n" in CommandLine("compare", CONF, []).help("", "", [])
 
 
-@pytest.mark.parametrize("name", ENTRY_POINTS)
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 def test_every_example_of_the_help_passes_the_check_and_composes(
-    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    entry_point: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    name = entry_point.rpartition(".")[2]
     monkeypatch.setattr(sys, "argv", [name, "--help"])
-    importlib.import_module(f"experiments.{name}").main()
+    importlib.import_module(entry_point).main()
     examples = capsys.readouterr().out.partition("\nExamples:\n")[2].splitlines()
     assert examples
     for example in examples:
         python, flag, module, *words = shlex.split(example)
-        assert (python, flag, module) == ("python", "-m", f"experiments.{name}")
+        assert (python, flag, module) == ("python", "-m", entry_point)
         args = get_args_parser().parse_intermixed_args(words)
         line = CommandLine(name, CONF, args.overrides)
         mode = RunMode.MULTIRUN if args.multirun else RunMode.RUN  # a sweep without -m is an error
@@ -199,7 +200,7 @@ def test_every_example_of_the_help_passes_the_check_and_composes(
 
 
 def test_every_primary_config_has_its_entry_point() -> None:  # so that none goes without the test above
-    assert {path.stem for path in CONF.glob("*.yaml")} == set(ENTRY_POINTS)
+    assert {path.stem for path in CONF.glob("*.yaml")} == {name.rpartition(".")[2] for name in ENTRY_POINTS}
 
 
 @pytest.mark.parametrize(

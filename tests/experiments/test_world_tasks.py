@@ -86,7 +86,7 @@ def test_references_tell_exactly_the_triples(name: str) -> None:
 
 
 def test_tables_of_the_corpus_hold_what_their_texts_tell() -> None:
-    found = [document.segments for document in itertools.islice(documents(WORLD, "lookups", 1, False, 2), 12_000)
+    found = [document.segments for document in itertools.islice(documents(WORLD, "mentions", 1, False, 2), 12_000)
              if document.kind == "table" and "?" not in document.segments[0]]
     assert len(found) > 300
     for table, text in found:
