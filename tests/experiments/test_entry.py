@@ -68,7 +68,8 @@ trainer:
 }
 
 FILES = sorted(path for room in ("experiments", "analysis") for path in (CONF.parent / room).glob("*.py"))
-ENTRY_POINTS = [f"{path.parent.name}.{path.stem}" for path in FILES if re.search(r"^@entry\(", path.read_text(), re.MULTILINE)]
+ENTRY_POINTS = [f"{path.parent.name}.{path.stem}" for path in FILES
+                if re.search(r"^@entry\(", path.read_text(), re.MULTILINE)]
 
 
 @pytest.fixture
