@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from dataclasses import asdict, dataclass
@@ -74,8 +75,8 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        """Whether it holds; not for NaN."""
-        if self.strict and self.value in (self.least, self.most):
+        """Whether it holds; not for NaN, which stands for what could not be measured, even where nothing is asked."""
+        if math.isnan(self.value) or (self.strict and self.value in (self.least, self.most)):
             return False
         return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
 
