@@ -96,7 +96,7 @@ def test_runs_that_are_not_of_what_ships_stay_out_of_the_committed_results(check
         return gates.store_folder(checking("model=gpt2-nano", "output=here", *overrides))
 
     assert place() == place("world.seed=1") == gates.STORE
-    assert place("model.path=elsewhere") == place("world.people=16") == Path("here/gates")
+    assert place("model.path=elsewhere") == place("world.people=24") == Path("here/gates")
 
 
 def trained(monkeypatch: pytest.MonkeyPatch, cfg: DictConfig) -> dict[tuple[str, ...], DictConfig]:
@@ -135,7 +135,7 @@ def checking(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., DictConf
 def test_the_weights_that_are_checked_are_the_ones_fine_tuned(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, checking: Callable[..., DictConfig]
 ) -> None:
-    cfg = checking("model=gpt2-nano", "model.path=${output}/other", "model.attention=sdpa", "world.people=16",
+    cfg = checking("model=gpt2-nano", "model.path=${output}/other", "model.attention=sdpa", "world.people=24",
                    "output=somewhere/below", "tokens=5")
     monkeypatch.chdir(tmp_path)
     runs = trained(monkeypatch, cfg)
@@ -144,7 +144,7 @@ def test_the_weights_that_are_checked_are_the_ones_fine_tuned(
         assert (made.model.path, made.model.pinned) == ("somewhere/below/other", "results/nano/pretrained/gpt2-nano")
         assert made.store == "somewhere/below/gates"
         assert (made.model.attention, made.model.config.n_embd) == ("sdpa", cfg.model.config.n_embd)
-        assert (made.task.source.world.people, made.task.source.world.seed) == (16, 1)
+        assert (made.task.source.world.people, made.task.source.world.seed) == (24, 1)
 
 
 def test_the_pinned_path_and_the_world_as_it_is_keep_the_names_of_the_runs(checking: Callable[..., DictConfig]) -> None:
