@@ -40,7 +40,7 @@ def understanding(cfg: DictConfig) -> list[Gate]:
     runs = finished(cfg, GLUE, ("ft", "lora"))
     gates, gained = [], {method: 0 for method in GAIN}
     for task in GLUE:
-        made = instantiate(_composed(cfg, task).task)
+        made = instantiate(composed(cfg, task).task)
         gates.append(Gate(f"{task}: bag of words", bag_of_words(made)[made.main_metric]))
         for method, gain in GAIN.items():
             shipped, random = scores(runs, task, method)
@@ -118,7 +118,8 @@ def _task(cfg: DictConfig, task: str) -> list[str]:
     return [f"task={task}-nano", *(f"task.source.world.{key}={value}" for key, value in world if key != "_target_")]
 
 
-def _composed(cfg: DictConfig, task: str) -> DictConfig:
+def composed(cfg: DictConfig, task: str) -> DictConfig:
+    """The config of a run on the miniature of a task, in the world of `cfg`."""
     with train_configs() as compose:
         return compose(_task(cfg, task))
 

@@ -159,7 +159,7 @@ def test_the_pinned_path_and_the_world_as_it_is_keep_the_names_of_the_runs(check
 
 
 def test_the_task_whose_chance_is_asked_is_of_the_world_that_is_checked(checking: Callable[..., DictConfig]) -> None:
-    assert gates._composed(checking("world.seed=3"), "rte").task.source.world.seed == 3
+    assert gates.composed(checking("world.seed=3"), "rte").task.source.world.seed == 3
 
 
 def test_outside_of_hydra_the_model_is_that_of_its_name() -> None:
