@@ -68,6 +68,19 @@ def suite_for(suite: dict[str, Any], artifact: str) -> dict[str, Any]:
     return suite | {group: suite[group] | own[group] for group in ("models", "tasks")} | {"rows": own["rows"]}
 
 
+def check_suite(suite: Data) -> None:
+    """Raise ValueError for a model, task or method that the suite names and conf/ does not have."""
+    for group, names in (("model", suite["models"].values()), ("task", suite["tasks"].values()),
+                         ("method", suite["methods"])):
+        for name in names:
+            check_file(group, name, f"suite {suite['name']}: ")
+
+
+def check_file(group: str, name: str, where: str = "") -> None:
+    """Raise ValueError unless conf/<group> has a file of that name."""
+    check_choice(f"{where}{group}", name, [path.stem for path in (CONF / group).glob("*.yaml")])
+
+
 def read_paper(artifact: Data) -> list[dict[str, str]]:
     """The CSV's rows as text; ValueError for an unknown file, aggregate, or a column that it lacks."""
     check_choice("aggregate", artifact["aggregate"], AGGREGATES)
@@ -148,11 +161,15 @@ def _runs(cfg: DictConfig, overrides: list[str], seeds: list[int]) -> list[Run]:
 
 
 def stand_ins(slots: list[Slot]) -> list[str]:
-    """'minilm on mrpc stands for gpt3 on mnli', for every pair that is not the paper's own."""
-    notes = []
-    for slot in slots:
-        keys = ("model", "task") if slot.ours["task"] != slot.theirs["task"] else ("model",)
-        ours, theirs = (" on ".join(words[key] for key in keys) for words in (slot.ours, slot.theirs))
-        if ours != theirs:
-            notes.append(f"{ours} stands for {theirs}")
-    return list(dict.fromkeys(notes))
+    """'minilm stands for gpt3', all models in one line, then all tasks: of those that are not the paper's own."""
+    pairs = [dict.fromkeys((slot.ours[what], slot.theirs[what]) for slot in slots) for what in ("model", "task")]
+    said = [[f"{ours} stands for {theirs}" for ours, theirs in found if ours != theirs] for found in pairs]
+    return [", ".join(words) for words in said if words]
+
+
+def left_out(suite: Data, printed: list[dict[str, str]]) -> list[str]:
+    """The rows of the paper's table that the suite does not run for this artifact, by column."""
+    others = {column: dict.fromkeys(row[column] for row in printed if row[column] not in allowed)
+              for column, allowed in suite["rows"].items()}
+    return [f"suite {suite['name']} leaves out the rows of {column} {', '.join(words)}"
+            for column, words in others.items() if words]

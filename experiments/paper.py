@@ -20,6 +20,8 @@ from experiments.artifacts import (
     Data,
     Run,
     Slot,
+    check_suite,
+    left_out,
     plan,
     read_paper,
     stand_ins,
@@ -55,6 +57,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, Any]:
     """Plan the table, train what is missing, read the store, print and save; returns the last line."""
     artifact, suite = _plain(cfg.artifact), suite_for(_plain(cfg.suite), cfg.artifact.name)
+    check_suite(suite)
     check_filters(cfg, suite)
     printed = read_paper(artifact)
     seeds = sorted({*suite["seeds"], *(cfg.seeds or [])})
@@ -69,7 +72,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
         records, problems = read(store, slots)
         problems = {name: why for name, why in (ended | problems).items() if name not in records}
     shown = slots if cfg.empty else with_runs(slots, records)
-    notes = [f"{name} is not there: {why}" for name, why in unavailable.items()]
+    notes = left_out(suite, printed) + [f"{name} is not there: {why}" for name, why in unavailable.items()]
     notes += [f"failed: {name}: {why}" for name, why in problems.items()]
     table = fill(artifact, suite, printed, shown, records, notes, cfg.store)
     show(table)

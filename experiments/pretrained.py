@@ -8,9 +8,10 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +75,8 @@ class Gate:
 
     @property
     def passed(self) -> bool:
-        """Whether it holds; not for NaN."""
-        if self.strict and self.value in (self.least, self.most):
+        """Whether it holds; not for NaN, which stands for what could not be measured, even where nothing is asked."""
+        if math.isnan(self.value) or (self.strict and self.value in (self.least, self.most)):
             return False
         return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
 
@@ -135,12 +136,16 @@ def read_record(folder: Path) -> PretrainRecord | None:
     if not path.exists():
         return None
     try:
-        record = PretrainRecord(**json.loads(path.read_text()))
+        data = dict(json.loads(path.read_text()))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a record of a pre-training: {error}") from None
-    if record.schema != SCHEMA:
-        raise ValueError(f"{path} has schema {record.schema}, this code reads {SCHEMA}")
-    return record
+    if (schema := data.get("schema", SCHEMA)) != SCHEMA:
+        raise ValueError(f"{path} has schema {schema}, this code reads {SCHEMA}")
+    known = [field.name for field in fields(PretrainRecord)]
+    lacks, extra = [key for key in known if key not in {"schema", *data}], sorted(data.keys() - set(known))
+    if lacks or extra:
+        raise ValueError(f"{path} is not a record of a pre-training: lacks {lacks[:3]}, has extra {extra[:3]}")
+    return PretrainRecord(**data)
 
 
 def check_files(folder: Path, record: PretrainRecord) -> None:

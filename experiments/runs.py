@@ -64,6 +64,7 @@ class RunRecord:
     trainable: int | None = None          # trained by the method, head excluded
     head: int | None = None               # parameters of the task head
     seconds: float | None = None          # wall clock of training and evaluation
+    ready_seconds: float | None = None    # from the start of the process to the first step, imports left out
     tokens_per_second: float | None = None  # real tokens (no padding) through training, evaluation excluded
     peak_memory_mb: float | None = None   # resident set on a CPU, allocated on a GPU
     merge_error: dict[str, float] | None = None  # largest error of merged weights at the last evaluation, by dtype

@@ -12,7 +12,7 @@ from rich.table import Table
 from experiments.cloze import GATES, accuracies, held_out_loss
 from experiments.language import Language, Source
 from experiments.models import checked_folder, load_tokenizer
-from experiments.pretrained import Gate, load_language_model, read_record
+from experiments.pretrained import Gate, PretrainRecord, load_language_model, read_record
 from experiments.sweep import take_threads
 from experiments.tables import console_for
 
@@ -20,7 +20,7 @@ REBUILT = 0.01  # by which share a rebuilt model's held-out loss may differ from
 
 
 def check_shipped(cfg: DictConfig, source: Source) -> dict[str, Any]:
-    """Measure the model at model.path again, print each gate, and count the failed ones.
+    """Measure the model at model.path again, print each group of gates when it is measured, and count the failed ones.
 
     Raises FileNotFoundError for a file that is missing, ValueError for one that was altered and for a model of a world
     with other words.
@@ -35,12 +35,12 @@ def check_shipped(cfg: DictConfig, source: Source) -> dict[str, Any]:
     language = Language(source, tokenizer, cfg.masking, cfg.max_length)
     loss = held_out_loss(model, language.held_out(cfg.held_out_documents, cfg.batch_size))
     gates = probe_gates(accuracies(model, language, source.probes(cfg.probe_count)))
-    rebuilt = read_record(Path(cfg.output) / cfg.model.name)
-    if rebuilt is not None:
-        gates.append(Gate("rebuilt held-out loss / shipped", rebuilt.held_out_loss / loss, 1 - REBUILT, 1 + REBUILT))
-    for function in cfg.gates:
-        gates.extend(get_method(function)(cfg))
+    gates += rebuilt_gates(cfg, read_record(folder), loss)
     print_gates(f"{cfg.model.name}: held-out loss {loss:.3f}", gates)
+    for function in cfg.gates:
+        further = get_method(function)(cfg)
+        print_gates(f"{cfg.model.name}: {function.rpartition('.')[2]}", further)
+        gates += further
     return {"model": cfg.model.name, "held_out_loss": loss, "failed": sum(not gate.passed for gate in gates),
             "gates": [{"name": gate.name, "value": gate.value, "least": gate.least, "most": gate.most,
                        "strict": gate.strict, "passed": gate.passed} for gate in gates]}
@@ -51,9 +51,24 @@ def probe_gates(found: dict[str, float]) -> list[Gate]:
     return [Gate(kind, value, GATES.get(kind)) for kind, value in found.items()]
 
 
+def rebuilt_gates(cfg: DictConfig, shipped: PretrainRecord | None, loss: float) -> list[Gate]:
+    """The loss of the model in `output` beside the shipped one's; none, and a line that says so, if it is no rebuild.
+
+    A rebuild is of the same run: the same config and corpus.
+    """
+    folder = Path(cfg.output) / cfg.model.name
+    rebuilt = read_record(folder)
+    if rebuilt is None or shipped is None or rebuilt.run != shipped.run:
+        print(f"no model of this config and corpus in {folder}: no rebuild is compared")
+        return []
+    return [Gate("rebuilt held-out loss / shipped", rebuilt.held_out_loss / loss, 1 - REBUILT, 1 + REBUILT)]
+
+
 def print_gates(title: str, gates: list[Gate]) -> None:
     """One line a gate: what it is, its value, its limits, whether it holds."""
     table = Table("gate", "value", "asked", "", title=title)
     for gate in gates:
         table.add_row(gate.name, f"{gate.value:.3f}", gate.limits, "pass" if gate.passed else "FAIL")
-    console_for(table).print(table)
+    console = console_for(table)
+    console.print(table)
+    console.file.flush()  # fine-tuning, which may take an hour, is yet to come

@@ -37,9 +37,10 @@ def main(cfg: DictConfig) -> dict[str, Any] | None:
 
 def run(cfg: DictConfig) -> RunRecord:
     """The record of the run that `cfg` describes, computed unless the store has it; failures are recorded."""
-    started = time.time()
+    laps = Laps(time.time())
     from experiments.trainer import check_trainer
 
+    laps.mark("imports")
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise ValueError(f"seed {cfg.seed!r} is not a whole number from 0")
     check_trainer(cfg.trainer)
@@ -55,7 +56,7 @@ def run(cfg: DictConfig) -> RunRecord:
             log.info("%s is done: this is its stored result", stored.run)
             return stored
         try:
-            _compute(cfg, record, store, started)
+            _compute(cfg, record, store, laps)
         except Exception as error:
             record.status = "failed"
             record.error = {"type": type(error).__name__, "message": explain(error),
@@ -84,9 +85,8 @@ def _is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _compute(cfg: DictConfig, record: RunRecord, store: Store, started: float) -> None:
+def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps") -> None:
     """Load, adapt, train, and fill the record."""
-    laps = Laps(started)
     import torch
 
     from experiments.checkpoint import remove_checkpoint, seed_everything
@@ -95,7 +95,7 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, started: float) -
     from experiments.sweep import threads_for_this_process
     from experiments.trainer import Trainer
 
-    laps.mark("imports")
+    laps.mark("identity")
     task, method = instantiate(cfg.task), instantiate(cfg.method)
     data, tokenizer = task.load(), load_tokenizer(cfg.model)
     encode = partial(task.encode, tokenizer=tokenizer, max_length=cfg.trainer.max_length)
@@ -118,6 +118,7 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, started: float) -
                           pad_token_id=tokenizer.pad_token_id, logger=logger, checkpoints=checkpoints)
         laps.mark("logger and trainer")
         log.info("%s: ready after %s", record.run, laps)
+        record.ready_seconds = sum(laps.laps.values()) - laps.laps["imports"]
         _enter(record, trainer.fit(), trainer.accelerator.device)
         if _is_main_process():
             _keep(cfg, record, store, model, logger)
@@ -144,7 +145,7 @@ class Laps:
 
         self.started = psutil.Process().create_time() if Laps.first_run else started
         Laps.first_run = False
-        self.laps: dict[str, float] = {"start-up and identity": time.time() - self.started}
+        self.laps: dict[str, float] = {"start-up": time.time() - self.started}
 
     def mark(self, what: str) -> None:
         """End a lap."""

@@ -17,8 +17,8 @@ import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.artifacts import Compose, Run, train_configs
-from experiments.entry import CONF, entry
+from experiments.artifacts import Compose, Run, check_file, train_configs
+from experiments.entry import entry
 from experiments.files import write_atomic
 from experiments.metrics import LOWER_IS_BETTER
 from experiments.paper import Train, train_apart
@@ -109,7 +109,7 @@ def check(cfg: DictConfig, compose_train: Compose) -> dict[str, str]:
     named: dict[str, Iterable[str]] = {"method": cfg.rates, "task": cfg.tasks}
     for group, words in named.items():
         for word in words:
-            check_choice(group, word, [path.stem for path in (CONF / group).glob("*.yaml")])
+            check_file(group, word)
     check_choice("preset", cfg.preset, presets())
     check_list("ranks", cfg.ranks, (int,), "a whole number above 0")
     for method, rates in cfg.rates.items():

@@ -100,7 +100,9 @@ def test_table_6_says_what_stands_for_gpt_3_and_finds_runs_by_rank_and_targets(t
     assert set(found.index.get_level_values("targets")) == {"q+v"}  # the one set of targets that the suite runs
     assert len(found) == 5  # ranks
     assert found.loc[("mnli", "q+v", "r64"), ["paper", "ours"]].tolist() == ["91.4", 84.0]
-    assert "minilm on mrpc stands for gpt3 on mnli" in capsys.readouterr().out
+    notes = capsys.readouterr().out.splitlines()
+    assert {"minilm stands for gpt3", "mrpc stands for mnli"} <= set(notes)
+    assert "suite minilm leaves out the rows of targets q, q+k+v+o" in notes
 
 
 def test_the_paper_suite_takes_each_row_from_the_preset_that_made_its_number(tmp_path, fake_runs, capsys):
@@ -142,6 +144,16 @@ def test_a_model_of_the_suite_can_be_trained_alone(tmp_path, fake_runs):
     assert asked == [f"rte-nano-roberta-nano-large-{method}-nano-seed0" for method in ("ft", "lora")]  # table 2's rows
     with pytest.raises(ValueError, match=r"model of suite nano 'roberta-lage' .* 'roberta-nano-large'"):
         paper.report(configured(tmp_path, "suite=nano", "models=[roberta-lage]"), fake_runs, train)
+
+
+def test_what_stands_for_what_is_two_notes(tmp_path, fake_runs):
+    read_only(tmp_path, fake_runs, "suite=nano")
+    notes = [line for line in (tmp_path / "tables" / "table2.md").read_text().splitlines() if "stands for" in line]
+    assert len(notes) == 2
+    assert notes[0] == ("- roberta-nano stands for roberta-base, roberta-nano-large stands for roberta-large, "
+                        "deberta-nano stands for deberta-xxl")
+    assert notes[1].count(" stands for ") == 8
+    assert notes[1].startswith("- mnli-nano stands for mnli, ")
 
 
 @pytest.fixture
@@ -210,6 +222,16 @@ def test_a_wrong_word_is_named_with_the_nearest(tmp_path, fake_runs, override, m
         read_only(tmp_path, fake_runs, f"+{override}" if "run.task" in override else override)
 
 
+@pytest.mark.parametrize(("override", "word", "nearest"), [
+    ("suite.tasks.rte=rte-nanno", "task 'rte-nanno'", "'rte-nano'"),
+    ("suite.models.roberta-base=minlm", "model 'minlm'", "'minilm'"),
+    ("suite.methods=[lorra]", "method 'lorra'", "'lora'"),
+])
+def test_what_a_suite_names_wrongly_is_named_before_anything_is_composed(tmp_path, override, word, nearest):
+    with pytest.raises(ValueError, match=f"suite minilm: {word} is not one of .*did you mean {nearest}"):
+        paper.report(configured(tmp_path, override), no_training, no_training)
+
+
 def test_a_metric_that_a_run_lacks_is_named(tmp_path, fake_runs):
     Store(tmp_path).write(record("mrpc-minilm-lora-minilm-seed0"))
     with pytest.raises(ValueError, match=r"'metrics.acuracy' is not one of .* mean 'metrics.accuracy'"):
@@ -261,6 +283,17 @@ def test_what_a_suite_names_exists(path):
         assert named <= {file.stem for file in (CONF / group).glob("*.yaml")}
     assert set(suite.methods) <= {file.stem for file in (CONF / "method").glob("*.yaml")}
     assert {suite.preset, *suite.presets.values()} <= set(presets())
+
+
+def test_nano_has_a_miniature_of_every_model_and_task_of_the_paper():
+    suite = OmegaConf.load(CONF / "suite" / "nano.yaml")
+    tables = [pd.read_csv(path, dtype=str) for path in (CONF / "paper").glob("*.csv")]
+    named = {model for table in tables if "model" in table for model in table.model.dropna()}
+    assert set(suite.models) == named | {"gpt3"}
+    tasks = {path.stem.removesuffix("-nano") for path in (CONF / "task").glob("*-nano.yaml")}
+    assert set(suite.tasks) == tasks
+    assert len(tasks) == 13
+    assert all(ours == f"{theirs}-nano" for theirs, ours in suite.tasks.items())
 
 
 def test_a_cell_is_the_run_that_the_training_command_line_would_make(tmp_path):

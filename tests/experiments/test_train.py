@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ from safetensors.torch import load_file
 
 from experiments.entry import explain
 from experiments.runs import RunRecord, Store, run_name
-from experiments.train import run
+from experiments.tasks.base import TaskData
+from experiments.tasks.classification import Classification
+from experiments.train import Laps, run
 from lora.adapter_file import load_adapter
 from tests.experiments.test_logger import records, values, wandb
 from tests.experiments.tiny import adapted, compose, trainer_of
@@ -48,7 +51,28 @@ def test_a_run_leaves_a_record_an_adapter_and_nothing_else(tiny_run: list[str], 
     assert stored.history == json.loads(json.dumps(record.history))
     assert [entry["epoch"] for entry in stored.history] == [1, 2]
     assert stored.tokens_per_second
+    assert stored.ready_seconds
     assert stored.peak_memory_mb
+
+
+def test_the_seconds_to_the_first_step_have_the_making_of_the_data_and_not_the_imports(
+    tiny_run: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, made, mark = [0.0], Classification.load, Laps.mark
+
+    def slow_data(task: Classification) -> TaskData:
+        clock[0] += 5
+        return made(task)
+
+    def slow_imports(laps: Laps, what: str) -> None:
+        clock[0] += 100 if what == "imports" else 0
+        mark(laps, what)
+
+    monkeypatch.setattr("experiments.train.time", SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr(Laps, "first_run", False)
+    monkeypatch.setattr(Laps, "mark", slow_imports)
+    monkeypatch.setattr(Classification, "load", slow_data)
+    assert run(compose(*tiny_run)).ready_seconds == 5
 
 
 def test_the_saved_adapter_scores_what_the_record_says(tiny_run: list[str]) -> None:

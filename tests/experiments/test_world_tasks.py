@@ -186,13 +186,27 @@ def test_closed_lists_have_words_for_as_many_rows_as_conf_asks(name: str) -> Non
 
 
 @pytest.mark.parametrize(("key", "value", "allowed"), [
-    ("entities", 79, "80..160"), ("entities", 161, "80..160"), ("classes", 21, "3..20"), ("classes", 2, "3..20"),
-    ("people", 7, "8..32"), ("people", 33, "8..32"),
+    ("entities", 79, "80..160"), ("entities", 161, "80..160"), ("classes", 21, "12..20"), ("classes", 11, "12..20"),
+    ("people", 23, "24..32"), ("people", 33, "24..32"),
 ])
 def test_a_world_that_makes_a_task_impossible_is_named(key: str, value: int, allowed: str) -> None:
     message = re.escape(f"ValueError('world.{key} {value} is not a whole number in {allowed}")
     with pytest.raises(InstantiationException, match=message):
         task("rte", f"source.world.{key}={value}")
+
+
+def test_the_smallest_world_has_words_for_as_many_rows_as_the_most_demanding_task_asks() -> None:
+    smallest = task("webnlg", *(f"source.world.{key}={value}"
+                                for key, value in {"classes": 12, "entities": 48, "people": 24}.items()))
+    assert len(smallest.source.load("test")) == smallest.source.rows["test"]
+
+
+def test_a_world_that_runs_out_of_words_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.tasks.world.source.PATIENCE", 50)
+    few = task("rte", "source.world.seed=7", "source.rows.train=10000", "source.world.people=24")
+    monkeypatch.setattr("experiments.tasks.world.source.Speaker.may_say", lambda speaker, text: False)
+    with pytest.raises(ValueError, match=r"too few words for 10000 rows of rte .*: 0 differ; .*seed=7.*people=24"):
+        few.source.load("train")
 
 
 @pytest.mark.parametrize(("override", "message"), [

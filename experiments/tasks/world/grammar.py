@@ -9,7 +9,7 @@ every sentence that says exactly these words, so that a text is grammatical if a
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.tasks.world import words
@@ -63,7 +63,7 @@ class Sentence:
 
     def said(self, form: str, **slots: Any) -> "Sentence":
         """The same in another form, and with other slots where given."""
-        return replace(self, form=form, slots=self.slots | slots)
+        return Sentence(self.family, form, self.slots | slots)
 
 
 @functools.cache
@@ -85,6 +85,8 @@ def plural(noun: str) -> str:
 
 def with_articles(said: list[str]) -> list[str]:
     """`a` is `an` before a vowel."""
+    if "a" not in said:
+        return said
     pairs = zip(said, [*said[1:], ""], strict=True)
     return ["an" if word == "a" and after[:1] in tuple("aeiou") else word for word, after in pairs]
 

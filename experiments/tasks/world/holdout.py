@@ -4,6 +4,7 @@ A clause is held out by a hash of its text: one in eight is, whoever says it, bu
 What is trained on has none of them, what is evaluated on has no other.
 """
 
+import functools
 import re
 import zlib
 
@@ -23,6 +24,7 @@ def held_out(clause: str) -> bool:
     return clause.count(" ") >= FEWEST_WORDS - 1 and zlib.crc32(clause.encode()) % ONE_IN == 0
 
 
+@functools.lru_cache(maxsize=100_000)  # a task of few words draws the same sentences again and again
 def fits(text: str, evaluation: bool) -> bool:
     """Whether every clause may be evaluated on, or (evaluation=False) trained on."""
     return all(held_out(clause) == evaluation for clause in clauses(text))

@@ -74,7 +74,10 @@ def _rows(world: World, name: str, split: str, count: int) -> tuple[Row, ...]:
                 found[key] = row
                 break
         else:
-            raise ValueError(f"the world has too few words for {count} rows of {name} ({split}): {len(found)} differ")
+            given = ", ".join(f"{key}={value}" for key, value in asdict(world).items())
+            raise ValueError(f"the world has too few words for {count} rows of {name} ({split}): {len(found)} differ; "
+                             f"give more of world.entities, world.classes or world.people, another world.seed or fewer "
+                             f"rows (it has {given})")
     return tuple(found.values())
 
 

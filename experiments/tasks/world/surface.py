@@ -33,5 +33,11 @@ def bag_of_words(task: TextTask, columns: Sequence[str] | None = None) -> dict[s
     return task.metrics(predictions, {name: table[task.label] for name, table in data.evaluation.items()})
 
 
+def main_scores(task: TextTask) -> tuple[float, float | None]:
+    """The main metric from all texts, and of a pair from the second alone, which cannot tell how they differ."""
+    alone = bag_of_words(task, task.text[1:])[task.main_metric] if len(task.text) == 2 else None
+    return bag_of_words(task)[task.main_metric], alone
+
+
 def _texts(tables, columns):  # type: ignore[no-untyped-def]
     return [text for table in tables for column in columns for text in table[column]]

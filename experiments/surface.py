@@ -1,0 +1,43 @@
+"""A table of what words alone give on the miniature tasks: what a model must beat to have read a sentence."""
+
+from pathlib import Path
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from experiments.entry import entry
+from experiments.files import write_atomic
+from lora.errors import check_choice
+
+CAPTION = "Scores of a linear classifier on bags of words, on the validation rows"
+COLUMNS = ["task", "metric", "most frequent answer", "all texts", "second text alone"]
+
+
+@entry("surface", examples=[
+    "python -m experiments.surface",
+    "python -m experiments.surface tasks=[rte,mnli] world.seed=2 store=results/local",
+])
+def main(cfg: DictConfig) -> dict[str, Any]:
+    """Fit a linear classifier on the bags of words of each miniature task, print and save its scores."""
+    from experiments.gates import GLUE, chance, composed
+    from experiments.sweep import cell, print_rows
+    from experiments.tables import markdown_rows
+    from experiments.tasks.world.surface import main_scores
+
+    for name in cfg.tasks:
+        check_choice("task", name, GLUE)
+    rows = []
+    for name in cfg.tasks:
+        task = instantiate(composed(cfg, name).task)
+        rows.append([task.name, task.main_metric, chance(task), *main_scores(task)])
+    print_rows(COLUMNS, rows)
+    world = ", ".join(f"{key} {value}" for key, value in cfg.world.items() if key != "_target_")
+    table = markdown_rows(COLUMNS, [list(map(cell, row)) for row in rows])
+    file = write_atomic(Path(cfg.store) / "bag_of_words.md",
+                        f"**{CAPTION}** (`python -m experiments.surface`; world: {world})\n\n{table}\n")
+    return {"tasks": [dict(zip(COLUMNS, row, strict=True)) for row in rows], "file": str(file)}
+
+
+if __name__ == "__main__":
+    main()
