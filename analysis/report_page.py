@@ -65,8 +65,8 @@ def _layer_map(study: Study, title: str, note: str, low: int, high: float,
             cells.append(None if matrix is None or number is None else
                          _cell(number, low, high, form(number), f"{matrix.name}: {title.lower()} {form(number)}"))
         rows.append((layer, cells))
-    return {"title": title, "note": note, "low": str(low), "high": str(high) if isinstance(high, int) else form(high), "corner": "layer",
-            "columns": columns, "rows": rows}
+    return {"title": title, "note": note, "low": str(low), "high": str(high) if isinstance(high, int) else form(high),
+            "corner": "layer", "columns": columns, "rows": rows}
 
 
 def _cell(value: float, low: float, high: float, text: str, tip: str) -> dict[str, Any]:
