@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.entry import CONF, entry
 from experiments.files import write_atomic
+from experiments.logger import Logger, check_logger
 from experiments.models import ROOT, model_folder
 from lora.errors import nearest
 
@@ -31,6 +32,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     from analysis.report_page import render
     from analysis.report_study import facts, read_other, study_adapter
 
+    check_logger(cfg.logger)
     if cfg.adapter is None:
         raise ValueError("adapter is not given: adapter=<run, folder or loralib file>")
     problems: list[Problem] = []
@@ -106,7 +108,6 @@ def publish(cfg: DictConfig, study: "Study", record: Mapping[str, Any]) -> None:
     import pandas as pd
 
     from analysis.report_page import numbers
-    from experiments.logger import Logger
     from experiments.sweep import print_rows
 
     table = numbers(study)

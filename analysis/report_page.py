@@ -38,19 +38,19 @@ def layer_maps(study: Study) -> list[dict[str, Any]]:
     what = "ΔW" if study.scaled else "BA"
     shares = [matrix.norm ** 2 / total for matrix in study.matrices]
     maps = [
-        _layer_map(study, "Share of the energy", f"‖{what}‖² of this matrix, of all", 0, max(shares),
+        _layer_map(study, "Energy", f"share of all ‖{what}‖²", 0, max(shares),
                    lambda m: m.norm ** 2 / total, named_share),
         _layer_map(study, f"‖{what}‖", "Frobenius norm", 0, max(m.norm for m in study.matrices), lambda m: m.norm),
-        _layer_map(study, "Effective rank", f"1 to {rank}: exp of the spectrum's entropy", 1, rank,
+        _layer_map(study, "Effective rank", f"1 to {rank}, by entropy", 1, rank,
                    lambda m: m.effective_rank),
-        _layer_map(study, "Stable rank", f"1 to {rank}: ‖{what}‖² / largest σ²", 1, rank, lambda m: m.stable_rank)]
+        _layer_map(study, "Stable rank", f"1 to {rank}: ‖{what}‖² / σ₁²", 1, rank, lambda m: m.stable_rank)]
     if factors := [each.factor for each in study.amplified.values() if math.isfinite(each.factor)]:
         maps.append(_layer_map(study, "Amplification", "‖ΔW‖ / ‖UᵀWV‖", 0, max(factors),
                                lambda m: study.amplified[m.name].factor if m.name in study.amplified else None))
     return maps
 
 
-def _layer_map(study: Study, title: str, note: str, low: float, high: float,
+def _layer_map(study: Study, title: str, note: str, low: int, high: float,
                value: Callable[[Matrix], float | None], form: Callable[[float], str] | None = None) -> dict[str, Any]:
     """One cell a matrix, coloured from `low` to `high`; a matrix that is not there, or has no value, is empty."""
     form = form or shown
@@ -65,8 +65,8 @@ def _layer_map(study: Study, title: str, note: str, low: float, high: float,
             cells.append(None if matrix is None or number is None else
                          _cell(number, low, high, form(number), f"{matrix.name}: {title.lower()} {form(number)}"))
         rows.append((layer, cells))
-    return {"title": title, "note": note, "low": form(low) if low else "0", "high": form(high), "corner": "layer",
-            "columns": columns, "rows": rows}
+    return {"title": title, "note": note, "low": str(low), "high": str(high) if isinstance(high, int) else form(high),
+            "corner": "layer", "columns": columns, "rows": rows}
 
 
 def _cell(value: float, low: float, high: float, text: str, tip: str) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def _steps_panel(agreement: Agreement) -> dict[str, Any]:
     shared = agreement.shared
     values = [max(0.0, min(1.0, gain)) for gain in shared.gain.tolist()]
     return {"title": f"{agreement.column}, {agreement.side}",
-            "note": f"{shared.leading} of {len(values)} shared, {shared.sites} matrices",
+            "note": f"shared: {shared.leading} of {len(values)}",
             "bars": [(value, f"{agreement.column}, {agreement.side}: step {i} adds {shown(gain)}, "
                              f"chance up to {shown(limit)}")
                      for i, (value, gain, limit) in enumerate(zip(values, shared.gain.tolist(),
@@ -212,7 +212,7 @@ def numbers(study: Study) -> dict[str, Any]:
     """Every matrix's numbers: column names, and rows of (full value, as shown)."""
     norm = "‖ΔW‖" if study.scaled else "‖BA‖"
     columns = ["matrix", "rank", norm, "effective rank", "stable rank", "first direction's share"]
-    columns += ["‖W‖", "‖UᵀWV‖ of ΔW", "of random", "of W", "factor"] if study.amplified else []
+    columns += ["‖W‖", "‖UᵀWV‖ of ΔW", "‖UᵀWV‖ of random", "‖UᵀWV‖ of W", "factor"] if study.amplified else []
     columns += ["φ of A", "φ of B"] if study.overlaps else []
     rows = []
     for matrix in study.matrices:

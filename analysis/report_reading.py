@@ -35,19 +35,21 @@ def named_share(value: float) -> str:
 def reading(study: Study) -> list[str]:
     """What the numbers say."""
     return [_ranks(study.matrices), _nearly_one(study.matrices), _energy(study.matrices),
-            *_amplification(study), *(_shared(each, study.other) for each in study.agreements)]
+            *_amplification(study), *(_shared(each, study.other_name) for each in study.agreements)]
 
 
 def _ranks(matrices: Sequence[Matrix]) -> str:
-    rank = max(len(matrix.S) for matrix in matrices)
-    if rank == 1:
+    lowest, highest = (most(len(matrix.S) for matrix in matrices) for most in (min, max))
+    if highest == 1:
         return "Every update has rank 1, so its effective rank is 1."
     mean = mean_interval([matrix.effective_rank for matrix in matrices])
-    interval = "" if mean.low is None or mean.high is None else f" ({shown(mean.low)} to {shown(mean.high)})"
+    interval = ("" if mean.low is None or mean.high is None else
+                f" (95 % interval {shown(mean.low)} to {shown(mean.high)})")
     low, high = _ends(matrices, lambda matrix: matrix.effective_rank)
     columns = list(dict.fromkeys(matrix.column for matrix in matrices))
     roles = ", ".join(f"{column} {shown(statistics.fmean(m.effective_rank for m in matrices if m.column == column))}"
                       for column in columns)
+    rank = f"{highest}" if lowest == highest else f"{lowest} to {highest}"
     return (f"Of rank {rank}, the updates use an effective rank of {shown(mean.mean)} on average{interval}, "
             f"from {shown(low.effective_rank)} in {low.name} to {shown(high.effective_rank)} in {high.name}"
             + (f"; by role: {roles}." if 1 < len(columns) <= 8 else "."))
@@ -105,13 +107,13 @@ def _ratio(each: Amplified, reference: float) -> float:
     return each.through_update / reference if reference else 0.0
 
 
-def _shared(agreement: Agreement, other: str | None) -> str:
+def _shared(agreement: Agreement, other: str) -> str:
     shared = agreement.shared
     first, chance = shared.phi[0].item(), shared.phi_chance[0].item()
     names = {"A": "input directions (A)", "B": "output directions (B)"}[agreement.side]
-    count = "none" if shared.leading == 0 else f"the first {shared.leading}"
-    verb = "is" if shared.leading == 1 else "are"
-    return (f"{agreement.column}, {names}: of {len(shared.phi)}, {count} {verb} shared with {other} beyond chance; "
+    some = "all are" if shared.leading == len(shared.phi) else f"the first {shared.leading} are"
+    count = {0: "none is", 1: "the first is"}.get(shared.leading, some)
+    return (f"{agreement.column}, {names}: of {len(shared.phi)}, {count} shared with {other} beyond chance; "
             f"φ(1, 1) is {shown(first)} on average over {shared.sites} matrices, "
             f"chance stays below {shown(chance)} ({named_share(shared.level)} of draws).")
 

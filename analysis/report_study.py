@@ -99,6 +99,12 @@ class Study:
         """Last part of the source."""
         return Path(self.source).name
 
+    @property
+    def other_name(self) -> str:
+        """Last part of the other's source, or the whole where the last parts are equal."""
+        other = self.other or ""
+        return other if Path(other).name == self.name else Path(other).name
+
 
 def study_adapter(adapter: Adapter, facts: dict[str, Any], base: BaseWeights | None = None,
                   other: Adapter | None = None, problems: Sequence[Problem] = ()) -> Study:
@@ -106,6 +112,8 @@ def study_adapter(adapter: Adapter, facts: dict[str, Any], base: BaseWeights | N
     matrices = [measured(update, column) for update, column in zip(adapter.updates, columns(adapter), strict=True)]
     scaled = all(update.scaling is not None for update in adapter.updates)
     own = [*problems, *adapter.problems]
+    if other is not None:
+        facts = {**facts, "compared with": other.source}
     amplified: dict[str, Amplified] = {}
     if base is not None and not scaled:
         own.append(Problem("alpha", "is not known, so there is no amplification, and norms are those of B A: "

@@ -141,8 +141,8 @@ def test_amplification_is_that_of_the_dense_matrices(tmp_path: Path):
     row = page.table["layer 1 v"]
     assert float(row["‖W‖"]) == pytest.approx(W.norm().item(), rel=1e-5)
     assert float(row["‖UᵀWV‖ of ΔW"]) == pytest.approx(through.item(), rel=1e-4)
-    assert float(row["of random"]) == pytest.approx(4 * W.norm().item() / 16, rel=1e-5)
-    assert float(row["of W"]) == pytest.approx(own.item(), rel=1e-3)
+    assert float(row["‖UᵀWV‖ of random"]) == pytest.approx(4 * W.norm().item() / 16, rel=1e-5)
+    assert float(row["‖UᵀWV‖ of W"]) == pytest.approx(own.item(), rel=1e-3)
     assert float(row["factor"]) == pytest.approx((dW.norm() / through).item(), rel=1e-4)
     assert page.facts["base weights"] == str(weights)
 
@@ -278,16 +278,22 @@ def test_the_authors_adapter_is_nearly_rank_one_in_the_last_layers_query(shared:
     assert any("nearly rank one" in line and "layer 11 q (99 %)" in line for line in page.lists["reading"])
 
 
+HOVER = """<script>document.querySelector("g[data-tip] .hit").dispatchEvent(
+  new PointerEvent("pointermove", {bubbles: true, clientX: 90, clientY: 90}))</script>"""
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium")
 def test_chromium_renders_the_page_without_errors(tmp_path: Path):
     folder, other, weights = adapters(tmp_path / "a"), adapters(tmp_path / "b", seed=5), base(tmp_path / "base")
     record, page = report_on(tmp_path, f"adapter={folder}", f"base={weights}", f"other={other}")
+    Path(record["page"]).write_text(page.source.replace("</body>", f"{HOVER}</body>"))
     done = subprocess.run([str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom",
                            Path(record["page"]).resolve().as_uri()], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert not [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert f'data-marks="{len(page.tips)}"' in done.stdout   # set by the page's own script
+    assert done.stdout.count('<rect class="bar"') == sum(" σ" in tip or " step " in tip for tip in page.tips)
+    assert re.search(r'<div id="tip"[^>]*display: block[^>]*>layer 0 q: σ1 = [\d.]+</div>', done.stdout)
     drawn = tmp_path / "drawn.html"
     drawn.write_text(done.stdout)
     assert Page(drawn).table == page.table
-    assert done.stdout.count("<rect class=\"bar\"") == sum("σ" in tip or "step" in tip for tip in page.tips)
