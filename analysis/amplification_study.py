@@ -97,9 +97,10 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
         raise ValueError(f"{weights.path} has no weight for any update of {source}: {problems[-1]}")
     title = f"Amplification of the base weights by {short_name(source)}"
     summary, notes = _summary(sites, level, seed)
-    tables = {"amplification": summary, "amplification_sites": _sites(sites), "amplification_ranks": _ranks(sites)}
+    tables = {"amplification": summary, "amplification_sites": _sites(sites)}
     figures = {"amplification": _figure(sites, title), "directions_of_w": _directions_figure(sites, title)}
-    return Study("amplification", title, tables, figures, [*notes, *_explained(sites, level)], problems)
+    notes += _explained(sites, level)
+    return Study("amplification", title, tables, {"amplification_ranks": _ranks(sites)}, figures, notes, problems)
 
 
 def by_role(sites: Sequence[Site]) -> dict[str, dict[int | None, Site]]:
@@ -113,7 +114,7 @@ def by_role(sites: Sequence[Site]) -> dict[str, dict[int | None, Site]]:
 def _explained(sites: Sequence[Site], level: float) -> list[str]:
     error = max(site.own.error for site in sites)
     how = "full SVD" if error < 1e-4 else "subspace iteration"
-    return ["factor: ‖ΔW‖ over ‖UᵀWV‖, U and V the directions of ΔW (table 7 has k = rank; the table of ranks has "
+    return ["factor: ‖ΔW‖ over ‖UᵀWV‖, U and V the directions of ΔW (table 7 has k = rank; amplification_ranks.csv has "
             "every k); through random: root mean square over random U and V",
             f"W's own directions by {how}: ‖WV − US‖ is at most {error:.2g} of ‖S‖; brackets: {level:.0%} bootstrap "
             "interval over sites"]

@@ -225,8 +225,9 @@ def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]],
                 axes.grid()
         grid[0, 0].set_ylabel("Frobenius norm")
         grid[1, 0].set_ylabel("amplification factor")
-        bar = figure.colorbar(colours, ax=list(grid[1]), label="layer", fraction=0.05, pad=0.01)
-        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(set(numbered)) > 1:
+            bar = figure.colorbar(colours, ax=list(grid[1]), label="layer", fraction=0.05, pad=0.01)
+            bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
         add_caption(figure, caption)
     return figure

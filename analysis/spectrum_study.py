@@ -49,7 +49,7 @@ def study(source: str, roles: Sequence[str] | None, layers: Sequence[int] | None
     explained = ("effective rank: exp of the entropy of the singular values as shares of their sum; stable rank: "
                  "‖ΔW‖² over the largest singular value squared; first: share of ‖ΔW‖² in the first direction; "
                  f"brackets: {level:.0%} bootstrap interval over sites")
-    return Study("spectrum", title, {"spectrum": summary, "spectrum_sites": _sites(sites)}, figures,
+    return Study("spectrum", title, {"spectrum": summary, "spectrum_sites": _sites(sites)}, {}, figures,
                  [_reading(sites), *notes, explained], problems)
 
 

@@ -33,6 +33,7 @@ class Study:
     name: str                       # of the command: files begin with it
     title: str
     tables: Mapping[str, pd.DataFrame]  # the first is the reading, and is printed last
+    details: Mapping[str, pd.DataFrame]  # tables for programs alone: CSV
     figures: Mapping[str, Figure]
     notes: Sequence[str]
     problems: Sequence[Problem]
@@ -123,8 +124,8 @@ def publish(study: Study, cfg: DictConfig) -> dict[str, Any]:
         print_rows(list(table.columns), _values(table))
     for line in [*study.notes, *(f"problem: {problem}" for problem in study.problems)]:
         print(line)
-    folder = Path(cfg.output_dir)
-    files = [write_atomic(folder / f"{name}.csv", table.to_csv(index=False)) for name, table in study.tables.items()]
+    folder, every = Path(cfg.output_dir), {**study.tables, **study.details}
+    files = [write_atomic(folder / f"{name}.csv", table.to_csv(index=False)) for name, table in every.items()]
     files.append(write_atomic(folder / f"{study.name}.md", markdown(study)))
     pictures = {name: save_figure(figure, folder, name) for name, figure in study.figures.items()}
     files += [file for saved in pictures.values() for file in saved]
@@ -134,7 +135,7 @@ def publish(study: Study, cfg: DictConfig) -> dict[str, Any]:
               "files": [str(file) for file in files]}
     config = {key: value for key, value in _plain(cfg).items() if key != "logger"}
     with Logger(cfg.logger, study.name, config, folder, job_type="analysis") as logger:
-        for name, table in study.tables.items():
+        for name, table in every.items():
             logger.log_table(name, table)
         for name, (png, *_) in pictures.items():
             logger.log_picture(name, png)

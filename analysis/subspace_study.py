@@ -164,7 +164,7 @@ def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[
     figures = {"similarity": _similarity_figure(found, names, options.which),
                "shared_directions": _shared_figure(readings, groups, title)}
     tables = {"subspace": _summary(readings, groups), "subspace_sites": _sites(found, options)}
-    return Study("subspace", title, tables, figures, notes, [*pairs.problems, *odd])
+    return Study("subspace", title, tables, {}, figures, notes, [*pairs.problems, *odd])
 
 
 def _explained(options: Options) -> list[str]:

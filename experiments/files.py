@@ -11,7 +11,7 @@ from typing import Any
 
 
 def write_atomic(path: Path, content: str | bytes) -> Path:
-    """Write a file, text as UTF-8, through a temporary one, flushed to disk and renamed; makes its folder if need be."""
+    """Write a file (text as UTF-8) through a temporary one, flushed to disk and renamed; makes its folder at need."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
