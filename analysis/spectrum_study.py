@@ -14,6 +14,7 @@ from analysis.statistics import mean_interval
 from analysis.study import Study, name_of, role_names, short_name, shown
 from analysis.updates import Problem
 
+NEARLY = 0.9  # an update with more of ||dW||_F^2 in one direction is nearly rank one
 Value = TypeVar("Value")
 
 
@@ -89,16 +90,17 @@ def _first(S: Tensor) -> float:
 
 
 def _reading(sites: Sequence[Site]) -> str:
-    """Which update is nearest to rank one, and how far the others are from it."""
-    ranked = sorted(sites, key=lambda site: stable_rank(site.S))
-    least = ranked[0]
-    text = (f"{least.name} update is the nearest to rank one: stable rank {stable_rank(least.S):.2f} of "
-            f"{len(least.S)}, {_first(least.S):.0%} of ‖ΔW‖² in one direction")
-    if len(ranked) == 1:
-        return text
-    others = ranked[1:]
-    return (f"{text}; the others' stable ranks go from {stable_rank(others[0].S):.2f} ({others[0].name}) to "
-            f"{stable_rank(others[-1].S):.2f} ({others[-1].name}), with {_first(others[-1].S):.0%} in one direction")
+    """Which updates are nearly rank one, and how far the others are from it."""
+    by_first = sorted(sites, key=lambda site: _first(site.S), reverse=True)
+    nearly = [site for site in by_first if _first(site.S) > NEARLY]
+    others = by_first[len(nearly):]
+
+    def words(site: Site) -> str:
+        return f"{site.name} ({_first(site.S):.0%}, stable rank {stable_rank(site.S):.3g})"
+
+    named = ", ".join(map(words, nearly[:4])) + (f" and {len(nearly) - 4} more" if len(nearly) > 4 else "")
+    text = (f"nearly rank one, over {NEARLY:.0%} of ‖ΔW‖² in one direction: {named or 'none'}, of {len(sites)} updates")
+    return text if not others else f"{text}; the others go from {words(others[0])} to {words(others[-1])}"
 
 
 def _sites(sites: Sequence[Site]) -> pd.DataFrame:
