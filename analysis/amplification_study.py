@@ -1,5 +1,6 @@
 """How much dW amplifies what W has little of (section 7.3, table 7), and where in W its directions are (figure 8)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +90,8 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
     for update in updates:
         try:
             W = weights.weight(update)
+            if not W.any():
+                raise ValueError(f"tensor {weights.name_of(update.module)} of {weights.path} is zero here")
         except (ValueError, OSError) as error:
             problems.append(Problem(update.label, str(error)))
             continue
@@ -128,7 +131,7 @@ def _summary(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFra
     rows, notes = [], []
     for (role, rank), group in groups.items():
         last = [site.projections(rank) for site in group]
-        factor = mean_interval([each.update / each.through_update for each in last], level=level, seed=seed)
+        factor = mean_interval([_ratio(each.update, each.through_update) for each in last], level=level, seed=seed)
         over = mean_interval([each.through_update / each.through_random for each in last], level=level, seed=seed)
         share = mean_interval([each.through_update / each.through_weight for each in last], level=level, seed=seed)
         rows.append({"role": role, "rank": rank, "sites": len(group), "factor": factor.mean, "low": factor.low,
@@ -139,9 +142,14 @@ def _summary(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFra
     return pd.DataFrame(rows), notes
 
 
+def _ratio(update: float, through_update: float) -> float:
+    """The factor; inf where dW acts where W is zero."""
+    return update / through_update if through_update else math.inf
+
+
 def _row(site: Site, k: int) -> dict[str, Any]:
     each = site.projections(k)
-    return {"layer": site.layer, "role": site.role, "k": k, "factor": each.update / each.through_update,
+    return {"layer": site.layer, "role": site.role, "k": k, "factor": _ratio(each.update, each.through_update),
             "update_norm": each.update, "through_update": each.through_update, "through_weight": each.through_weight,
             "through_random": each.through_random, "weight_norm": each.weight}
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from analysis.statistics import Interval, Shared
-from analysis.style import COLOURS, DOUBLE, GREY, MARKERS, add_caption, new_figure, styled
+from analysis.style import COLOURS, COLUMN, DOUBLE, GREY, MARKERS, add_caption, new_figure, styled
 
 CORNER = 8  # the paper's zoomed panels show i, j = 1..8
 LINES = {"linestyle": "--", "color": GREY, "linewidth": 0.9}
@@ -47,7 +47,7 @@ def similarity_figure(rows: Mapping[str, Sequence[Panel]], caption: str, i: str,
     """Heat maps of phi(i, j), a row of panels for each key; `i` and `j` say whose directions the axes count."""
     with styled():
         width = max(len(panels) for panels in rows.values())
-        figure = new_figure(0.5 + 1.2 * len(rows), DOUBLE if width > 1 else DOUBLE / 2)
+        figure = new_figure(0.5 + 1.2 * len(rows), DOUBLE if width > 1 else COLUMN)
         grid = figure.subplots(len(rows), width, squeeze=False)
         for axes, panel in zip(grid[0], next(iter(rows.values())), strict=False):
             axes.set_title(panel.title)
@@ -90,11 +90,11 @@ def shared_figure(roles: Mapping[str, tuple[Sequence[Interval], Shared, int]], c
     """
     with styled():
         width = min(DOUBLE, 1.2 + 2.2 * len(roles))
-        figure = new_figure(3.6, max(width, DOUBLE / 2))
+        figure = new_figure(3.6, max(width, COLUMN))
         grid = figure.subplots(2, len(roles), squeeze=False, sharex="col", sharey="row")
         for (top, bottom), (role, (means, shared, d)) in zip(grid.T, roles.items(), strict=True):
             i = np.arange(1, len(means) + 1)
-            _with_band(top, i, means, f"mean of {shared.sites} sites")
+            _with_band(top, i, means, "one site" if shared.sites == 1 else f"mean of {shared.sites} sites")
             top.plot(i, i / d, label="chance: mean", **LINES)  # type: ignore[arg-type]
             quantile = f"chance: {shared.level:.0%} of draws below"
             top.plot(i, shared.phi_chance.numpy(), color=GREY, linestyle=":", label=quantile)
@@ -102,7 +102,7 @@ def shared_figure(roles: Mapping[str, tuple[Sequence[Interval], Shared, int]], c
             bottom.plot(i, shared.gain.numpy(), marker="o", color=COLOURS[0])
             bottom.plot(i, shared.gain_chance.numpy(), color=GREY, linestyle=":")
             bottom.set(xlabel="direction i")
-            bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+            bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             for axes in (top, bottom):
                 axes.grid()
         grid[0, 0].set_ylabel("φ(i, i)")
@@ -137,7 +137,7 @@ class Measure:
 def layers_figure(measures: Sequence[Measure], caption: str) -> Figure:
     """A panel for each measure, over the layers, a line for each role."""
     with styled():
-        figure = new_figure(2.2, DOUBLE if len(measures) > 1 else DOUBLE / 2)
+        figure = new_figure(2.2, DOUBLE if len(measures) > 1 else COLUMN)
         grid = figure.subplots(1, len(measures), squeeze=False)[0]
         for axes, measure in zip(grid, measures, strict=True):
             for place, (role, values) in enumerate(measure.values.items()):
@@ -160,13 +160,13 @@ def _over_layers(axes: Axes, values: Mapping[int | None, float], place: int, lab
     layers = [layer for layer in values if layer is not None]
     given = {"marker": MARKERS[place % len(MARKERS)], "color": COLOURS[place % len(COLOURS)]} | options
     axes.plot(layers, [values[layer] for layer in layers], label=label, **given)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def energy_figure(roles: Mapping[str, Mapping[int | None, Tensor]], caption: str) -> Figure:
     """Share of ||dW||_F^2 in the first k directions, layers upwards and k to the right: a heat map for each role."""
     with styled():
-        figure = new_figure(2.4, max(DOUBLE / 2, min(DOUBLE, 1.0 + 2.6 * len(roles))))
+        figure = new_figure(2.4, max(COLUMN, min(DOUBLE, 1.0 + 2.6 * len(roles))))
         grid = figure.subplots(1, len(roles), squeeze=False, sharey=True)[0]
         for axes, (role, energies) in zip(grid, roles.items(), strict=True):
             ranks = max(len(energy) for energy in energies.values())
@@ -205,7 +205,8 @@ def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]],
                          factors: Mapping[str, Mapping[int | None, Tensor]], caption: str) -> Figure:
     """A column for each role: above, table 7's norms over the layers; below, the factor over k, a line for a layer."""
     with styled():
-        figure = new_figure(4.3, DOUBLE if len(norms) > 1 else DOUBLE / 2 + 1)
+        wide = len(norms) > 1
+        figure = new_figure(4.3, DOUBLE if wide else COLUMN)
         grid = figure.subplots(2, len(norms), squeeze=False, sharey="row")
         numbered = [layer for lines in factors.values() for layer in lines if layer is not None]
         colours = ScalarMappable(Normalize(min(numbered, default=0), max([*numbered, min(numbered, default=0) + 1])),
@@ -220,14 +221,14 @@ def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]],
                 colour: Any = GREY if layer is None else colours.to_rgba(np.array(layer))
                 bottom.plot(k, line.numpy(), marker="o", markersize=2.5, color=colour)
             bottom.set(xlabel="first k directions of ΔW", yscale="log")
-            bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+            bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             for axes in (top, bottom):
                 axes.grid()
         grid[0, 0].set_ylabel("Frobenius norm")
         grid[1, 0].set_ylabel("amplification factor")
         if len(set(numbered)) > 1:
             bar = figure.colorbar(colours, ax=list(grid[1]), label="layer", fraction=0.05, pad=0.01)
-            bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+            bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3 if wide else 2)
         add_caption(figure, caption)
     return figure

@@ -246,4 +246,5 @@ def _shared_figure(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequenc
         columns[f"{role}, ranks {rank_a} and {rank_b}" if again else role] = (reading.means, reading.shared, d)
     count = max(len(group) for group in groups.values())
     level = next(iter(readings.values())).shared.level
-    return shared_figure(columns, f"{title}. Mean over {count} sites, band: {level:.0%} bootstrap interval.")
+    sites = f" Mean over {count} sites, band: {level:.0%} bootstrap interval." if count > 1 else ""
+    return shared_figure(columns, f"{title}.{sites}")

@@ -44,14 +44,16 @@ def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, given: d
     assert found["summary"][0]["factor"] == pytest.approx(sites[sites.role == "q"].factor.mean())
 
 
-def test_a_missing_tensor_is_named_and_the_rest_comes_out(given: dict, tmp_path: Path):
+def test_a_missing_or_zero_tensor_is_named_and_the_rest_comes_out(given: dict, tmp_path: Path):
     tensors = load_file(given["base"])
     del tensors[f"{module(1, 'query')}.weight"]
+    tensors[f"{module(2, 'value')}.weight"].zero_()
     save_file(tensors, given["base"])
     found = amplify(tmp_path / "out", **given)
-    assert len(found["problems"]) == 1
+    assert len(found["problems"]) == 2
     assert f"has no tensor {module(1, 'query')}.weight" in found["problems"][0]
-    assert [row["sites"] for row in found["summary"]] == [2, 3]
+    assert f"tensor {module(2, 'value')}.weight of {given['base']} is zero here" in found["problems"][1]
+    assert [row["sites"] for row in found["summary"]] == [2, 2]
 
 
 def test_a_base_without_any_of_the_weights_is_an_error_before_anything_is_written(given: dict, tmp_path: Path):
