@@ -10,6 +10,7 @@ is compared with the same gain of random subspaces.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -58,11 +59,17 @@ def shared_directions(phis: Tensor, d: int, *, level: float = 0.95, samples: int
     """How many leading directions two adapters share, from phi (sites, rank1, rank2) of independent sites in R^d."""
     sites, rank1, rank2 = phis.shape
     phi = _diagonal(phis.double().mean(0))
-    null = _diagonal(null_similarity(rank1, rank2, d, sites=sites, samples=samples, seed=seed))  # (samples, p)
+    null = _null_diagonal(min(rank1, rank2), d, sites, samples, seed)  # (samples, p)
     phi_chance, gain_chance = (torch.quantile(values, level, dim=0) for values in (null, _gain(null)))
     gain = _gain(phi)
     leading = int((gain > gain_chance).long().cumprod(0).sum())
     return Shared(leading, level, sites, phi, phi_chance, gain, gain_chance)
+
+
+@cache  # the roles of a model have one width, and a study asks for each site and for all of them
+def _null_diagonal(p: int, d: int, sites: int, samples: int, seed: int) -> Tensor:
+    """phi(i, i) by chance, for which the first p directions of both are enough: (samples, p)."""
+    return _diagonal(null_similarity(p, p, d, sites=sites, samples=samples, seed=seed))
 
 
 def _diagonal(phi: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomic(path: Path, text: str) -> Path:
-    """Write a text file through a temporary one, flushed to disk and renamed; makes its folder if need be."""
+def write_atomic(path: Path, content: str | bytes) -> Path:
+    """Write a file (text as UTF-8) through a temporary one, flushed to disk and renamed; makes its folder at need."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)

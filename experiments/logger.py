@@ -1,4 +1,4 @@
-"""What wandb gets of a run: config, step and epoch metrics, tables, the adapter; the store keeps the same.
+"""What wandb gets of a run: config, step and epoch metrics, tables, pictures, the adapter; the store keeps the same.
 
 Offline by default: files under `<folder>/wandb`, nothing sent, `wandb sync` sends them later. Whatever goes
 wrong in wandb is one warning, and the run goes on without it.
@@ -111,6 +111,14 @@ class Logger:
         assert self._run is not None
         cells = table.astype(object).where(table.notna(), None).to_numpy()
         self._run.log({name: wandb.Table(columns=[str(column) for column in table.columns], data=cells)})
+
+    @_guarded
+    def log_picture(self, name: str, file: Path) -> None:
+        """A picture under `name`."""
+        import wandb
+
+        assert self._run is not None
+        self._run.log({name: wandb.Image(str(file))})
 
     @_guarded
     def close(self, exit_code: int = 0) -> None:

@@ -23,6 +23,7 @@ from experiments.files import plain, sha256, write_atomic
 from experiments.pretraining import new_model
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 SCHEMA = 1
@@ -184,9 +185,16 @@ def finish_folder(partial: Path, folder: Path, record: PretrainRecord) -> None:
 
 def draw_curve(record: PretrainRecord, path: Path) -> None:
     """Losses, and accuracies of the probes with their gates, over tokens; where a stage of the corpus begins."""
-    from matplotlib.figure import Figure
+    from analysis.style import styled
 
-    figure = Figure(figsize=(9, 4), layout="constrained")
+    with styled():
+        _curve(record).savefig(path, metadata={"Software": None})
+
+
+def _curve(record: PretrainRecord) -> Figure:
+    from analysis.style import new_figure
+
+    figure = new_figure(3.1)
     losses, probes = figure.subplots(1, 2)
     millions = [entry["tokens"] / 1e6 for entry in record.curve]
     for key, label in (("loss", "training"), ("held_out_loss", "held-out")):
@@ -201,11 +209,12 @@ def draw_curve(record: PretrainRecord, path: Path) -> None:
     for axes in (losses, probes):
         for share in record.config["stages"]:
             axes.axvline(share * record.config["tokens"] / 1e6, color="grey", linewidth=0.8, linestyle="--")
-        axes.legend(fontsize="small")
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120, metadata={"Software": None})
+        axes.legend()
+        axes.grid()
+    return figure
 
 
 def _styles() -> list[dict[str, Any]]:
-    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # told apart by the colour-blind
-    return [{"color": colour} for colour in colours] + [{"color": colour, "linestyle": "--"} for colour in colours]
+    from analysis.style import COLOURS
+
+    return [{"color": colour} for colour in COLOURS] + [{"color": colour, "linestyle": "--"} for colour in COLOURS]

@@ -10,8 +10,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
+from analysis.style import save_figure
 from experiments.entry import CONF
 from experiments.logger import Logger
 
@@ -46,15 +48,17 @@ def values(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
 
 
-def test_an_offline_run_holds_config_steps_epochs_summary_table_and_adapter(tmp_path: Path) -> None:
+def test_an_offline_run_holds_config_steps_epochs_summary_table_picture_and_adapter(tmp_path: Path) -> None:
     adapter = tmp_path / "adapter"
     adapter.mkdir()
     (adapter / "adapter.json").write_text("{}")
+    (picture,) = save_figure(Figure(figsize=(1, 1)), tmp_path, "curve", formats=["png"])
     with Logger(logger_config(), "mrpc-lora", {"seed": 3, "method": {"rank": 8}}, tmp_path / "run") as logger:
         for step in range(1, 4):
             logger.log_step(step, {"loss": 1 / step})
         logger.log_epoch(1, {"accuracy": 86.5})
         logger.log_table("runs", pd.DataFrame({"run": ["a", "b"], "score": [1.5, None]}))
+        logger.log_picture("curve", picture)
         logger.log_adapter(adapter)
         logger.log_summary({"score": 86.5, "trainable": 294912})
     wandb.teardown()  # ends the service process, which writes what it still holds
@@ -69,6 +73,8 @@ def test_an_offline_run_holds_config_steps_epochs_summary_table_and_adapter(tmp_
     assert [row["train/loss"] for row in history if "train/loss" in row] == [1, 1 / 2, 1 / 3]
     assert [row["train/step"] for row in history if "train/step" in row] == [1, 2, 3]
     assert [row["epoch/accuracy"] for row in history if "epoch/accuracy" in row] == [86.5]
+    (kept_picture,) = (tmp_path / "run").glob("wandb/offline-run-*/files/media/images/curve_*.png")
+    assert kept_picture.read_bytes() == picture.read_bytes()
     axes = {record.metric.glob_name: record.metric.step_metric for record in found}
     assert axes["train/*"] == "train/step"
     assert axes["epoch/*"] == "epoch/epoch"

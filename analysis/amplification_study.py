@@ -1,0 +1,188 @@
+"""How much dW amplifies what W has little of (section 7.3, table 7), and where in W its directions are (figure 8)."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from analysis.adapters import Adapter, read_updates, select
+from analysis.amplify import Amplification, Leading, amplification, exact_directions, leading_directions
+from analysis.base_weights import BaseWeights
+from analysis.bases import base_folder, own_base
+from analysis.figures import Panel, Projections, amplification_figure, similarity_figure, spread
+from analysis.similarity import expected_similarity, similarity
+from analysis.singular import update_svd
+from analysis.statistics import mean_interval
+from analysis.study import Study, name_of, place, role_names, short_name, shown
+from analysis.updates import Problem, Update
+
+EXACT = 1024  # a W no larger than this has its full SVD taken, in about a second
+LEADING = 64  # directions of a larger one
+
+
+@dataclass(frozen=True)
+class Site:
+    """Table 7 and figure 8 for one matrix."""
+
+    layer: int | None
+    role: str
+    module: str
+    found: Amplification
+    own: Leading        # W's directions, at least as many as dW has
+    phi: Tensor         # (W's directions, rank): similarity of right singular vectors
+    d: int              # n_in, the space that they are in
+
+    @property
+    def rank(self) -> int:
+        return len(self.found.factors)
+
+    @property
+    def through_weight(self) -> Tensor:
+        """||U^T W V||_F for the first 1..rank directions of W: (rank,)."""
+        return self.own.norms[:self.rank]
+
+    def projections(self, k: int) -> Projections:
+        """Table 7's row for k directions."""
+        found = self.found
+        return Projections(found.weight_norm, found.update_norms[k - 1].item(), found.through_update[k - 1].item(),
+                           self.through_weight[k - 1].item(), found.through_random[k - 1].item())
+
+
+def measure(update: Update, W: Tensor, role: str, full: bool | None, seed: int) -> Site:
+    """One site, from its base weight. `full` asks for W's full SVD; None takes it where W is small."""
+    assert update.scaling is not None
+    exact = max(W.shape) <= EXACT if full is None else full
+    count = min(W.shape) if exact else min(max(LEADING, update.rank), *W.shape)
+    own = exact_directions(W, count) if exact else leading_directions(W, count, seed=seed)
+    V = update_svd(update.A, update.B, update.scaling).V
+    return Site(update.layer, role, update.module, amplification(W, update.A, update.B, update.scaling), own,
+                similarity(own.svd.V.double(), V), W.shape[1])
+
+
+def open_base(base: str | None, adapter: Adapter) -> tuple[BaseWeights, list[Problem]]:
+    """The base's weights, and a problem where the adapter says that it is of another model; ValueError without any."""
+    folder = own_base(adapter.base) if base is None else base_folder(base)
+    if folder is None:
+        known = adapter.base.get("name")
+        raise ValueError(f"base is not given, and {adapter.source} names {repr(known) if known else 'none'}"
+                         f"{', which is not on this machine' if known else ''}: "
+                         "base=<name in conf/model, or safetensors file or folder>")
+    name = adapter.base.get("name")
+    other = base is not None and not Path(base).exists() and name is not None and Path(str(name)).name != base
+    return BaseWeights(folder), [Problem("base model", f"{adapter.source} is of {name!r}, not {base!r}")] * other
+
+
+def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Sequence[int] | None,
+          alpha: float | None, fused: Sequence[str] | None, full: bool | None, level: float, seed: int) -> Study:
+    """All of the command, before anything is written."""
+    adapter = read_updates(source, alpha=alpha, fused=fused)
+    updates = select(adapter, roles, layers)
+    if any(update.scaling is None for update in updates):
+        raise ValueError(f"{source} does not store alpha, without which ΔW has no scale: give alpha=<number>")
+    weights, problems = open_base(base, adapter)
+    problems = [*adapter.problems, *problems]
+    names, sites = role_names(updates), []
+    for update in updates:
+        try:
+            W = weights.weight(update)
+            if not W.any():
+                raise ValueError(f"tensor {weights.name_of(update.module)} of {weights.path} is zero here")
+        except (ValueError, OSError) as error:
+            problems.append(Problem(update.label, str(error)))
+            continue
+        sites.append(measure(update, W, name_of(update, names), full, seed))
+    if not sites:
+        raise ValueError(f"{weights.path} has no weight for any update of {source}: {problems[-1]}")
+    title = f"Amplification of the base weights by {short_name(source)}"
+    summary, notes = _summary(sites, level, seed)
+    tables = {"amplification": summary, "amplification_sites": _sites(sites)}
+    figures = {"amplification": _figure(sites, title), "directions_of_w": _directions_figure(sites, title)}
+    notes += _explained(sites, level)
+    return Study("amplification", title, tables, {"amplification_ranks": _ranks(sites)}, figures, notes, problems)
+
+
+def by_role(sites: Sequence[Site]) -> dict[str, dict[int | None, Site]]:
+    """The sites by role and layer."""
+    roles: dict[str, dict[int | None, Site]] = {}
+    for site in sites:
+        roles.setdefault(site.role, {})[site.layer] = site
+    return roles
+
+
+def _explained(sites: Sequence[Site], level: float) -> list[str]:
+    error = max(site.own.error for site in sites)
+    how = "full SVD" if error < 1e-4 else "subspace iteration"
+    return ["factor: ‖ΔW‖ over ‖UᵀWV‖, U and V the directions of ΔW (table 7 has k = rank; amplification_ranks.csv has "
+            "every k); through random: root mean square over random U and V",
+            f"W's own directions by {how}: ‖WV − US‖ is at most {error:.2g} of ‖S‖; brackets: {level:.0%} bootstrap "
+            "interval over sites"]
+
+
+def _summary(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFrame, list[str]]:
+    """Means over the sites of a role and rank, and each in a sentence."""
+    groups: dict[tuple[str, int], list[Site]] = {}
+    for site in sites:
+        groups.setdefault((site.role, site.rank), []).append(site)
+    rows, notes = [], []
+    for (role, rank), group in groups.items():
+        last = [site.projections(rank) for site in group]
+        factor = mean_interval([_ratio(each.update, each.through_update) for each in last], level=level, seed=seed)
+        over = mean_interval([each.through_update / each.through_random for each in last], level=level, seed=seed)
+        share = mean_interval([each.through_update / each.through_weight for each in last], level=level, seed=seed)
+        rows.append({"role": role, "rank": rank, "sites": len(group), "factor": factor.mean, "low": factor.low,
+                     "high": factor.high, "over_random": over.mean, "over_own": share.mean})
+        notes.append(f"{role} (rank {rank}, {len(group)} site{'s' * (len(group) > 1)}): ΔW is {shown(factor)} times as "
+                     f"large as W in ΔW's directions; there W has {shown(over)} times what it has in random ones, and "
+                     f"{shown(share)} of what it has in its own {rank} top ones")
+    return pd.DataFrame(rows), notes
+
+
+def _ratio(update: float, through_update: float) -> float:
+    """The factor; inf where dW acts where W is zero."""
+    return update / through_update if through_update else math.inf
+
+
+def _row(site: Site, k: int) -> dict[str, Any]:
+    each = site.projections(k)
+    return {"layer": site.layer, "role": site.role, "k": k, "factor": _ratio(each.update, each.through_update),
+            "update_norm": each.update, "through_update": each.through_update, "through_weight": each.through_weight,
+            "through_random": each.through_random, "weight_norm": each.weight}
+
+
+def _sites(sites: Sequence[Site]) -> pd.DataFrame:
+    rows = [_row(site, site.rank) | {"own_error": site.own.error, "module": site.module} for site in sites]
+    return pd.DataFrame(rows).rename(columns={"k": "rank"}).astype({"layer": "Int64"})
+
+
+def _ranks(sites: Sequence[Site]) -> pd.DataFrame:
+    return pd.DataFrame([_row(site, k) for site in sites for k in range(1, site.rank + 1)]).astype({"layer": "Int64"})
+
+
+def _figure(sites: Sequence[Site], title: str) -> Figure:
+    roles = by_role(sites)
+    return amplification_figure(
+        {role: {layer: site.projections(site.rank) for layer, site in found.items()} for role, found in roles.items()},
+        {role: {layer: site.found.factors for layer, site in found.items()} for role, found in roles.items()},
+        f"{title} (table 7). Above: Frobenius norms, with as many directions as ΔW has; below: ‖ΔW‖ over ‖UᵀWV‖ for "
+        "the first k directions of ΔW.")
+
+
+def _directions_figure(sites: Sequence[Site], title: str) -> Figure:
+    roles = by_role(sites)
+
+    def row(phis: Mapping[str, Tensor]) -> list[Panel]:
+        return [Panel(role, phis.get(role)) for role in roles]
+
+    rows = {place(layer): row({role: found[layer].phi for role, found in roles.items() if layer in found})
+            for layer in spread([site.layer for site in sites])}
+    some = {site.role: site for site in reversed(sites)}
+    rows["by chance"] = row({role: expected_similarity(site.phi.shape[0], site.phi.shape[1], site.d)
+                             for role, site in some.items()})
+    return similarity_figure(rows, f"{title} (figure 8): φ(i, j) of the first i right singular vectors of W and the "
+                                   "first j of ΔW. Last row: random subspaces, max(i, j) / d on average.",
+                             "i, of W", "j, of ΔW")

@@ -1,0 +1,234 @@
+"""Figures of section 7 and appendix H, from arrays: similarity heat maps, shared directions, spectra, amplification.
+
+Each takes numbers and gives a matplotlib Figure; nothing is read or written. Similarities have one fixed scale, and
+beside them stands what random subspaces give, max(i, j) / d on average, which at small d is far from 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from analysis.statistics import Interval, Shared
+from analysis.style import COLOURS, COLUMN, DOUBLE, GREY, MARKERS, add_caption, new_figure, styled
+
+CORNER = 8  # the paper's zoomed panels show i, j = 1..8
+LINES = {"linestyle": "--", "color": GREY, "linewidth": 0.9}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One heat map of phi(i, j): i upwards, j to the right, both from 1. None where there is nothing to show."""
+
+    title: str
+    phi: Tensor | None   # (rank1, rank2)
+    corner: bool = False  # i, j = 1..CORNER only
+
+    @property
+    def drawn(self) -> Tensor | None:
+        return self.phi[:CORNER, :CORNER] if self.corner and self.phi is not None else self.phi
+
+
+def spread(layers: Sequence[int | None], count: int = 4) -> list[int | None]:
+    """The first layer, the last, and those that divide the depth evenly between them, as figures 6 and 7 have."""
+    layers = list(dict.fromkeys(layers))
+    places = np.linspace(0, len(layers) - 1, min(count, len(layers)))
+    return [layers[round(place)] for place in places]
+
+
+def similarity_figure(rows: Mapping[str, Sequence[Panel]], caption: str, i: str, j: str) -> Figure:
+    """Heat maps of phi(i, j), a row of panels for each key; `i` and `j` say whose directions the axes count."""
+    with styled():
+        width = max(len(panels) for panels in rows.values())
+        figure = new_figure(0.5 + 1.2 * len(rows), DOUBLE if width > 1 else COLUMN)
+        grid = figure.subplots(len(rows), width, squeeze=False)
+        for axes, panel in zip(grid[0], next(iter(rows.values())), strict=False):
+            axes.set_title(panel.title)
+        for line, (label, panels) in zip(grid, rows.items(), strict=True):
+            for axes, panel in zip(line, panels, strict=False):
+                _heat_map(axes, panel)
+            for axes in line[len(panels):]:
+                axes.set_axis_off()
+            line[0].set_ylabel(f"{label}\n{i}")
+        for axes in grid[-1]:
+            axes.set_xlabel(j)
+        scale = ScalarMappable(Normalize(0, 1))
+        figure.colorbar(scale, ax=grid, label="similarity φ(i, j)", fraction=0.03, pad=0.01)
+        add_caption(figure, caption)
+    return figure
+
+
+def _heat_map(axes: Axes, panel: Panel) -> None:
+    phi = panel.drawn
+    if phi is None:
+        axes.set(xticks=[], yticks=[])
+        axes.text(0.5, 0.5, "not compared", ha="center", va="center", color=GREY, transform=axes.transAxes)
+        return
+    rank1, rank2 = phi.shape
+    axes.imshow(phi.numpy(), origin="lower", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+                extent=(0.5, rank2 + 0.5, 0.5, rank1 + 0.5))
+    axes.set(xticks=_ticks(rank2), yticks=_ticks(rank1))
+
+
+def _ticks(rank: int) -> list[int]:
+    """1, the rank, and some in between."""
+    step = max(1, round(rank / 4))
+    return [1, *(tick for tick in range(step, rank, step) if 1 < tick <= rank - step / 2), *([rank] * (rank > 1))]
+
+
+def shared_figure(roles: Mapping[str, tuple[Sequence[Interval], Shared, int]], caption: str) -> Figure:
+    """phi(i, i) averaged over sites, and what each direction adds to it, beside chance: a column for each role.
+
+    By role: the means and their intervals for i = 1..p, the same with its quantiles by chance, and d.
+    """
+    with styled():
+        width = min(DOUBLE, 1.2 + 2.2 * len(roles))
+        figure = new_figure(3.6, max(width, COLUMN))
+        grid = figure.subplots(2, len(roles), squeeze=False, sharex="col", sharey="row")
+        for (top, bottom), (role, (means, shared, d)) in zip(grid.T, roles.items(), strict=True):
+            i = np.arange(1, len(means) + 1)
+            _with_band(top, i, means, "one site" if shared.sites == 1 else f"mean of {shared.sites} sites")
+            top.plot(i, i / d, label="chance: mean", **LINES)  # type: ignore[arg-type]
+            quantile = f"chance: {shared.level:.0%} of draws below"
+            top.plot(i, shared.phi_chance.numpy(), color=GREY, linestyle=":", label=quantile)
+            top.set(title=role, ylim=(0, 1.02))
+            bottom.plot(i, shared.gain.numpy(), marker="o", color=COLOURS[0])
+            bottom.plot(i, shared.gain_chance.numpy(), color=GREY, linestyle=":")
+            bottom.set(xlabel="direction i")
+            bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            for axes in (top, bottom):
+                axes.grid()
+        grid[0, 0].set_ylabel("φ(i, i)")
+        grid[1, 0].set_ylabel("what direction i adds\nto i φ(i, i)")
+        grid[0, -1].legend(loc="upper right")
+        add_caption(figure, caption)
+    return figure
+
+
+def _with_band(axes: Axes, i: np.ndarray, means: Sequence[Interval], label: str) -> None:
+    """Means over i with their intervals."""
+    axes.plot(i, [each.mean for each in means], marker="o", color=COLOURS[0], label=label)
+    if all(each.low is not None for each in means):
+        low, high = ([getattr(each, key) for each in means] for key in ("low", "high"))
+        axes.fill_between(i, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
+
+
+Lines = Mapping[str, Mapping[int | None, float]]  # by role and layer
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that each site has one of, over the layers: a panel of lines, one a role."""
+
+    label: str
+    values: Lines
+    log: bool = False
+    least: float | None = None   # where its axis begins
+    most: float | None = None    # the largest that it could be, as a dashed line
+
+
+def layers_figure(measures: Sequence[Measure], caption: str) -> Figure:
+    """A panel for each measure, over the layers, a line for each role."""
+    with styled():
+        figure = new_figure(2.2, DOUBLE if len(measures) > 1 else COLUMN)
+        grid = figure.subplots(1, len(measures), squeeze=False)[0]
+        for axes, measure in zip(grid, measures, strict=True):
+            for place, (role, values) in enumerate(measure.values.items()):
+                _over_layers(axes, values, place, role)
+            if measure.most is not None:
+                axes.axhline(measure.most, **LINES)  # type: ignore[arg-type]
+            if measure.log:
+                axes.set_yscale("log")
+            if measure.least is not None:
+                axes.set_ylim(bottom=measure.least)
+            axes.set(xlabel="layer", ylabel=measure.label)
+            axes.grid()
+        grid[0].legend()
+        add_caption(figure, caption)
+    return figure
+
+
+def _over_layers(axes: Axes, values: Mapping[int | None, float], place: int, label: str, **options: Any) -> None:
+    """A line over the numbered layers; what is outside them has no place on the axis."""
+    layers = [layer for layer in values if layer is not None]
+    given = {"marker": MARKERS[place % len(MARKERS)], "color": COLOURS[place % len(COLOURS)]} | options
+    axes.plot(layers, [values[layer] for layer in layers], label=label, **given)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def energy_figure(roles: Mapping[str, Mapping[int | None, Tensor]], caption: str) -> Figure:
+    """Share of ||dW||_F^2 in the first k directions, layers upwards and k to the right: a heat map for each role."""
+    with styled():
+        figure = new_figure(2.4, max(COLUMN, min(DOUBLE, 1.0 + 2.6 * len(roles))))
+        grid = figure.subplots(1, len(roles), squeeze=False, sharey=True)[0]
+        for axes, (role, energies) in zip(grid, roles.items(), strict=True):
+            ranks = max(len(energy) for energy in energies.values())
+            shares = np.ones((len(energies), ranks))  # a lower rank has all of its energy in fewer directions
+            for line, energy in zip(shares, energies.values(), strict=True):
+                line[:len(energy)] = energy.numpy()
+            axes.imshow(shares, origin="lower", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+                        extent=(0.5, ranks + 0.5, -0.5, len(energies) - 0.5))
+            axes.set(title=role, xlabel="first k directions", xticks=_ticks(ranks))
+            axes.set_yticks(range(len(energies)), ["–" if layer is None else str(layer) for layer in energies])
+            axes.yaxis.set_tick_params(labelsize=5 if len(energies) > 16 else 7)
+        grid[0].set_ylabel("layer")
+        figure.colorbar(ScalarMappable(Normalize(0, 1)), ax=list(grid), label="share of ‖ΔW‖²", pad=0.02)
+        add_caption(figure, caption)
+    return figure
+
+
+@dataclass(frozen=True)
+class Projections:
+    """Table 7 for one site with k directions: norms of W seen through dW, its own top ones and random ones."""
+
+    weight: float
+    update: float
+    through_update: float
+    through_weight: float
+    through_random: float
+
+
+NORMS = {  # of Projections: what the legend calls it, its colour and its marker
+    "weight": ("‖W‖", GREY, "x"), "through_weight": ("W in its own directions", COLOURS[2], "^"),
+    "update": ("‖ΔW‖", COLOURS[1], "s"), "through_update": ("W in ΔW's directions", COLOURS[0], "o"),
+    "through_random": ("W in random directions", COLOURS[4], "v")}
+
+
+def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]],
+                         factors: Mapping[str, Mapping[int | None, Tensor]], caption: str) -> Figure:
+    """A column for each role: above, table 7's norms over the layers; below, the factor over k, a line for a layer."""
+    with styled():
+        wide = len(norms) > 1
+        figure = new_figure(4.3, DOUBLE if wide else COLUMN)
+        grid = figure.subplots(2, len(norms), squeeze=False, sharey="row")
+        numbered = [layer for lines in factors.values() for layer in lines if layer is not None]
+        colours = ScalarMappable(Normalize(min(numbered, default=0), max([*numbered, min(numbered, default=0) + 1])),
+                                 cmap="viridis")
+        for (top, bottom), role in zip(grid.T, norms, strict=True):
+            for key, (label, tint, marker) in NORMS.items():
+                values = {layer: getattr(found, key) for layer, found in norms[role].items()}
+                _over_layers(top, values, 0, label, color=tint, marker=marker)
+            top.set(title=role, xlabel="layer", yscale="log")
+            for layer, line in factors[role].items():
+                k = np.arange(1, len(line) + 1)
+                colour: Any = GREY if layer is None else colours.to_rgba(np.array(layer))
+                bottom.plot(k, line.numpy(), marker="o", markersize=2.5, color=colour)
+            bottom.set(xlabel="first k directions of ΔW", yscale="log")
+            bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            for axes in (top, bottom):
+                axes.grid()
+        grid[0, 0].set_ylabel("Frobenius norm")
+        grid[1, 0].set_ylabel("amplification factor")
+        if len(set(numbered)) > 1:
+            bar = figure.colorbar(colours, ax=list(grid[1]), label="layer", fraction=0.05, pad=0.01)
+            bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3 if wide else 2)
+        add_caption(figure, caption)
+    return figure

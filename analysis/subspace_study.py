@@ -1,0 +1,250 @@
+"""phi(i, j) between two adapters' updates of the same matrices (sections 7.2 and H.3): each site, and all together."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from analysis.adapters import Pairs, pair, read_updates
+from analysis.figures import CORNER, Panel, shared_figure, similarity_figure, spread
+from analysis.similarity import (
+    expected_similarity,
+    left_singular,
+    principal_angles,
+    right_singular,
+    similarity,
+)
+from analysis.singular import numerical_rank, update_svd
+from analysis.start import initial_A, of_update
+from analysis.statistics import Interval, Shared, mean_interval, shared_directions
+from analysis.study import Study, name_of, place, role_names, run_of, short_name, shown
+from analysis.updates import Problem, Update
+from lora.errors import check_choice
+
+WHICH = {"A": "the right singular vectors of A", "B": "the left singular vectors of B",
+         "dW": "the right singular vectors of ΔW"}
+Key = tuple[str, int, int, int]  # role, ranks and d: the sites of a key are read together
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is compared (one of WHICH), and the statistics' quantile, draws and seed."""
+
+    which: str
+    level: float
+    samples: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_choice("which", self.which, WHICH)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two adapters' updates of one matrix."""
+
+    layer: int | None
+    role: str
+    module: str
+    d: int
+    phi: Tensor               # (rank_a, rank_b)
+    angle: float              # the smallest principal angle, in degrees
+    start: float | None       # phi(p, p) of the two A before training, where they were drawn from one seed
+    identical: bool
+
+    @property
+    def key(self) -> Key:
+        return (self.role, *self.phi.shape, self.d)
+
+    @property
+    def last(self) -> float:
+        """phi(p, p), p the smaller rank."""
+        p = min(self.phi.shape)
+        return self.phi[p - 1, p - 1].item()
+
+
+def directions(update: Update, which: str) -> Tensor:
+    """Orthonormal directions of an update (d, rank), without those whose singular value is zero to rounding."""
+    if which == "dW":
+        svd = update_svd(update.A, update.B)
+        V, S = svd.V, svd.S
+    elif which == "A":
+        V, S = right_singular(update.A), torch.linalg.svdvals(update.A.double())
+    else:
+        V, S = left_singular(update.B), torch.linalg.svdvals(update.B.double())
+    return V[:, :numerical_rank(S)]
+
+
+def overlaps(pairs: Pairs, which: str, starts: Mapping[str, float]) -> tuple[list[Overlap], list[Problem]]:
+    """phi of each pair, and what is odd about some; `starts` is phi(p, p) before training by the update's label."""
+    names = role_names([a for a, _ in pairs.pairs])
+    found, problems = [], []
+    for a, b in pairs.pairs:
+        V1, V2 = directions(a, which), directions(b, which)
+        for update, V, of in ((a, V1, "a"), (b, V2, "b")):
+            if V.shape[1] < update.rank:
+                problems.append(Problem(update.label, f"{of}'s {which} has {V.shape[1]} directions: the other "
+                                                      f"{update.rank - V.shape[1]} are zero to rounding, and left out"))
+        identical = a.A.shape == b.A.shape and torch.equal(a.A, b.A) and torch.equal(a.B, b.B)
+        angle = principal_angles(V1, V2)[0].rad2deg().item()
+        found.append(Overlap(a.layer, name_of(a, names), a.module, len(V1), similarity(V1, V2), angle,
+                             starts.get(a.label), identical))
+    return found, problems
+
+
+def common_start(sources: Sequence[str], pairs: Pairs) -> tuple[dict[str, float], list[str]]:
+    """phi(p, p) of the two A before training, by label, where both are runs of one seed; and what to say of seeds."""
+    runs = [run_of(source) for source in sources]
+    seeds = [None if run is None else run[1].seed for run in runs]
+    if None in seeds:
+        return {}, ["the seeds are not known: adapters trained from one seed start with related A, so that overlap "
+                    "of A between them is not learning"]
+    if seeds[0] != seeds[1]:
+        return {}, []
+    warning = f"both runs have seed {seeds[0]} and so start with related A: overlap of A is not all learning"
+    try:
+        drawn = [initial_A(*run) for run in runs if run is not None]
+    except (ValueError, OSError, RuntimeError) as error:
+        return {}, [f"{warning}; their initial A could not be drawn again ({error})"]
+    starts = {}
+    for a, b in pairs.pairs:
+        A1, A2 = of_update(drawn[0], a), of_update(drawn[1], b)
+        if A1 is not None and A2 is not None:
+            starts[a.label] = similarity(right_singular(A1), right_singular(A2)).diagonal()[-1].item()
+    if not starts:
+        return {}, [f"{warning}; their initial A could not be drawn again (other sites or shapes)"]
+    return starts, [f"{warning}: before training φ(p, p) was {shown(mean_interval(list(starts.values())))} on average"]
+
+
+def by_key(found: Sequence[Overlap]) -> dict[Key, list[Overlap]]:
+    """Sites that can be read together: one role, one pair of ranks, one d."""
+    groups: dict[Key, list[Overlap]] = {}
+    for each in found:
+        groups.setdefault(each.key, []).append(each)
+    return groups
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the sites of a key say together."""
+
+    means: list[Interval]     # of phi(i, i), i = 1..p
+    shared: Shared
+    angle: Interval
+
+
+def read(group: Sequence[Overlap], options: Options) -> Reading:
+    """Means over sites with bootstrap intervals, and how many leading directions are shared beyond chance."""
+    phis = torch.stack([each.phi for each in group])                       # (sites, rank_a, rank_b)
+    diagonals = phis.diagonal(dim1=1, dim2=2)                              # (sites, p)
+    means = [mean_interval(column.tolist(), level=options.level, seed=options.seed) for column in diagonals.T]
+    shared = shared_directions(phis, group[0].d, level=options.level, samples=options.samples, seed=options.seed)
+    return Reading(means, shared, mean_interval([each.angle for each in group], level=options.level))
+
+
+def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[int] | None,
+          alpha: float | None, fused: Sequence[str] | None, options: Options) -> Study:
+    """All of the command, before anything is written. `sources` are a and b."""
+    a, b = (read_updates(source, alpha=alpha, fused=fused) for source in sources)
+    pairs = pair(a, b, roles, layers)
+    starts, notes = common_start(sources, pairs)
+    found, odd = overlaps(pairs, options.which, starts)
+    groups = by_key(found)
+    readings = {key: read(group, options) for key, group in groups.items()}
+    if all(each.identical for each in found):
+        notes.insert(0, "a and b are the same adapter: every similarity is 1, which says nothing")
+    elif same := [each.module for each in found if each.identical]:
+        odd.append(Problem(same[0], f"is the same in a and b, as {len(same) - 1} others are"))
+    names = [short_name(source) for source in sources]
+    title = f"Subspace similarity of {WHICH[options.which]}: {names[0]} and {names[1]}"
+    notes = [*(_sentence(key, reading) for key, reading in readings.items()), *notes, *_explained(options)]
+    figures = {"similarity": _similarity_figure(found, names, options.which),
+               "shared_directions": _shared_figure(readings, groups, title)}
+    tables = {"subspace": _summary(readings, groups), "subspace_sites": _sites(found, options)}
+    return Study("subspace", title, tables, {}, figures, notes, [*pairs.problems, *odd])
+
+
+def _explained(options: Options) -> list[str]:
+    return ["φ(i, j) is the share of a's first i directions found in b's first j (equation 4); random subspaces have "
+            "max(i, j) / d on average",
+            f"shared: leading directions that each add more to i φ(i, i) than {options.level:.0%} of random pairs; "
+            f"p is the smaller rank; brackets: {options.level:.0%} bootstrap interval over sites"]
+
+
+def _sentence(key: Key, reading: Reading) -> str:
+    """The reading of one key in words."""
+    role, rank_a, rank_b, d = key
+    p, shared = min(rank_a, rank_b), reading.shared
+    which = "none is" if shared.leading == 0 else f"the first {shared.leading} of {p} " \
+                                                  f"{'is' if shared.leading == 1 else 'are'}"
+    sites = "site" if shared.sites == 1 else "sites"
+    return (f"{role} (ranks {rank_a} and {rank_b}, {shared.sites} {sites}): {which} shared beyond chance; "
+            f"φ(1, 1) is {shown(reading.means[0])}, by chance {1 / d:.2g}; "
+            f"φ({p}, {p}) is {shown(reading.means[-1])}, by chance {p / d:.2g}")
+
+
+def _summary(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overlap]]) -> pd.DataFrame:
+    rows = []
+    for key, reading in readings.items():
+        role, rank_a, rank_b, d = key
+        first, last = reading.means[0], reading.means[-1]
+        starts = [each.start for each in groups[key] if each.start is not None]
+        rows.append({"role": role, "rank_a": rank_a, "rank_b": rank_b, "d": d, "sites": reading.shared.sites,
+                     "shared": reading.shared.leading,
+                     "phi_1_1": first.mean, "low": first.low, "high": first.high, "chance": 1 / d,
+                     "phi_p_p": last.mean, "low_p": last.low, "high_p": last.high, "chance_p": min(rank_a, rank_b) / d,
+                     "at_start_p": sum(starts) / len(starts) if starts else None, "angle": reading.angle.mean})
+    return _frame(rows)
+
+
+def _sites(found: Sequence[Overlap], options: Options) -> pd.DataFrame:
+    rows = []
+    for each in found:
+        p = min(each.phi.shape)
+        rows.append({"layer": each.layer, "role": each.role, "rank_a": each.phi.shape[0], "rank_b": each.phi.shape[1],
+                     "d": each.d, "shared": read([each], options).shared.leading,
+                     "phi_1_1": each.phi[0, 0].item(), "chance": 1 / each.d, "phi_p_p": each.last,
+                     "chance_p": p / each.d, "at_start_p": each.start, "angle": each.angle, "module": each.module})
+    return _frame(rows)
+
+
+def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """A table without the columns that are empty in every row; layers stay whole numbers."""
+    frame = pd.DataFrame(rows).astype({"layer": "Int64"} if "layer" in rows[0] else {})
+    return frame.drop(columns=[column for column in ("at_start_p", "low", "high", "low_p", "high_p")
+                               if column in frame and frame[column].isna().all()])
+
+
+def _similarity_figure(found: Sequence[Overlap], names: Sequence[str], which: str) -> Figure:
+    roles = list(dict.fromkeys(each.role for each in found))
+    layers = spread([each.layer for each in found])
+    by_site = {(each.layer, each.role): each for each in found}
+    zoom = len(roles) <= 2 and max(max(each.phi.shape) for each in found) > CORNER
+
+    def row(phis: Mapping[str, Tensor]) -> list[Panel]:
+        full = [Panel(role, phis.get(role)) for role in roles]
+        return full + [Panel(f"{role}, first {CORNER}", phis.get(role), corner=True) for role in roles] * zoom
+
+    rows = {place(layer): row({role: by_site[layer, role].phi for role in roles if (layer, role) in by_site})
+            for layer in layers}
+    some = {each.role: each for each in reversed(found)}
+    rows["by chance"] = row({role: expected_similarity(each.phi.shape[0], each.phi.shape[1], each.d)
+                              for role, each in some.items()})
+    widths = " and ".join(dict.fromkeys(f"{each.d}" for each in some.values()))
+    caption = (f"φ(i, j) of {WHICH[which]}. Directions i: {names[0]}; directions j: {names[1]}. "
+               f"Last row: random subspaces of {widths} dimensions, max(i, j) / d on average.")
+    return similarity_figure(rows, caption, "i", "j")
+
+
+def _shared_figure(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overlap]], title: str) -> Figure:
+    columns = {}
+    for (role, rank_a, rank_b, d), reading in readings.items():
+        again = sum(key[0] == role for key in readings) > 1
+        columns[f"{role}, ranks {rank_a} and {rank_b}" if again else role] = (reading.means, reading.shared, d)
+    count = max(len(group) for group in groups.values())
+    level = next(iter(readings.values())).shared.level
+    sites = f" Mean over {count} sites, band: {level:.0%} bootstrap interval." if count > 1 else ""
+    return shared_figure(columns, f"{title}.{sites}")

@@ -1,0 +1,71 @@
+"""Small adapters as loralib state dicts, a base model's weights for them, and commands on both."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from matplotlib.figure import Figure
+from omegaconf import DictConfig
+from safetensors.torch import save_file
+from torch import Tensor
+
+from analysis import study
+from tests.experiments.tiny import compose
+
+D = 24
+WORDS = ("query", "value")
+
+
+def module(layer: int, word: str) -> str:
+    return f"roberta.encoder.layer.{layer}.attention.self.{word}"
+
+
+def factors(seed: int = 0, rank: int = 2, layers: int = 3, d: int = D) -> dict[str, Tensor]:
+    """lora_A (rank, d) and lora_B (d, rank) of q and v in every layer."""
+    draw = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for layer in range(layers):
+        for word in WORDS:
+            tensors[f"{module(layer, word)}.lora_A"] = torch.randn(rank, d, generator=draw)
+            tensors[f"{module(layer, word)}.lora_B"] = torch.randn(d, rank, generator=draw)
+    return tensors
+
+
+def write(file: Path, tensors: Mapping[str, Tensor] | None = None, **sizes: int) -> Path:
+    """An adapter with these tensors, or those of `factors`."""
+    torch.save(dict(tensors or factors(**sizes)), file)
+    return file
+
+
+def base(file: Path, layers: int = 3, d: int = D) -> Path:
+    """Weights of q and v in every layer."""
+    draw = torch.Generator().manual_seed(9)
+    save_file({f"{module(layer, word)}.weight": torch.randn(d, d, generator=draw)
+               for layer in range(layers) for word in WORDS}, file)
+    return file
+
+
+def call(main: Callable[[], None], name: str, folder: Path, pictures: bool = False, **values: Any) -> dict[str, Any]:
+    """What a command returns; its figures are made, and written only if asked for, which takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not pictures:
+            patch.setattr(study, "save_figure", _nowhere)
+        return inspect.unwrap(main)(config(name, folder, **values))
+
+
+def _nowhere(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """In place of save_figure."""
+    return [folder / f"{name}.{suffix}" for suffix in ("png", "pdf")]
+
+
+def config(name: str, folder: Path, **values: Any) -> DictConfig:
+    """conf/<name>.yaml with these values, few draws, and no wandb."""
+    cfg = compose("logger.wandb.mode=disabled", f"output_dir={folder}", config=name)
+    for key, value in values.items():
+        cfg[key] = str(value) if isinstance(value, Path) else value
+    if "samples" in cfg:
+        cfg.samples = 50
+    return cfg

@@ -1,0 +1,111 @@
+"""Figures draw the arrays they are given, on the scale they say, with labelled axes; files are the same each time."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from analysis.figures import (
+    Measure,
+    Panel,
+    Projections,
+    amplification_figure,
+    energy_figure,
+    layers_figure,
+    shared_figure,
+    similarity_figure,
+    spread,
+)
+from analysis.statistics import Interval, shared_directions
+from analysis.style import COLOURS, DOUBLE, save_figure
+
+
+def panels(figure: Figure) -> list[Axes]:
+    """The axes without colour bars."""
+    return [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+
+
+def image(axes: Axes) -> np.ndarray:
+    return np.asarray(axes.get_images()[0].get_array())
+
+
+def test_heat_maps_are_phi_from_0_to_1_with_a_zoomed_corner():
+    phi = torch.rand(10, 64).double()
+    figure = similarity_figure({"layer 3": [Panel("q", phi), Panel("q, first 8", phi, corner=True)],
+                                "by chance": [Panel("q", phi / 2), Panel("q, first 8", None)]}, "What it is", "i", "j")
+    full, corner, chance, absent = panels(figure)
+    assert np.array_equal(image(full), phi)
+    assert np.array_equal(image(corner), phi[:8, :8])
+    assert np.array_equal(image(chance), phi / 2)
+    assert not absent.get_images()
+    for axes in (full, corner, chance):
+        assert axes.get_images()[0].get_clim() == (0, 1)
+        assert axes.get_images()[0].cmap.name == "viridis"
+    assert full.get_images()[0].get_extent() == [0.5, 64.5, 0.5, 10.5]  # i and j are the ticks' numbers
+    assert (full.get_title(), full.get_ylabel(), chance.get_xlabel()) == ("q", "layer 3\ni", "j")
+    [bar] = [axes for axes in figure.axes if axes not in panels(figure)]
+    assert "φ" in bar.get_ylabel()
+    assert figure.get_figwidth() == DOUBLE
+    assert figure.get_supxlabel() == "What it is"
+
+
+def test_shared_directions_stand_beside_chance():
+    shared = shared_directions(torch.rand(3, 4, 4).double(), 16, samples=20)
+    means = [Interval(0.9 / i, 0.8 / i, 1 / i, 3) for i in range(1, 5)]
+    figure = shared_figure({"q": (means, shared, 16), "v": (means, shared, 16)}, "Caption")
+    top, _, bottom, _ = panels(figure)
+    lines = {line.get_label(): line.get_ydata() for line in top.get_lines()}
+    assert list(lines["mean of 3 sites"]) == [0.9, 0.45, pytest.approx(0.3), 0.225]
+    assert list(lines["chance: mean"]) == [1 / 16, 2 / 16, 3 / 16, 4 / 16]
+    assert np.array_equal(lines["chance: 95% of draws below"], shared.phi_chance)
+    assert np.array_equal(bottom.get_lines()[0].get_ydata(), shared.gain)
+    assert bottom.get_xlabel() == "direction i"
+    assert top.get_ylabel() == "φ(i, i)"
+
+
+def test_lines_over_the_layers_leave_out_what_is_outside_them():
+    figure = layers_figure([Measure("norm", {"q": {0: 1.0, 3: 2.0, None: 9.0}, "v": {0: 4.0}}, most=8.0)], "Caption")
+    [axes] = panels(figure)
+    q, v, most = axes.get_lines()
+    assert (list(q.get_xdata()), list(q.get_ydata())) == ([0, 3], [1.0, 2.0])
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer", "norm")
+    assert [to_hex(line.get_color()).upper() for line in (q, v)] == list(COLOURS[:2])
+    assert list(most.get_ydata()) == [8.0, 8.0]
+
+
+def test_energy_of_a_lower_rank_is_all_there_beyond_it():
+    figure = energy_figure({"q": {0: torch.tensor([0.5, 0.75, 1.0]), 1: torch.tensor([0.8, 1.0])}}, "Caption")
+    [axes] = panels(figure)
+    assert np.allclose(image(axes), [[0.5, 0.75, 1.0], [0.8, 1.0, 1.0]])
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "1"]
+
+
+def test_amplification_has_table_7_above_and_factors_below():
+    norms = {"q": {0: Projections(10, 2, 0.5, 5, 0.2), 1: Projections(11, 3, 0.6, 6, 0.3)}}
+    figure = amplification_figure(norms, {"q": {0: torch.tensor([8.0, 4.0]), 1: torch.tensor([6.0, 5.0])}}, "Caption")
+    top, bottom = panels(figure)
+    lines = {line.get_label(): list(line.get_ydata()) for line in top.get_lines()}
+    assert lines == {"‖W‖": [10, 11], "‖ΔW‖": [2, 3], "W in ΔW's directions": [0.5, 0.6],
+                     "W in its own directions": [5, 6], "W in random directions": [0.2, 0.3]}
+    assert [list(line.get_ydata()) for line in bottom.get_lines()] == [[8, 4], [6, 5]]
+    assert (top.get_ylabel(), bottom.get_ylabel()) == ("Frobenius norm", "amplification factor")
+    assert bottom.get_xlabel() == "first k directions of ΔW"
+
+
+def test_layers_are_spread_over_the_depth():
+    assert spread(list(range(12))) == [0, 4, 7, 11]
+    assert spread([2, 2, 5]) == [2, 5]
+    assert spread([None]) == [None]
+
+
+def test_a_picture_is_the_same_bytes_each_time(tmp_path: Path):
+    def saved(name: str) -> list[bytes]:
+        figure = layers_figure([Measure("norm", {"q": {0: 1.0}})], "Caption")
+        return [path.read_bytes() for path in save_figure(figure, tmp_path, name)]
+
+    assert saved("one") == saved("two")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.pdf", "one.png", "two.pdf", "two.png"]
