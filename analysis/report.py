@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from experiments.entry import CONF, entry
+from analysis.bases import base_folder, own_base
+from experiments.entry import entry
 from experiments.files import write_atomic
 from experiments.logger import Logger, check_logger
-from experiments.models import ROOT, model_folder
-from lora.errors import nearest
 
 if TYPE_CHECKING:  # torch takes a second to import, which --help does without
     from analysis.base_weights import BaseWeights
@@ -60,28 +59,6 @@ def open_base(base: str | None, stored: Mapping[str, Any], problems: list["Probl
     except (ValueError, OSError) as error:
         problems.append(Problem("base", str(error)))
         return None
-
-
-def base_folder(base: str) -> Path:
-    """A safetensors file or folder, or the folder of a model of conf/model."""
-    if (path := Path(base).expanduser()).exists():
-        return path
-    models = {file.stem: file for file in (CONF / "model").glob("*.yaml")}
-    if base not in models:
-        raise FileNotFoundError(f"base {base!r} is neither a file, nor a folder, nor one of {', '.join(sorted(models))}"
-                                f"{nearest(base, models)}")
-    model = OmegaConf.load(models[base])
-    assert isinstance(model, DictConfig)
-    return model_folder(model)
-
-
-def own_base(stored: Mapping[str, Any]) -> Path | None:
-    """The folder that the adapter's description names, in a package or on disk; never a download."""
-    path = stored.get("path") or stored.get("name")
-    if not path or not (stored.get("package") or Path(path).is_dir() or (ROOT / path).is_dir()):
-        return None
-    return model_folder(OmegaConf.create({"name": None, "package": None, "revision": None, "weights": "safetensors",
-                                          **stored, "path": path}))
 
 
 def headline(study: "Study") -> dict[str, Any]:

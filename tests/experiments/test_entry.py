@@ -68,8 +68,9 @@ trainer:
 }
 
 FILES = sorted(path for room in ("experiments", "analysis") for path in (CONF.parent / room).glob("*.py"))
-ENTRY_POINTS = [f"{path.parent.name}.{path.stem}" for path in FILES
-                if re.search(r"^@entry\(", path.read_text(), re.MULTILINE)]
+ENTRY_POINTS = {  # module -> its file in conf
+    f"{path.parent.name}.{path.stem}": found[1] for path in FILES
+    if (found := re.search(r'^@entry\("(\w+)"', path.read_text(), re.MULTILINE))}
 
 
 @pytest.fixture
@@ -186,7 +187,7 @@ def test_help_says_that_of_a_group_nothing_is_chosen() -> None:
 def test_every_example_of_the_help_passes_the_check_and_composes(
     entry_point: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = entry_point.rpartition(".")[2]
+    name = ENTRY_POINTS[entry_point]
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     importlib.import_module(entry_point).main()
     examples = capsys.readouterr().out.partition("\nExamples:\n")[2].splitlines()
@@ -201,7 +202,7 @@ def test_every_example_of_the_help_passes_the_check_and_composes(
 
 
 def test_every_primary_config_has_its_entry_point() -> None:  # so that none goes without the test above
-    assert {path.stem for path in CONF.glob("*.yaml")} == {name.rpartition(".")[2] for name in ENTRY_POINTS}
+    assert {path.stem for path in CONF.glob("*.yaml")} == set(ENTRY_POINTS.values())
 
 
 @pytest.mark.parametrize(
