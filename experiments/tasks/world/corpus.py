@@ -174,7 +174,9 @@ CURRICULA: dict[str, tuple[Stage, ...]] = {
     # words before verdicts: so a model with absolute positions learns to compare, which it hardly does from verdicts
     "lookups": (
         {"pair_recounted": 3, "pair_looked_up": 4, "pair_aligned": 3, "pair_synonyms": 1, "facts_kinds": 2},
-        BASICS | {"review": 24, "pair_looked_up": 25, "pair_listed": 50, "pair_mentioned": 8, "pair_recounted": 10},
-        VERDICTS | {"review": 24, "pair_looked_up": 12, "pair_listed": 30, "pair_aligned": 6, "pair_recounted": 6},
+        BASICS | {"facts_kinds": 20, "review": 40, "pair_looked_up": 25, "pair_listed": 50, "pair_mentioned": 8,
+                  "pair_recounted": 10},
+        VERDICTS | {"facts_kinds": 30, "review": 60, "pair_looked_up": 8, "pair_listed": 16, "pair_aligned": 4,
+                    "pair_recounted": 4},
     ),
 }
