@@ -86,7 +86,22 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
         raise ValueError(f"{source} does not store alpha, without which ΔW has no scale: give alpha=<number>")
     weights, problems = open_base(base, adapter)
     problems = [*adapter.problems, *problems]
-    names, sites = role_names(updates), []
+    sites, unread = measure_all(updates, weights, full, seed)
+    problems += unread
+    if not sites:
+        raise ValueError(f"{weights.path} has no weight for any update of {source}: {problems[-1]}")
+    title = f"Amplification of the base weights by {short_name(source)}"
+    summary, notes = _summary(sites, level, seed)
+    tables = {"amplification": summary, "amplification_sites": sites_table(sites)}
+    figures = {"amplification": _figure(sites, title), "directions_of_w": _directions_figure(sites, title)}
+    notes += _explained(sites, level)
+    return Study("amplification", title, tables, {"amplification_ranks": _ranks(sites)}, figures, notes, problems)
+
+
+def measure_all(updates: Sequence[Update], weights: BaseWeights, full: bool | None,
+                seed: int) -> tuple[list[Site], list[Problem]]:
+    """The sites whose base weight can be read, and a problem for each other."""
+    names, sites, problems = role_names(updates), [], []
     for update in updates:
         try:
             W = weights.weight(update)
@@ -96,14 +111,7 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
             problems.append(Problem(update.label, str(error)))
             continue
         sites.append(measure(update, W, name_of(update, names), full, seed))
-    if not sites:
-        raise ValueError(f"{weights.path} has no weight for any update of {source}: {problems[-1]}")
-    title = f"Amplification of the base weights by {short_name(source)}"
-    summary, notes = _summary(sites, level, seed)
-    tables = {"amplification": summary, "amplification_sites": _sites(sites)}
-    figures = {"amplification": _figure(sites, title), "directions_of_w": _directions_figure(sites, title)}
-    notes += _explained(sites, level)
-    return Study("amplification", title, tables, {"amplification_ranks": _ranks(sites)}, figures, notes, problems)
+    return sites, problems
 
 
 def by_role(sites: Sequence[Site]) -> dict[str, dict[int | None, Site]]:
@@ -154,7 +162,7 @@ def _row(site: Site, k: int) -> dict[str, Any]:
             "through_random": each.through_random, "weight_norm": each.weight}
 
 
-def _sites(sites: Sequence[Site]) -> pd.DataFrame:
+def sites_table(sites: Sequence[Site]) -> pd.DataFrame:
     rows = [_row(site, site.rank) | {"own_error": site.own.error, "module": site.module} for site in sites]
     return pd.DataFrame(rows).rename(columns={"k": "rank"}).astype({"layer": "Int64"})
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
@@ -19,21 +20,27 @@ from torch import Tensor
 from analysis.statistics import Interval, Shared
 from analysis.style import COLOURS, COLUMN, DOUBLE, GREY, MARKERS, add_caption, new_figure, styled
 
-CORNER = 8  # the paper's zoomed panels show i, j = 1..8
+CORNER = 8  # the paper's zoomed panels show the lower-left triangle of i, j = 1..8
 LINES = {"linestyle": "--", "color": GREY, "linewidth": 0.9}
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One heat map of phi(i, j): i upwards, j to the right, both from 1. None where there is nothing to show."""
+    """One heat map of phi(i, j): i downwards, j to the right, both from 1. None where there is nothing to show."""
 
     title: str
     phi: Tensor | None   # (rank1, rank2)
-    corner: bool = False  # i, j = 1..CORNER only
+    corner: bool = False  # the triangle j <= i <= CORNER only
 
     @property
-    def drawn(self) -> Tensor | None:
-        return self.phi[:CORNER, :CORNER] if self.corner and self.phi is not None else self.phi
+    def drawn(self) -> np.ndarray | None:
+        """The numbers shown; those above a corner's diagonal are NaN, and stay empty."""
+        if self.phi is None:
+            return None
+        if not self.corner:
+            return self.phi.numpy()
+        near = self.phi[:CORNER, :CORNER]
+        return near.masked_fill(torch.ones_like(near).triu(1).bool(), torch.nan).numpy()
 
 
 def spread(layers: Sequence[int | None], count: int = 4) -> list[int | None]:
@@ -72,8 +79,8 @@ def _heat_map(axes: Axes, panel: Panel) -> None:
         axes.text(0.5, 0.5, "not compared", ha="center", va="center", color=GREY, transform=axes.transAxes)
         return
     rank1, rank2 = phi.shape
-    axes.imshow(phi.numpy(), origin="lower", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
-                extent=(0.5, rank2 + 0.5, 0.5, rank1 + 0.5))
+    axes.imshow(phi, origin="upper", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+                extent=(0.5, rank2 + 0.5, rank1 + 0.5, 0.5))
     axes.set(xticks=_ticks(rank2), yticks=_ticks(rank1))
 
 

@@ -81,7 +81,7 @@ def headline(study: "Study") -> dict[str, Any]:
 
 
 def publish(cfg: DictConfig, study: "Study", record: Mapping[str, Any]) -> None:
-    """The table of numbers for people, and with the headline for wandb."""
+    """The table of numbers for people, and with the headline and the page for wandb."""
     import pandas as pd
 
     from analysis.report_page import numbers
@@ -93,6 +93,7 @@ def publish(cfg: DictConfig, study: "Study", record: Mapping[str, Any]) -> None:
     config = {key: cfg[key] for key in ("adapter", "alpha", "base", "other")}
     with Logger(cfg.logger, f"report-{study.name}", config, Path(cfg.store), job_type="report") as logger:
         logger.log_table("numbers", pd.DataFrame(rows, columns=table["columns"]))
+        logger.log_page("report", Path(record["page"]))
         logger.log_summary(record)
 
 

@@ -118,13 +118,23 @@ def shown(interval: Interval, digits: int = 3) -> str:
 
 
 def publish(study: Study, cfg: DictConfig) -> dict[str, Any]:
-    """Print the study, write its files, give wandb the same; returns the record of the last line."""
+    """Release a command's study into its `output_dir`."""
+    config = {key: value for key, value in _plain(cfg).items() if key != "logger"}
+    return release(study, Path(cfg.output_dir), cfg.logger, config, {})
+
+
+def release(study: Study, folder: Path, logger_config: DictConfig, config: Mapping[str, Any],
+            also: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+    """Print the study, write its files, give wandb the same; returns the record of the last line.
+
+    wandb's run has the `config`, and the tables of `also`, which are written elsewhere.
+    """
     for name, table in reversed(list(study.tables.items())):
         print(name.replace("_", " "))
         print_rows(list(table.columns), _values(table))
     for line in [*study.notes, *(f"problem: {problem}" for problem in study.problems)]:
         print(line)
-    folder, every = Path(cfg.output_dir), {**study.tables, **study.details}
+    every = {**study.tables, **study.details}
     files = [write_atomic(folder / f"{name}.csv", table.to_csv(index=False)) for name, table in every.items()]
     files.append(write_atomic(folder / f"{study.name}.md", markdown(study)))
     pictures = {name: save_figure(figure, folder, name) for name, figure in study.figures.items()}
@@ -133,9 +143,8 @@ def publish(study: Study, cfg: DictConfig) -> dict[str, Any]:
     record = {"study": study.name, "title": study.title, "summary": first.to_dict("records"),
               "notes": list(study.notes), "problems": [str(problem) for problem in study.problems],
               "files": [str(file) for file in files]}
-    config = {key: value for key, value in _plain(cfg).items() if key != "logger"}
-    with Logger(cfg.logger, study.name, config, folder, job_type="analysis") as logger:
-        for name, table in every.items():
+    with Logger(logger_config, study.name, config, folder, job_type="analysis") as logger:
+        for name, table in {**every, **also}.items():
             logger.log_table(name, table)
         for name, (png, *_) in pictures.items():
             logger.log_picture(name, png)

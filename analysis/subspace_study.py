@@ -1,6 +1,6 @@
 """phi(i, j) between two adapters' updates of the same matrices (sections 7.2 and H.3): each site, and all together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -160,21 +160,21 @@ def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[
         odd.append(Problem(same[0], f"is the same in a and b, as {len(same) - 1} others are"))
     names = [short_name(source) for source in sources]
     title = f"Subspace similarity of {WHICH[options.which]}: {names[0]} and {names[1]}"
-    notes = [*(_sentence(key, reading) for key, reading in readings.items()), *notes, *_explained(options)]
-    figures = {"similarity": _similarity_figure(found, names, options.which),
-               "shared_directions": _shared_figure(readings, groups, title)}
-    tables = {"subspace": _summary(readings, groups), "subspace_sites": _sites(found, options)}
+    notes = [*(sentence(key, reading) for key, reading in readings.items()), *notes, *explained(options)]
+    figures = {"similarity": _figure(found, names, options.which),
+               "shared_directions": draw_shared(readings, groups, title)}
+    tables = {"subspace": summary(readings, groups), "subspace_sites": sites_table(found, options)}
     return Study("subspace", title, tables, {}, figures, notes, [*pairs.problems, *odd])
 
 
-def _explained(options: Options) -> list[str]:
+def explained(options: Options) -> list[str]:
     return ["φ(i, j) is the share of a's first i directions found in b's first j (equation 4); random subspaces have "
             "max(i, j) / d on average",
             f"shared: leading directions that each add more to i φ(i, i) than {options.level:.0%} of random pairs; "
             f"p is the smaller rank; brackets: {options.level:.0%} bootstrap interval over sites"]
 
 
-def _sentence(key: Key, reading: Reading) -> str:
+def sentence(key: Key, reading: Reading) -> str:
     """The reading of one key in words."""
     role, rank_a, rank_b, d = key
     p, shared = min(rank_a, rank_b), reading.shared
@@ -186,7 +186,7 @@ def _sentence(key: Key, reading: Reading) -> str:
             f"φ({p}, {p}) is {shown(reading.means[-1])}, by chance {p / d:.2g}")
 
 
-def _summary(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overlap]]) -> pd.DataFrame:
+def summary(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overlap]]) -> pd.DataFrame:
     rows = []
     for key, reading in readings.items():
         role, rank_a, rank_b, d = key
@@ -200,7 +200,7 @@ def _summary(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Over
     return _frame(rows)
 
 
-def _sites(found: Sequence[Overlap], options: Options) -> pd.DataFrame:
+def sites_table(found: Sequence[Overlap], options: Options) -> pd.DataFrame:
     rows = []
     for each in found:
         p = min(each.phi.shape)
@@ -218,28 +218,46 @@ def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
                                if column in frame and frame[column].isna().all()])
 
 
-def _similarity_figure(found: Sequence[Overlap], names: Sequence[str], which: str) -> Figure:
-    roles = list(dict.fromkeys(each.role for each in found))
-    layers = spread([each.layer for each in found])
-    by_site = {(each.layer, each.role): each for each in found}
-    zoom = len(roles) <= 2 and max(max(each.phi.shape) for each in found) > CORNER
-
-    def row(phis: Mapping[str, Tensor]) -> list[Panel]:
-        full = [Panel(role, phis.get(role)) for role in roles]
-        return full + [Panel(f"{role}, first {CORNER}", phis.get(role), corner=True) for role in roles] * zoom
-
-    rows = {place(layer): row({role: by_site[layer, role].phi for role in roles if (layer, role) in by_site})
-            for layer in layers}
-    some = {each.role: each for each in reversed(found)}
-    rows["by chance"] = row({role: expected_similarity(each.phi.shape[0], each.phi.shape[1], each.d)
-                              for role, each in some.items()})
-    widths = " and ".join(dict.fromkeys(f"{each.d}" for each in some.values()))
+def _figure(found: Sequence[Overlap], names: Sequence[str], which: str) -> Figure:
+    widths = " and ".join(dict.fromkeys(f"{each.d}" for each in found))
+    few = len({each.role for each in found}) <= 2
+    zoom = few and max(max(each.phi.shape) for each in found) > CORNER
     caption = (f"φ(i, j) of {WHICH[which]}. Directions i: {names[0]}; directions j: {names[1]}. "
                f"Last row: random subspaces of {widths} dimensions, max(i, j) / d on average.")
-    return similarity_figure(rows, caption, "i", "j")
+    return draw_similarity(found, Drawn(spread([each.layer for each in found]), zoom, None, str, "i", "j"), caption)
 
 
-def _shared_figure(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overlap]], title: str) -> Figure:
+@dataclass(frozen=True)
+class Drawn:
+    """Which heat maps are drawn, and their words."""
+
+    layers: Sequence[int | None]
+    zoom: bool                   # beside each its corner
+    random: Tensor | None        # phi of two random matrices, a further column
+    title: Callable[[str], str]  # of a role's panel
+    i: str                       # of the axes
+    j: str
+
+
+def draw_similarity(found: Sequence[Overlap], drawn: Drawn, caption: str) -> Figure:
+    """Heat maps of phi, a row for each layer and a column for each role; in the last row what chance gives."""
+    roles = list(dict.fromkeys(each.role for each in found))
+    by_site = {(each.layer, each.role): each for each in found}
+
+    def row(phis: Mapping[str, Tensor], random: Tensor | None) -> list[Panel]:
+        panels = [Panel(drawn.title(role), phis.get(role)) for role in roles]
+        if drawn.zoom:
+            panels += [Panel(f"{drawn.title(role)}, j ≤ i ≤ {CORNER}", phis.get(role), corner=True) for role in roles]
+        return panels if random is None else [*panels, Panel("random Gaussian", random)]
+
+    rows = {place(layer): row({role: by_site[layer, role].phi for role in roles if (layer, role) in by_site},
+                              drawn.random) for layer in drawn.layers}
+    chance = {each.role: expected_similarity(each.phi.shape[0], each.phi.shape[1], each.d) for each in reversed(found)}
+    rows["by chance"] = row(chance, None if drawn.random is None else chance[roles[0]])
+    return similarity_figure(rows, caption, drawn.i, drawn.j)
+
+
+def draw_shared(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overlap]], title: str) -> Figure:
     columns = {}
     for (role, rank_a, rank_b, d), reading in readings.items():
         again = sum(key[0] == role for key in readings) > 1

@@ -15,17 +15,18 @@ from typing import Any
 import pandas as pd
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 import experiments.presets  # noqa: F401  registers ${preset:...}
 from experiments.entry import CONF
 from experiments.models import model_identity
-from experiments.runs import run_name
+from experiments.runs import RunRecord, Store, run_name
 from experiments.tables import AGGREGATES
 from lora.errors import check_choice
 
 Data = Mapping[str, Any]
 Compose = Callable[[list[str]], DictConfig]
+Train = Callable[[list["Run"], int], dict[str, str]]  # runs, and how many at a time -> why some ended badly
 log = logging.getLogger(__name__)
 
 
@@ -84,15 +85,21 @@ def check_file(group: str, name: str, where: str = "") -> None:
 def read_paper(artifact: Data) -> list[dict[str, str]]:
     """The CSV's rows as text; ValueError for an unknown file, aggregate, or a column that it lacks."""
     check_choice("aggregate", artifact["aggregate"], AGGREGATES)
-    check_choice("paper", artifact["paper"], [path.stem for path in (CONF / "paper").glob("*.csv")])
-    frame = pd.read_csv(CONF / "paper" / f"{artifact['paper']}.csv", dtype=str, keep_default_na=False)
+    rows = read_rows(artifact["paper"])
     optional = [artifact[key] for key in ("params", "average") if artifact[key] is not None]
     named = [*optional, *artifact["rows"], *artifact["columns"], *artifact["words"]]
     for config in (artifact["run"], *artifact["columns"].values()):
         for template in map(_word, config.values()):
             named += [field for _, field, _, _ in string.Formatter().parse(template) if field]
     for column in named:
-        check_choice(f"column of {artifact['paper']}.csv", column, list(frame.columns))
+        check_choice(f"column of {artifact['paper']}.csv", column, rows[0])
+    return rows
+
+
+def read_rows(paper: str) -> list[dict[str, str]]:
+    """The rows of a CSV of conf/paper as text; ValueError for an unknown file."""
+    check_choice("paper", paper, [path.stem for path in (CONF / "paper").glob("*.csv")])
+    frame = pd.read_csv(CONF / "paper" / f"{paper}.csv", dtype=str, keep_default_na=False)
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
@@ -173,3 +180,42 @@ def left_out(suite: Data, printed: list[dict[str, str]]) -> list[str]:
               for column, allowed in suite["rows"].items()}
     return [f"suite {suite['name']} leaves out the rows of {column} {', '.join(words)}"
             for column, words in others.items() if words]
+
+
+def check_filters(cfg: DictConfig, suite: Data) -> None:
+    """Raise ValueError for a model, task or method to train that the suite does not have."""
+    for what in ("model", "task"):
+        for name in cfg[f"{what}s"] or []:
+            check_choice(f"{what} of suite {suite['name']}", name, set(suite[f"{what}s"].values()))
+    for method in cfg.methods or []:
+        check_choice(f"method of suite {suite['name']}", method, suite["methods"])
+
+
+def read(store: Store, slots: list[Slot]) -> tuple[dict[str, RunRecord], dict[str, str]]:
+    """Records by run, and by run why a stored one gives no number: it failed, or cannot be read."""
+    records: dict[str, RunRecord] = {}
+    problems: dict[str, str] = {}
+    for name in dict.fromkeys(run.name for slot in slots for run in slot.runs):
+        try:
+            record = store.read(name)
+        except (ValueError, TypeError) as error:
+            log.warning("%s: skipped", error)
+            problems[name] = f"unreadable: {error}"
+            continue
+        if record is not None and record.finished_well:
+            records[name] = record
+        elif record is not None:
+            problems[name] = (record.error or {}).get("message", "no message")
+    return records, problems
+
+
+def plain_dict(node: DictConfig) -> dict[str, Any]:
+    """A config as data."""
+    plain = OmegaConf.to_container(node, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def run_config(cfg: DictConfig) -> dict[str, Any]:
+    """What wandb is told of how an artifact was made."""
+    return {key: value for key, value in plain_dict(cfg).items() if key != "logger"}

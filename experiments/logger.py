@@ -1,4 +1,4 @@
-"""What wandb gets of a run: config, step and epoch metrics, tables, pictures, the adapter; the store keeps the same.
+"""What wandb gets of a run: config, metrics of steps and epochs, tables, pictures, pages, the adapter; the store too.
 
 Offline by default: files under `<folder>/wandb`, nothing sent, `wandb sync` sends them later. Whatever goes
 wrong in wandb is one warning, and the run goes on without it.
@@ -119,6 +119,15 @@ class Logger:
 
         assert self._run is not None
         self._run.log({name: wandb.Image(str(file))})
+
+    @_guarded
+    def log_page(self, name: str, file: Path) -> None:
+        """A self-contained HTML page under `name`."""
+        import wandb
+
+        assert self._run is not None
+        page = file.read_text(encoding="utf-8")  # wandb takes a path for the page itself unless it ends in .html
+        self._run.log({name: wandb.Html(page, inject=False, data_is_not_path=True)})
 
     @_guarded
     def close(self, exit_code: int = 0) -> None:

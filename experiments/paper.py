@@ -1,4 +1,4 @@
-"""Tables of the paper with ours beside theirs: train what is missing, read the store, print and save.
+"""Tables and figures of the paper with ours beside theirs: train what is missing, read the store, print and save.
 
 A cell and a seed are one run of conf/train.yaml (experiments.artifacts), found in the store by its name or
 trained in a process of its own.
@@ -8,33 +8,38 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from experiments.artifacts import (
     Compose,
     Data,
     Run,
     Slot,
+    Train,
+    check_filters,
     check_suite,
     left_out,
     plan,
+    plain_dict,
+    read,
     read_paper,
+    run_config,
     stand_ins,
     suite_for,
     train_configs,
 )
 from experiments.entry import entry
+from experiments.logger import Logger, check_logger
 from experiments.runs import RunRecord, Store
 from experiments.sweep import parallel_jobs
-from experiments.tables import MARK_NOTES, Cell, Row, Table, save, show
+from experiments.tables import MARK_NOTES, Cell, Row, Table, save, show, tidy
 from lora.errors import check_choice
 
-Train = Callable[[list[Run], int], dict[str, str]]
 ONE_THREAD = {  # for the libraries that take their number of threads from the environment
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
@@ -45,18 +50,28 @@ log = logging.getLogger(__name__)
 @entry("paper", examples=[
     "python -m experiments.paper artifact=table2 suite=minilm",
     "python -m experiments.paper artifact=table6 suite=minilm train=false",
+    "python -m experiments.paper artifact=figure3 suite=nano",
     "python -m experiments.paper artifact=table2 suite=nano models=[roberta-nano] store=results/local empty=false",
     "python -m experiments.paper artifact=table2 suite=paper tasks=[mrpc,rte] seeds=[0] jobs=2",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
-    """Run what is missing for a table of the paper, print it beside the paper's numbers, save it."""
+    """Run what is missing for a table or a figure of the paper, print it beside the paper's numbers, save it."""
+    check_logger(cfg.logger)
+    check_choice("kind", cfg.artifact.kind, KINDS)
     with train_configs() as compose_train:
-        return report(cfg, compose_train, train_apart)
+        return KINDS[cfg.artifact.kind](cfg, compose_train, train_apart)
+
+
+def study(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, Any]:
+    """What adapters are made of: experiments.studies, whose libraries take a second to import."""
+    from experiments import studies
+
+    return studies.report(cfg, compose_train, train)
 
 
 def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, Any]:
     """Plan the table, train what is missing, read the store, print and save; returns the last line."""
-    artifact, suite = _plain(cfg.artifact), suite_for(_plain(cfg.suite), cfg.artifact.name)
+    artifact, suite = plain_dict(cfg.artifact), suite_for(plain_dict(cfg.suite), cfg.artifact.name)
     check_suite(suite)
     check_filters(cfg, suite)
     printed = read_paper(artifact)
@@ -78,6 +93,8 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     show(table)
     files = save(table, store.root / "tables", artifact["name"])
     cells = [cell for row in table.rows for cell in row.cells.values()]
+    with Logger(cfg.logger, artifact["name"], run_config(cfg), store.root, job_type="paper") as logger:
+        logger.log_table(artifact["name"], tidy(table))
     names = list(dict.fromkeys(run.name for slot in slots for run in slot.runs))
     return {
         "artifact": artifact["name"], "suite": suite["name"], "files": [str(path) for path in files],
@@ -86,33 +103,6 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
         "failed": list(problems), "unavailable": unavailable,
         "collapsed": [name for name, record in records.items() if record.status == "collapsed"],
     }
-
-
-def check_filters(cfg: DictConfig, suite: Data) -> None:
-    """Raise ValueError for a model, task or method to train that the suite does not have."""
-    for what in ("model", "task"):
-        for name in cfg[f"{what}s"] or []:
-            check_choice(f"{what} of suite {suite['name']}", name, set(suite[f"{what}s"].values()))
-    for method in cfg.methods or []:
-        check_choice(f"method of suite {suite['name']}", method, suite["methods"])
-
-
-def read(store: Store, slots: list[Slot]) -> tuple[dict[str, RunRecord], dict[str, str]]:
-    """Records by run, and by run why a stored one gives no number: it failed, or cannot be read."""
-    records: dict[str, RunRecord] = {}
-    problems: dict[str, str] = {}
-    for name in dict.fromkeys(run.name for slot in slots for run in slot.runs):
-        try:
-            record = store.read(name)
-        except (ValueError, TypeError) as error:
-            log.warning("%s: skipped", error)
-            problems[name] = f"unreadable: {error}"
-            continue
-        if record is not None and record.finished_well:
-            records[name] = record
-        elif record is not None:
-            problems[name] = (record.error or {}).get("message", "no message")
-    return records, problems
 
 
 def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str, RunRecord],
@@ -229,11 +219,7 @@ def _shown(record: RunRecord, shows: str) -> float:
     return value
 
 
-def _plain(node: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(node, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
+KINDS = {"scores": report, "study": study}  # what an artifact file says it is
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,260 @@
+"""Figure 8 and table 7: the directions of dW beside those of the frozen W, and by how much it amplifies them.
+
+Sections 7.3, H.3, H.4; the paper takes the query projection of the 48th of 96 layers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from analysis.adapters import Adapter, select
+from analysis.amplification_study import Site, measure_all, open_base, sites_table
+from analysis.bases import own_base
+from analysis.figures import Panel, Projections, amplification_figure, similarity_figure
+from analysis.paper_runs import (
+    Answer,
+    Key,
+    Subject,
+    check_drawn,
+    drawn_layers,
+    key_of,
+    layer_words,
+    phi_table,
+    run_words,
+    update_words,
+)
+from analysis.similarity import expected_similarity
+from analysis.statistics import mean_interval
+from analysis.study import Study, place, shown
+from analysis.updates import Problem
+from experiments.tables import Cell, Row, Table
+from lora.errors import check_choice
+
+Measured = Mapping[Key, Sequence[Site]]
+NORMS = ("projected", "weight", "update")       # columns of table 7: ||U^T W V||, ||W||, ||dW||
+PROJECTIONS = {"delta_w": "through_update", "w": "through_weight", "random": "through_random"}  # its rows, by Projections
+
+
+@dataclass(frozen=True)
+class BaseDirections:
+    """Figure 8: phi between W's right singular vectors and those of dW, one panel a rank: the first run of a rank."""
+
+    of: Sequence[Sequence[int]]  # runs as [rank, seed]
+    roles: Sequence[str]
+    layers: str | Sequence[int]  # drawn: middle, quarters, all, or numbers
+    full_svd: bool | None        # of W; null: up to 1024 wide, else 64 leading directions
+    level: float                 # of bootstrap intervals
+    seed: int                    # of the bootstrap and of subspace iteration
+
+    def __post_init__(self) -> None:
+        check_drawn(self.roles, self.layers)
+
+    def runs(self) -> list[Key]:
+        """The runs that it needs."""
+        return [key_of(run) for run in self.of]
+
+    def ready(self, there: Sequence[Key]) -> bool:
+        """Whether one run is there."""
+        return any(key in there for key in self.runs())
+
+    def answer(self, subject: Subject) -> Answer:
+        """Every run in numbers, the first of each rank in pictures."""
+        measured, problems = measure_runs(subject, self.runs(), self.roles, self.full_svd, self.seed)
+        first = first_of_rank(measured)
+        there = sorted({site.layer for sites in measured.values() for site in sites if site.layer is not None})
+        layers = drawn_layers(self.layers, there)
+        rows = {}
+        for layer in layers:
+            for role in dict.fromkeys(site.role for sites in first.values() for site in sites):
+                sites = {key: _at(sites, layer, role) for key, sites in first.items()}
+                rows[f"{place(layer)}, {role}"] = [
+                    Panel(f"{update_words(role)}, r = {key[0]}", None if site is None else site.phi)
+                    for key, site in sites.items()]
+        some = [sites[0] for sites in first.values()]
+        rows["by chance"] = [Panel("", expected_similarity(*site.phi.shape, site.d)) for site in some]
+        widths = " and ".join(dict.fromkeys(str(site.d) for site in some))
+        caption = (f"{subject.title}. φ(i, j) of the first i right singular vectors of W and the first j of ΔW, "
+                   f"{subject.model} on {subject.task}, {layer_words(layers, there)}; runs: "
+                   f"{'; '.join(map(run_words, first))}. Last row: random subspaces of {widths} dimensions, on average "
+                   f"max(i, j) / {widths}.")
+        figure = similarity_figure(rows, caption, "i, of W", "j, of ΔW")
+        tables = {subject.name: self._summary(measured), f"{subject.name}_sites": self._sites(measured)}
+        details = {f"{subject.name}_phi": pd.concat([
+            phi_table([site for site in sites if site.layer in layers]).assign(rank=key[0], seed=key[1])
+            for key, sites in first.items()], ignore_index=True)}
+        notes = ["own: φ(r, r), the share of ΔW's r directions found in W's first r; chance: r / d; brackets and low, "
+                 f"high: {self.level:.0%} bootstrap interval over sites", *subject.notes]
+        return Answer(Study(subject.name, subject.title, tables, details, {subject.name: figure}, notes, problems), None)
+
+    def _sites(self, measured: Measured) -> pd.DataFrame:
+        rows = [{"layer": site.layer, "role": site.role, "rank": site.rank, "seed": seed, "d": site.d,
+                 "own": _own(site), "chance": site.rank / site.d, "module": site.module}
+                for (_, seed), sites in measured.items() for site in sites]
+        return pd.DataFrame(rows).astype({"layer": "Int64"})
+
+    def _summary(self, measured: Measured) -> pd.DataFrame:
+        """Means over the sites of a role and rank."""
+        rows = []
+        for (role, rank), group in groups_of(measured).items():
+            own = mean_interval([_own(site) for site in group], level=self.level, seed=self.seed)
+            rows.append({"role": role, "rank": rank, "sites": len(group), "own": own.mean, "low": own.low,
+                         "high": own.high, "chance": rank / group[0].d})
+        return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Amplification:
+    """Table 7: norms of W seen through dW, through its own and through random directions, a block for each rank."""
+
+    of: Sequence[Sequence[int]]  # runs as [rank, seed]
+    roles: Sequence[str]
+    layers: str | Sequence[int]  # of the table: middle, quarters, all, or numbers; several are averaged
+    columns: Mapping[str, str]   # column of the paper's CSV -> which of NORMS
+    digits: int                  # decimals of ours
+    full_svd: bool | None        # of W; null: up to 1024 wide, else 64 leading directions
+    level: float                 # of bootstrap intervals
+    seed: int                    # of the bootstrap and of subspace iteration
+
+    def __post_init__(self) -> None:
+        check_drawn(self.roles, self.layers)
+        for name in self.columns.values():
+            check_choice("column", name, NORMS)
+
+    def runs(self) -> list[Key]:
+        """The runs that it needs."""
+        return [key_of(run) for run in self.of]
+
+    def ready(self, there: Sequence[Key]) -> bool:
+        """Whether one run is there."""
+        return any(key in there for key in self.runs())
+
+    def answer(self, subject: Subject) -> Answer:
+        """The table for the chosen layers, and every layer of the first run of each rank in a picture."""
+        measured, problems = measure_runs(subject, self.runs(), self.roles, self.full_svd, self.seed)
+        there = sorted({site.layer for sites in measured.values() for site in sites if site.layer is not None})
+        layers = drawn_layers(self.layers, there)
+        chosen = {key: [site for site in sites if site.layer in layers] for key, sites in measured.items()}
+        of = f"{', '.join(self.roles)} of {subject.model} on {subject.task}"
+        what = f"ours: {of}, {layer_words(layers, there)}; mean over runs ± standard deviation over runs (number of runs)"
+        first = first_of_rank(measured)
+        columns = {f"{role}, r = {key[0]}": {site.layer: site for site in sites if site.role == role}
+                   for key, sites in first.items() for role in dict.fromkeys(site.role for site in sites)}
+        figure = amplification_figure(
+            {name: {layer: site.projections(site.rank) for layer, site in found.items()}
+             for name, found in columns.items()},
+            {name: {layer: site.found.factors for layer, site in found.items()} for name, found in columns.items()},
+            f"{subject.title}, over all layers: {of}; runs: {'; '.join(map(run_words, first))}. Above: Frobenius "
+            "norms, with as many directions as ΔW has; below: ‖ΔW‖ over ‖UᵀWV‖ for the first k directions of ΔW.")
+        sites = pd.concat([sites_table(sites).assign(seed=key[1]) for key, sites in measured.items()],
+                          ignore_index=True)
+        name = f"{subject.name}_layers"
+        study = Study(name, f"{subject.title}, every layer", {name: sites}, {}, {name: figure},
+                      [*self._factors(measured), *subject.notes], problems)
+        notes = [what, *self._factors(chosen), *_paper_factors(subject.printed, self.columns), *subject.notes,
+                 *(f"problem: {problem}" for problem in problems)]
+        return Answer(study, self._table(subject, chosen, notes))
+
+    def _factors(self, measured: Measured) -> list[str]:
+        """The amplification factor of each role and rank, in words that LaTeX can print."""
+        said = []
+        for (role, rank), group in groups_of(measured).items():
+            factor = mean_interval([site.found.factors[-1].item() for site in group], level=self.level, seed=self.seed)
+            said.append(f"amplification factor of {role} at rank {rank}: {shown(factor)} "
+                        f"({len(group)} matrices; norm of dW over the norm of W in its directions)")
+        return said
+
+    def _table(self, subject: Subject, chosen: Measured, notes: list[str]) -> Table:
+        """Two lines for each rank and projection; a rank that the paper lacks has a dash for its numbers."""
+        printed = {(row["rank"], row["projection"]): row for row in subject.printed}
+        ranks = dict.fromkeys([*(int(row["rank"]) for row in subject.printed), *(rank for rank, _ in self.runs())])
+        rows = []
+        for rank in sorted(ranks):
+            for projection in PROJECTIONS:
+                row = printed.get((str(rank), projection), {})
+                cells = {column: Cell(row.get(column, ""), "", _values(chosen, rank, projection, norm))
+                         for column, norm in self.columns.items()}
+                rows.append(Row([str(rank), projection], [str(rank), projection], "", "", [], "", cells))
+        return Table(subject.title, ["rank", "projection"], list(self.columns), rows, "mean", self.digits, False,
+                     False, notes)
+
+
+def _values(chosen: Measured, rank: int, projection: str, norm: str) -> list[float]:
+    """One number a run: a norm of table 7, averaged over the run's chosen sites."""
+    found = []
+    for (of_rank, _), sites in chosen.items():
+        if of_rank == rank and sites:
+            each = [_norm(site.projections(site.rank), projection, norm) for site in sites]
+            found.append(sum(each) / len(each))
+    return found
+
+
+def _norm(found: Projections, projection: str, norm: str) -> float:
+    value: float = getattr(found, PROJECTIONS[projection] if norm == "projected" else norm)
+    return value
+
+
+def _paper_factors(printed: Sequence[Mapping[str, str]], columns: Mapping[str, str]) -> list[str]:
+    """The paper's factors, from its printed norms."""
+    name = {norm: column for column, norm in columns.items()}
+    if not {"projected", "update"} <= name.keys():
+        return []
+    factors = [f"{float(row[name['update']]) / float(row[name['projected']]):.3g} at rank {row['rank']}"
+               for row in printed if row["projection"] == "delta_w"]
+    return [f"the paper's factors, from its printed norms: {', '.join(factors)}"] if factors else []
+
+
+def measure_runs(subject: Subject, runs: Sequence[Key], roles: Sequence[str], full: bool | None,
+                 seed: int) -> tuple[dict[Key, list[Site]], list[Problem]]:
+    """The sites of every run whose adapter is there; ValueError where there are none."""
+    measured, problems = {}, []
+    for key in runs:
+        if key not in subject.adapters:
+            problems.append(Problem(run_words(key), "left out: its adapter is not there"))
+            continue
+        adapter = subject.adapters[key]
+        try:
+            weights, odd = open_base(_base(subject, adapter), adapter)
+            sites, unread = measure_all(select(adapter, roles), weights, full, seed)
+        except (ValueError, OSError) as error:
+            problems.append(Problem(run_words(key), str(error)))
+            continue
+        problems += [Problem(f"{run_words(key)}: {each.site}", each.message)
+                     for each in (*adapter.problems, *odd, *unread)]
+        if sites:
+            measured[key] = sites
+    if not measured:
+        raise ValueError(f"{subject.name}: nothing can be measured: {'; '.join(map(str, problems))}")
+    return measured, problems
+
+
+def _base(subject: Subject, adapter: Adapter) -> str | None:
+    """None for the base that the adapter names where it is on this machine, else the model of conf/model."""
+    return None if own_base(adapter.base) is not None else subject.model
+
+
+def first_of_rank(measured: Measured) -> dict[Key, Sequence[Site]]:
+    """The first run of each rank, by rank."""
+    found: dict[int, Key] = {}
+    for key in measured:
+        found.setdefault(key[0], key)
+    return {key: measured[key] for key in sorted(found.values())}
+
+
+def groups_of(measured: Measured) -> dict[tuple[str, int], list[Site]]:
+    """The sites of all runs by role and rank."""
+    groups: dict[tuple[str, int], list[Site]] = {}
+    for (rank, _), sites in sorted(measured.items()):
+        for site in sites:
+            groups.setdefault((site.role, rank), []).append(site)
+    return groups
+
+
+def _at(sites: Sequence[Site], layer: int | None, role: str) -> Site | None:
+    return next((site for site in sites if (site.layer, site.role) == (layer, role)), None)
+
+
+def _own(site: Site) -> float:
+    """phi(r, r) between W and dW of rank r."""
+    k = min(site.phi.shape)
+    return site.phi[k - 1, k - 1].item()
