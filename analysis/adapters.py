@@ -5,7 +5,8 @@ the run's name below the store (results/local/mrpc-minilm-lora-seed0-1a2b3c4d). 
 studied is a Problem beside the updates that can; ValueError only where nothing is left.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,18 +112,28 @@ def pair(a: Adapter, b: Adapter, roles: Sequence[str] | None = None, layers: Seq
                                          problems)}
     of_a, of_b = ({u.site: u for u in each.updates} for each in (a, b))
     pairs = []
+    lone = _lone_roles(chosen.values(), a, b)
+    problems += lone.values()
     for site, update in chosen.items():
         if site in of_a and site in of_b and _shape(of_a[site]) == _shape(of_b[site]):
             pairs.append((of_a[site], of_b[site]))
         elif site in of_a and site in of_b:
             problems.append(Problem(update.label, f"dW is {_shape(of_a[site])} in {a.source} "
                                                   f"and {_shape(of_b[site])} in {b.source}"))
-        else:
+        elif update.role not in lone:
             problems.append(Problem(update.label, f"only {(a if site in of_a else b).source} has it"))
     problems += _other_base(a, b)
     if not pairs:
         raise ValueError(f"{a.source} and {b.source} have no matrix in common: {_joined(problems)}")
     return Pairs(pairs, problems)
+
+
+def _lone_roles(updates: Iterable[Update], a: Adapter, b: Adapter) -> dict[str, Problem]:
+    """One problem for each role of several matrices that only one of the two has."""
+    count = Counter(update.role for update in updates)
+    of_a, of_b = ({update.role for update in each.updates} for each in (a, b))
+    return {role: Problem(role, f"only {(a if role in of_a else b).source} has it, in {times} matrices")
+            for role, times in count.items() if times > 1 and (role in of_a) != (role in of_b)}
 
 
 def _shape(update: Update) -> tuple[int, int]:

@@ -91,7 +91,7 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
     if not sites:
         raise ValueError(f"{weights.path} has no weight for any update of {source}: {problems[-1]}")
     title = f"Amplification of the base weights by {short_name(source)}"
-    summary, notes = _summary(sites, level, seed)
+    summary, notes = summarise(sites, level, seed)
     tables = {"amplification": summary, "amplification_sites": sites_table(sites)}
     figures = {"amplification": _figure(sites, title), "directions_of_w": _directions_figure(sites, title)}
     notes += _explained(sites, level)
@@ -131,7 +131,7 @@ def _explained(sites: Sequence[Site], level: float) -> list[str]:
             "interval over sites"]
 
 
-def _summary(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFrame, list[str]]:
+def summarise(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFrame, list[str]]:
     """Means over the sites of a role and rank, and each in a sentence."""
     groups: dict[tuple[str, int], list[Site]] = {}
     for site in sites:

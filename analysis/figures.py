@@ -54,7 +54,7 @@ def similarity_figure(rows: Mapping[str, Sequence[Panel]], caption: str, i: str,
     """Heat maps of phi(i, j), a row of panels for each key; `i` and `j` say whose directions the axes count."""
     with styled():
         width = max(len(panels) for panels in rows.values())
-        figure = new_figure(0.5 + 1.2 * len(rows), DOUBLE if width > 1 else COLUMN)
+        figure = new_figure(0.5 + (1.2 if len(rows) > 2 else 1.5) * len(rows), DOUBLE if width > 1 else COLUMN)
         grid = figure.subplots(len(rows), width, squeeze=False)
         for axes, panel in zip(grid[0], next(iter(rows.values())), strict=False):
             axes.set_title(panel.title)
@@ -85,8 +85,8 @@ def _heat_map(axes: Axes, panel: Panel) -> None:
 
 
 def _ticks(rank: int) -> list[int]:
-    """1, the rank, and some in between."""
-    step = max(1, round(rank / 4))
+    """1, the rank, and up to three in between."""
+    step = 1 if rank <= 5 else round(rank / (2 if rank <= 12 else 4))
     return [1, *(tick for tick in range(step, rank, step) if 1 < tick <= rank - step / 2), *([rank] * (rank > 1))]
 
 
@@ -106,7 +106,7 @@ def shared_figure(roles: Mapping[str, tuple[Sequence[Interval], Shared, int]], c
             quantile = f"chance: {shared.level:.0%} of draws below"
             top.plot(i, shared.phi_chance.numpy(), color=GREY, linestyle=":", label=quantile)
             top.set(title=role, ylim=(0, 1.02))
-            bottom.plot(i, shared.gain.numpy(), marker="o", color=COLOURS[0])
+            bottom.plot(i, shared.gain.numpy(), marker=_dots(len(i)), color=COLOURS[0])
             bottom.plot(i, shared.gain_chance.numpy(), color=GREY, linestyle=":")
             bottom.set(xlabel="direction i")
             bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -119,9 +119,14 @@ def shared_figure(roles: Mapping[str, tuple[Sequence[Interval], Shared, int]], c
     return figure
 
 
+def _dots(count: int) -> str:
+    """The marker of a line of so many points: none where they would run into each other."""
+    return "o" if count <= 16 else ""
+
+
 def _with_band(axes: Axes, i: np.ndarray, means: Sequence[Interval], label: str) -> None:
     """Means over i with their intervals."""
-    axes.plot(i, [each.mean for each in means], marker="o", color=COLOURS[0], label=label)
+    axes.plot(i, [each.mean for each in means], marker=_dots(len(i)), color=COLOURS[0], label=label)
     if all(each.low is not None for each in means):
         low, high = ([getattr(each, key) for each in means] for key in ("low", "high"))
         axes.fill_between(i, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
@@ -226,8 +231,8 @@ def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]],
             for layer, line in factors[role].items():
                 k = np.arange(1, len(line) + 1)
                 colour: Any = GREY if layer is None else colours.to_rgba(np.array(layer))
-                bottom.plot(k, line.numpy(), marker="o", markersize=2.5, color=colour)
-            bottom.set(xlabel="first k directions of ΔW", yscale="log")
+                bottom.plot(k, line.numpy(), marker=_dots(len(line)), markersize=2.5, color=colour)
+            bottom.set(xlabel="first k of ΔW" if len(norms) > 3 else "first k directions of ΔW", yscale="log")
             bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             for axes in (top, bottom):
                 axes.grid()

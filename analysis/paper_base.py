@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from analysis.adapters import Adapter, select
-from analysis.amplification_study import Site, measure_all, open_base, sites_table
+from analysis.amplification_study import Site, measure_all, open_base, sites_table, summarise
 from analysis.bases import own_base
-from analysis.figures import Panel, Projections, amplification_figure, similarity_figure
+from analysis.figures import Panel, amplification_figure, similarity_figure
 from analysis.paper_runs import (
     Answer,
     Key,
@@ -26,14 +27,15 @@ from analysis.paper_runs import (
 )
 from analysis.similarity import expected_similarity
 from analysis.statistics import mean_interval
-from analysis.study import Study, place, shown
+from analysis.study import Study, place
 from analysis.updates import Problem
 from experiments.tables import Cell, Row, Table
 from lora.errors import check_choice
 
 Measured = Mapping[Key, Sequence[Site]]
-NORMS = ("projected", "weight", "update")       # columns of table 7: ||U^T W V||, ||W||, ||dW||
-PROJECTIONS = {"delta_w": "through_update", "w": "through_weight", "random": "through_random"}  # its rows, by Projections
+NORMS = ("projected", "weight", "update")  # columns of table 7: ||U^T W V||, ||W||, ||dW||
+FACTOR = "factor"                          # our further column: ||dW|| over ||U^T W V|| with U, V of dW
+PROJECTIONS = {"delta_w": "through_update", "w": "through_weight", "random": "through_random"}  # rows of table 7
 
 
 @dataclass(frozen=True)
@@ -64,28 +66,32 @@ class BaseDirections:
         first = first_of_rank(measured)
         there = sorted({site.layer for sites in measured.values() for site in sites if site.layer is not None})
         layers = drawn_layers(self.layers, there)
-        rows = {}
-        for layer in layers:
-            for role in dict.fromkeys(site.role for sites in first.values() for site in sites):
-                sites = {key: _at(sites, layer, role) for key, sites in first.items()}
-                rows[f"{place(layer)}, {role}"] = [
-                    Panel(f"{update_words(role)}, r = {key[0]}", None if site is None else site.phi)
-                    for key, site in sites.items()]
-        some = [sites[0] for sites in first.values()]
-        rows["by chance"] = [Panel("", expected_similarity(*site.phi.shape, site.d)) for site in some]
-        widths = " and ".join(dict.fromkeys(str(site.d) for site in some))
-        caption = (f"{subject.title}. φ(i, j) of the first i right singular vectors of W and the first j of ΔW, "
-                   f"{subject.model} on {subject.task}, {layer_words(layers, there)}; runs: "
-                   f"{'; '.join(map(run_words, first))}. Last row: random subspaces of {widths} dimensions, on average "
-                   f"max(i, j) / {widths}.")
-        figure = similarity_figure(rows, caption, "i, of W", "j, of ΔW")
+        figure = self._figure(subject, first, layers, layer_words(layers, there))
         tables = {subject.name: self._summary(measured), f"{subject.name}_sites": self._sites(measured)}
         details = {f"{subject.name}_phi": pd.concat([
             phi_table([site for site in sites if site.layer in layers]).assign(rank=key[0], seed=key[1])
             for key, sites in first.items()], ignore_index=True)}
-        notes = ["own: φ(r, r), the share of ΔW's r directions found in W's first r; chance: r / d; brackets and low, "
-                 f"high: {self.level:.0%} bootstrap interval over sites", *subject.notes]
-        return Answer(Study(subject.name, subject.title, tables, details, {subject.name: figure}, notes, problems), None)
+        notes = ["own: φ(r, r), the share of ΔW's r directions found in W's first r; chance: r / d; low, high: "
+                 f"{self.level:.0%} bootstrap interval over sites", *subject.notes]
+        study = Study(subject.name, subject.title, tables, details, {subject.name: figure}, notes, problems)
+        return Answer(study, None)
+
+    def _figure(self, subject: Subject, first: Measured, layers: Sequence[int | None], words: str) -> Figure:
+        """A row for each drawn layer and role, a column for each rank; in the last row what chance gives."""
+        rows = {}
+        for layer in layers:
+            for role in dict.fromkeys(site.role for sites in first.values() for site in sites):
+                found = {key: _at(sites, layer, role) for key, sites in first.items()}
+                rows[f"{place(layer)}, {role}"] = [
+                    Panel(f"{update_words(role)}, r = {key[0]}" if len(self.roles) == 1 else f"r = {key[0]}",
+                          None if site is None else site.phi) for key, site in found.items()]
+        some = [sites[0] for sites in first.values()]
+        rows["by chance"] = [Panel("", expected_similarity(site.phi.shape[0], site.rank, site.d)) for site in some]
+        widths = " and ".join(dict.fromkeys(str(site.d) for site in some))
+        caption = (f"{subject.title}. φ(i, j) of the first i right singular vectors of W and the first j of ΔW, "
+                   f"{subject.model} on {subject.task}, {words}; runs: {'; '.join(map(run_words, first))}. Last row: "
+                   f"random subspaces of {widths} dimensions, on average max(i, j) / {widths}.")
+        return similarity_figure(rows, caption, "i, of W", "j, of ΔW")
 
     def _sites(self, measured: Measured) -> pd.DataFrame:
         rows = [{"layer": site.layer, "role": site.role, "rank": site.rank, "seed": seed, "d": site.d,
@@ -136,33 +142,28 @@ class Amplification:
         layers = drawn_layers(self.layers, there)
         chosen = {key: [site for site in sites if site.layer in layers] for key, sites in measured.items()}
         of = f"{', '.join(self.roles)} of {subject.model} on {subject.task}"
-        what = f"ours: {of}, {layer_words(layers, there)}; mean over runs ± standard deviation over runs (number of runs)"
-        first = first_of_rank(measured)
+        notes = [f"ours: {of}, {layer_words(layers, there)}; mean over runs ± standard deviation over runs (number of "
+                 "runs)", "factor: norm of dW over the norm of W in the directions of dW; the paper's from its two "
+                 "printed norms", *subject.notes, *(f"problem: {problem}" for problem in problems)]
+        name = f"{subject.name}_layers"
+        sites = pd.concat([sites_table(sites).assign(seed=key[1]) for key, sites in measured.items()],
+                          ignore_index=True)
+        summary, said = summarise([site for sites in measured.values() for site in sites], self.level, self.seed)
+        title = f"{subject.title}: {of}, every layer"
+        study = Study(name, title, {f"{subject.name}_summary": summary, name: sites}, {},
+                      {name: self._figure(title, first_of_rank(measured))}, [*said, *subject.notes], problems)
+        return Answer(study, self._table(subject, chosen, notes))
+
+    def _figure(self, title: str, first: Measured) -> Figure:
+        """A column for each role and rank."""
         columns = {f"{role}, r = {key[0]}": {site.layer: site for site in sites if site.role == role}
                    for key, sites in first.items() for role in dict.fromkeys(site.role for site in sites)}
-        figure = amplification_figure(
+        return amplification_figure(
             {name: {layer: site.projections(site.rank) for layer, site in found.items()}
              for name, found in columns.items()},
             {name: {layer: site.found.factors for layer, site in found.items()} for name, found in columns.items()},
-            f"{subject.title}, over all layers: {of}; runs: {'; '.join(map(run_words, first))}. Above: Frobenius "
-            "norms, with as many directions as ΔW has; below: ‖ΔW‖ over ‖UᵀWV‖ for the first k directions of ΔW.")
-        sites = pd.concat([sites_table(sites).assign(seed=key[1]) for key, sites in measured.items()],
-                          ignore_index=True)
-        name = f"{subject.name}_layers"
-        study = Study(name, f"{subject.title}, every layer", {name: sites}, {}, {name: figure},
-                      [*self._factors(measured), *subject.notes], problems)
-        notes = [what, *self._factors(chosen), *_paper_factors(subject.printed, self.columns), *subject.notes,
-                 *(f"problem: {problem}" for problem in problems)]
-        return Answer(study, self._table(subject, chosen, notes))
-
-    def _factors(self, measured: Measured) -> list[str]:
-        """The amplification factor of each role and rank, in words that LaTeX can print."""
-        said = []
-        for (role, rank), group in groups_of(measured).items():
-            factor = mean_interval([site.found.factors[-1].item() for site in group], level=self.level, seed=self.seed)
-            said.append(f"amplification factor of {role} at rank {rank}: {shown(factor)} "
-                        f"({len(group)} matrices; norm of dW over the norm of W in its directions)")
-        return said
+            f"{title}; runs: {'; '.join(map(run_words, first))}. Above: Frobenius norms, with as many directions as ΔW "
+            "has; below: ‖ΔW‖ over ‖UᵀWV‖ for the first k directions of ΔW.")
 
     def _table(self, subject: Subject, chosen: Measured, notes: list[str]) -> Table:
         """Two lines for each rank and projection; a rank that the paper lacks has a dash for its numbers."""
@@ -174,9 +175,18 @@ class Amplification:
                 row = printed.get((str(rank), projection), {})
                 cells = {column: Cell(row.get(column, ""), "", _values(chosen, rank, projection, norm))
                          for column, norm in self.columns.items()}
+                if projection == "delta_w":
+                    cells[FACTOR] = Cell(self._printed_factor(row), "", _values(chosen, rank, projection, FACTOR))
                 rows.append(Row([str(rank), projection], [str(rank), projection], "", "", [], "", cells))
-        return Table(subject.title, ["rank", "projection"], list(self.columns), rows, "mean", self.digits, False,
-                     False, notes)
+        return Table(title=subject.title, labels=["rank", "projection"], columns=[*self.columns, FACTOR], rows=rows,
+                     aggregate="mean", digits=self.digits, params=False, average=False, notes=notes)
+
+    def _printed_factor(self, row: Mapping[str, str]) -> str:
+        """The factor that the paper's printed norms give, '' where it has none."""
+        column = {norm: name for name, norm in self.columns.items()}
+        if not row or not {"projected", "update"} <= column.keys():
+            return ""
+        return f"{float(row[column['update']]) / float(row[column['projected']]):.{self.digits}f}"
 
 
 def _values(chosen: Measured, rank: int, projection: str, norm: str) -> list[float]:
@@ -184,24 +194,16 @@ def _values(chosen: Measured, rank: int, projection: str, norm: str) -> list[flo
     found = []
     for (of_rank, _), sites in chosen.items():
         if of_rank == rank and sites:
-            each = [_norm(site.projections(site.rank), projection, norm) for site in sites]
+            each = [_norm(site, projection, norm) for site in sites]
             found.append(sum(each) / len(each))
     return found
 
 
-def _norm(found: Projections, projection: str, norm: str) -> float:
-    value: float = getattr(found, PROJECTIONS[projection] if norm == "projected" else norm)
-    return value
-
-
-def _paper_factors(printed: Sequence[Mapping[str, str]], columns: Mapping[str, str]) -> list[str]:
-    """The paper's factors, from its printed norms."""
-    name = {norm: column for column, norm in columns.items()}
-    if not {"projected", "update"} <= name.keys():
-        return []
-    factors = [f"{float(row[name['update']]) / float(row[name['projected']]):.3g} at rank {row['rank']}"
-               for row in printed if row["projection"] == "delta_w"]
-    return [f"the paper's factors, from its printed norms: {', '.join(factors)}"] if factors else []
+def _norm(site: Site, projection: str, norm: str) -> float:
+    if norm == FACTOR:
+        return site.found.factors[-1].item()
+    found: float = getattr(site.projections(site.rank), PROJECTIONS[projection] if norm == "projected" else norm)
+    return found
 
 
 def measure_runs(subject: Subject, runs: Sequence[Key], roles: Sequence[str], full: bool | None,

@@ -1,4 +1,4 @@
-"""What figures 3, 4, 6, 7, 8 and table 7 of the paper have in common: runs by rank and seed, and which layers are drawn.
+"""What figures 3, 4, 6, 7, 8 and table 7 of the paper have in common: runs by rank and seed, and layers that are drawn.
 
 A kind of study is a dataclass that conf/artifact/<name>.yaml makes. It says which runs it needs, and studies those
 whose adapters are there.

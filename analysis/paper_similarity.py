@@ -120,7 +120,7 @@ class Similarity:
             subject.name: draw_similarity(
                 drawn, Drawn(layers, self.zoom, random, update_words, f"i, r = {a[0]}", f"j, r = {b[0]}"),
                 f"{subject.title}. φ(i, j) of {words}, {layer_words(layers, there)}. i: {run_words(a)}; "
-                f"j: {run_words(b)}. {self._reference(drawn)}"),
+                f"j: {run_words(b)}. {_seeds(a, b)}{self._reference(drawn)}"),
             f"{subject.name}_shared": draw_shared(
                 readings, groups, f"{subject.title}: φ(i, i) of {words}, over all layers and {len(found)} "
                                   f"pair{'s' * (len(found) > 1)} of runs")}
@@ -152,3 +152,10 @@ class Similarity:
             frame.insert(3, "seed_b", b[1])
             frames.append(frame)
         return pd.concat(frames, ignore_index=True)
+
+
+def _seeds(a: Key, b: Key) -> str:
+    """Why two ranks are compared between seeds, or what it means that they are not."""
+    if a[1] == b[1]:
+        return "Both have one seed and so start with related A: overlap is not all learning. "
+    return "" if a[0] == b[0] else "Their seeds differ, as runs of one seed start with related A at any rank. "

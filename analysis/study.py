@@ -102,11 +102,13 @@ def run_of(source: str | Path) -> tuple[Store, RunRecord] | None:
 
 
 def short_name(source: str | Path) -> str:
-    """What a caption calls an adapter: task, model, method and seed of a run, or the name of the file or folder."""
+    """What a caption calls an adapter: method, task, model and seed of a run, or the name of the file or folder."""
     if (found := run_of(source)) is None:
         return locate(source).name
     config = found[1].config
-    return f"{config['method']['name']} on {config['task']['name']}, {config['model']['name']}, seed {found[1].seed}"
+    method = config["method"]
+    size = f" r = {method['rank']}" if "rank" in method else ""
+    return f"{method['name']}{size} on {config['task']['name']}, {config['model']['name']}, seed {found[1].seed}"
 
 
 def shown(interval: Interval, digits: int = 3) -> str:

@@ -42,7 +42,8 @@ def new_figure(height: float, width: float = DOUBLE) -> Figure:
 
 def add_caption(figure: Figure, text: str) -> None:
     """What is compared, below the picture and as wide as it is."""
-    lines = textwrap.wrap(text, int(LETTERS * figure.get_figwidth()))
+    held = text.replace(" = ", "\u00a0=\u00a0").replace("seed ", "seed\u00a0")  # stays on one line
+    lines = textwrap.wrap(held, int(LETTERS * figure.get_figwidth()))
     figure.set_figheight(figure.get_figheight() + 0.13 * len(lines))
     figure.supxlabel("\n".join(lines), x=0.005, ha="left", fontsize=7, color=GREY)
 
