@@ -53,12 +53,15 @@ def test_an_offline_run_holds_config_steps_epochs_summary_table_picture_and_adap
     adapter.mkdir()
     (adapter / "adapter.json").write_text("{}")
     (picture,) = save_figure(Figure(figsize=(1, 1)), tmp_path, "curve", formats=["png"])
+    page = tmp_path / "report.htm"  # a name from which wandb alone would not tell that it is a page
+    page.write_text("<!doctype html><title>Δ</title>", encoding="utf-8")
     with Logger(logger_config(), "mrpc-lora", {"seed": 3, "method": {"rank": 8}}, tmp_path / "run") as logger:
         for step in range(1, 4):
             logger.log_step(step, {"loss": 1 / step})
         logger.log_epoch(1, {"accuracy": 86.5})
         logger.log_table("runs", pd.DataFrame({"run": ["a", "b"], "score": [1.5, None]}))
         logger.log_picture("curve", picture)
+        logger.log_page("report", page)
         logger.log_adapter(adapter)
         logger.log_summary({"score": 86.5, "trainable": 294912})
     wandb.teardown()  # ends the service process, which writes what it still holds
@@ -75,6 +78,8 @@ def test_an_offline_run_holds_config_steps_epochs_summary_table_picture_and_adap
     assert [row["epoch/accuracy"] for row in history if "epoch/accuracy" in row] == [86.5]
     (kept_picture,) = (tmp_path / "run").glob("wandb/offline-run-*/files/media/images/curve_*.png")
     assert kept_picture.read_bytes() == picture.read_bytes()
+    (kept_page,) = (tmp_path / "run").glob("wandb/offline-run-*/files/media/html/report_*.html")
+    assert kept_page.read_bytes() == page.read_bytes()
     axes = {record.metric.glob_name: record.metric.step_metric for record in found}
     assert axes["train/*"] == "train/step"
     assert axes["epoch/*"] == "epoch/epoch"

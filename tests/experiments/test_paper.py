@@ -20,7 +20,7 @@ from experiments.runs import RunRecord, Store, run_name
 
 def configured(store: Path, *overrides: str):
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose("paper", [f"store='{store}'", *overrides])
+        return compose("paper", [f"store='{store}'", "logger.wandb.mode=disabled", *overrides])
 
 
 @pytest.fixture

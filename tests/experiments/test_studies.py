@@ -1,0 +1,265 @@
+"""Figures 3, 4, 6, 7, 8 and table 7: each on a tiny model, its numbers by another route, and what may be amiss."""
+
+import inspect
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+from safetensors.torch import load_file
+
+from analysis import study
+from experiments import paper
+from experiments.artifacts import train_configs
+from experiments.entry import CONF, explain
+from experiments.runs import Store
+from experiments.train import run
+from tests.analysis.made import _nowhere
+from tests.experiments.tiny import compose
+
+STUDIES = [path.stem for path in sorted((CONF / "artifact").glob("*.yaml")) if OmegaConf.load(path).kind == "study"]
+PAIRS = "[[[2, 0], [9, 1]], [[2, 1], [9, 0]]]"
+RUNS = {"figure3": f"pairs={PAIRS}", "figure6": f"pairs={PAIRS}", "figure4": "pairs=[[[9, 0], [9, 1]]]",
+        "figure7": "pairs=[[[9, 0], [9, 1]]]", "figure8": "of=[[2, 0], [9, 0], [2, 1], [9, 1]]",
+        "table7": "of=[[2, 0], [9, 0], [2, 1], [9, 1]]"}
+
+
+def configured(name: str, store: Path, given: list[str], *overrides: str) -> DictConfig:
+    """conf/paper.yaml for an artifact of runs of the tiny model, few draws, no wandb."""
+    runs = "{" + ", ".join(line.replace("=", ": ", 1) for line in given if line.startswith(("model.", "task.", "tr")))
+    few = [] if name in ("figure8", "table7") else ["artifact.study.samples=20"]
+    cfg = compose(f"artifact={name}", "suite=nano", "suite.models.gpt3=local", "suite.tasks.mnli=classification",
+                  f"+artifact.run={runs}}}", f"artifact.study.{RUNS[name]}", f"store={store}",
+                  "logger.wandb.mode=disabled", *few, *overrides, config="paper")
+    cfg.artifact.run["trainer.epochs"] = 1
+    return cfg
+
+
+def report(cfg: DictConfig, asked: list[str] | None = None) -> dict:
+    """What the command ends with; runs are trained here, and their names go to `asked`."""
+    with train_configs() as compose_train:
+        def train(runs, jobs):
+            if asked is not None:
+                asked.extend(each.name + " again" * ("overwrite=true" in each.overrides) for each in runs)
+            for each in runs:
+                run(compose_train(list(each.overrides)))
+            return {}
+
+        return paper.study(cfg, compose_train, train)
+
+
+@pytest.fixture
+def given(tiny_run: list[str]) -> list[str]:
+    return [*tiny_run, "trainer.save_checkpoints=false"]
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that the tests of this file fill once."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def trained(kept: Path, given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with all four runs; pictures are made and not written, which takes a second each."""
+    monkeypatch.setattr(study, "save_figure", _nowhere)
+    if not list(kept.glob("runs/*.json")):
+        report(configured("table7", kept, given))
+    return Path(shutil.copytree(kept, tmp_path / "trained"))
+
+
+def tensors(store: Path, last: dict, rank: int, seed: int) -> dict[str, torch.Tensor]:
+    """What the run of a rank and seed trained."""
+    for name in last["runs"]:
+        folder = store / "adapters" / name
+        if f"seed{seed}" in name and json.loads((folder / "adapter.json").read_text())["method"]["rank"] == rank:
+            return load_file(folder / "adapter.safetensors")
+    raise AssertionError(f"no run of rank {rank} and seed {seed} among {list(last['runs'])}")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_trains_nothing_twice_and_leaves_its_numbers(name: str, trained: Path, given: list[str]):
+    asked: list[str] = []
+    last = report(configured(name, trained, given), asked)
+    assert (asked, last["missing"], last["failed"], last["problems"]) == ([], [], [], [])
+    assert set(last["runs"].values()) == {"there"}
+    made = {Path(file).name for file in last["files"]}
+    assert (trained / "figures" / last["study"]).with_suffix(".md").is_file()
+    assert {f"{last['study']}.png", f"{last['study']}.pdf", f"{last['study']}.csv"} <= made
+    assert "local stands for gpt3" in last["notes"]
+
+
+def test_figure_3_is_phi_of_two_ranks_and_two_seeds_in_the_middle_layer(trained: Path, given: list[str]):
+    last = report(configured("figure3", trained, given))
+    phi = pd.read_csv(trained / "figures" / "figure3_phi.csv")
+    assert set(phi.layer) == {0}  # the last of the first half of two
+    first, second = (tensors(trained, last, *key) for key in ((2, 0), (9, 1)))
+    for role, word in (("q", "query"), ("v", "value")):
+        [A1], [A2] = ([value for key, value in each.items() if f"layer.0.attention.self.{word}" in key
+                       and key.endswith(".A")] for each in (first, second))
+        V1, V2 = (torch.linalg.svd(A.double(), full_matrices=False).Vh for A in (A1, A2))
+        rows = phi[phi.role == role].set_index(["i", "j"])
+        assert len(rows) == 2 * 9
+        for i in range(1, 3):
+            for j in range(1, 10):
+                expected = (V1[:i] @ V2[:j].T).square().sum().item() / min(i, j)
+                assert rows.phi[i, j] == pytest.approx(expected, abs=1e-5)
+                assert rows.chance[i, j] == pytest.approx(max(i, j) / 32, abs=1e-5)
+    sites = pd.read_csv(trained / "figures" / "figure3_sites.csv")
+    assert sorted(set(zip(sites.seed_a, sites.seed_b, strict=True))) == [(0, 1), (1, 0)]
+    assert len(sites) == 2 * 2 * 2  # pairs, layers, roles
+
+
+def test_table_7_is_the_papers_beside_norms_of_matrices_written_out(trained: Path, given: list[str],
+                                                                    model_folder: Path):
+    last = report(configured("table7", trained, given))
+    table = pd.read_csv(trained / "tables" / "table7.csv", dtype={"paper": str})
+    found = table.set_index(["rank", "projection", "column"])
+    assert found.paper[4, "delta_w", "frobenius_norm_of_projected_w"] == "0.32"
+    assert found.paper[64, "w", "frobenius_norm_of_projected_w"] == "37.71"
+    assert found.paper[4, "delta_w", "factor"] == "21.59"  # 6.91 / 0.32
+    W = load_file(model_folder / "model.safetensors")["encoder.layer.0.attention.self.query.weight"].double()
+    projected, factors = [], []
+    for seed in (0, 1):
+        [A], [B] = ([value.double() for key, value in tensors(trained, last, 2, seed).items()
+                     if "layer.0.attention.self.query" in key and key.endswith(end)] for end in (".A", ".B"))
+        dW = 16 / 2 * B @ A
+        U, _, Vh = torch.linalg.svd(dW)
+        projected.append((U[:, :2].T @ W @ Vh[:2].T).norm().item())
+        factors.append(dW.norm().item() / projected[-1])
+    ours = found.ours[2]
+    assert ours["delta_w", "frobenius_norm_of_projected_w"] == pytest.approx(sum(projected) / 2, rel=1e-5)
+    assert ours["delta_w", "factor"] == pytest.approx(sum(factors) / 2, rel=1e-5)
+    assert ours["w", "frobenius_norm_of_w"] == pytest.approx(W.norm().item(), rel=1e-6)
+    own = torch.linalg.svdvals(W)[:2].norm().item()
+    assert ours["w", "frobenius_norm_of_projected_w"] == pytest.approx(own, rel=1e-5)
+    assert ours["random", "frobenius_norm_of_projected_w"] == pytest.approx(2 * W.norm().item() / 32, rel=1e-6)
+    assert set(found.seeds[2]) == {2}
+    assert found.ours[64].isna().all()
+    assert r"frobenius\_norm" in (trained / "tables" / "table7.tex").read_text()
+
+
+def test_figure_8_has_all_of_dw_in_all_of_w(trained: Path, given: list[str]):
+    report(configured("figure8", trained, given))
+    phi = pd.read_csv(trained / "figures" / "figure8_phi.csv")
+    assert set(phi[phi.i == 32].phi) == {1.0}  # W's 32 directions are the whole space
+    assert phi.groupby("rank").j.max().to_dict() == {2: 2, 9: 9}
+
+
+def test_a_run_without_its_adapter_is_trained_again_and_only_that_one(trained: Path, given: list[str]):
+    cfg = configured("figure4", trained, given, "train=false")
+    [first, second] = report(cfg)["runs"]
+    shutil.rmtree(trained / "adapters" / first)
+    last = report(cfg)
+    assert last["runs"] == {first: "trained, its adapter is not here", second: "there"}
+    assert (last["missing"], last["files"]) == ([first], [])
+    asked: list[str] = []
+    cfg.train, cfg.seeds = True, [1]
+    assert report(cfg, asked)["missing"] == [first]  # seed 0 is not to be trained
+    cfg.seeds = None
+    last = report(cfg, asked)
+    assert asked == [f"{first} again"]
+    assert (last["missing"], len(last["files"]) > 0) == ([], True)
+
+
+def test_what_failed_or_collapsed_is_named_and_the_rest_comes_out(trained: Path, given: list[str]):
+    cfg, store = configured("figure3", trained, given, "train=false"), Store(trained)
+    names = list(report(cfg)["runs"])  # of the first pair, then of the second
+    store.write(replace(store.read(names[0]), status="collapsed"))
+    last = report(cfg)
+    assert last["collapsed"] == [names[0]]
+    assert any(problem.startswith(f"{names[0]}: is left out: collapsed") for problem in last["problems"])
+    assert any("r = 2, seed 0 and r = 9, seed 1: not compared" in problem for problem in last["problems"])
+    sites = pd.read_csv(trained / "figures" / "figure3_sites.csv")
+    assert set(zip(sites.seed_a, sites.seed_b, strict=True)) == {(1, 0)}
+    assert "collapsed" in (trained / "figures" / "figure3.md").read_text()
+    store.write(replace(store.read(names[3]), status="failed", error={"message": "out of memory"}))
+    (trained / "runs" / f"{names[1]}.json").write_text("{")
+    last = report(cfg)
+    assert last["failed"] == [names[1], names[3]]
+    assert last["runs"][names[3]] == "failed: out of memory"
+    assert last["files"] == []
+
+
+def test_wandb_gets_tables_and_pictures(trained: Path, given: list[str], monkeypatch: pytest.MonkeyPatch):
+    logged: list[str] = []
+
+    class Recorder:
+        def __init__(self, *arguments, **options): ...
+        def __enter__(self): return self
+        def __exit__(self, *error): ...
+        def log_table(self, name, table): logged.append(name)
+        def log_picture(self, name, file): logged.append(file.name)
+        def log_summary(self, record): logged.append(record["study"])
+
+    monkeypatch.setattr(study, "Logger", Recorder)
+    report(configured("table7", trained, given))
+    assert logged == ["table7_summary", "table7_layers", "table7", "table7_layers.png", "table7_layers"]
+
+
+def fake_compose(overrides: list[str]) -> DictConfig:
+    return OmegaConf.create(dict(line.split("=", 1) for line in overrides))
+
+
+@pytest.mark.parametrize(("names", "runs"), [
+    (["figure3"], {(8, 0), (64, 1), (8, 1), (64, 0)}), (["figure4"], {(64, 0), (64, 1)}),
+    (["figure3", "figure4", "figure8", "table7"], {(rank, seed) for rank in (4, 8, 64) for seed in (0, 1)})])
+def test_on_minilm_the_figures_share_their_runs(names: list[str], runs: set, tmp_path: Path,
+                                                monkeypatch: pytest.MonkeyPatch):
+    def name(cfg):
+        return f"{cfg.task}-{cfg.model}-{cfg.preset}-{cfg['method.targets']}-r{cfg['method.rank']}-seed{cfg.seed}"
+
+    monkeypatch.setattr("experiments.artifacts.run_name", name)
+    monkeypatch.setattr("experiments.artifacts.model_identity", lambda model: {})
+    missing = set()
+    for artifact in names:
+        cfg = compose(f"artifact={artifact}", "suite=minilm", f"store={tmp_path}", "train=false", config="paper")
+        missing |= set(paper.study(cfg, fake_compose, lambda runs, jobs: {})["missing"])
+    assert missing == {f"mrpc-minilm-minilm-['q', 'v']-r{rank}-seed{seed}" for rank, seed in runs}
+    assert not list(tmp_path.iterdir())
+
+
+def test_targets_are_those_of_table_6s_runs():
+    assert compose("method.targets=['q', 'v']").method == compose("method.targets=[q,v]").method
+
+
+@pytest.mark.parametrize(("override", "message"), [
+    ("artifact.study.roles=[k]", "role of figure3 that its runs train 'k' is not one of q, v"),
+    ("artifact.study.layers=midle", "did you mean 'middle'?"), ("artifact.study.layers=[]", "are neither numbers"),
+    ("artifact.study.which=C", "which 'C' is not one of A, B, dW"),
+    ("artifact.study.pairs=[[[2,0]]]", "are not pairs of [rank, seed]"),
+    ("artifact.study.pairs=[[[0,1],[2,0]]]", "run [0, 1] is not [rank, seed]"),
+    ("suite.models.gpt3=lokal", "suite nano: model 'lokal' is not one of"),
+    ("models=[roberta]", "model of suite nano 'roberta' is not one of"),
+    ("artifact.run.task=mnlj", "suite nano has nothing for figure3: model gpt3, task mnlj, method lora"),
+])
+def test_a_wrong_choice_is_named_before_any_training(override: str, message: str, tmp_path: Path, given: list[str]):
+    def untrained(runs, jobs):
+        pytest.fail("trained")
+
+    cfg = configured("figure3", tmp_path, given, override)
+    with train_configs() as compose_train, pytest.raises((ValueError, InstantiationException)) as raised:
+        paper.study(cfg, compose_train, untrained)
+    assert message in explain(raised.value)
+
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path, given: list[str]):
+    absent = [line if not line.startswith("model.path") else f"model.path={tmp_path / 'absent'}" for line in given]
+    with pytest.raises(FileNotFoundError, match="figure3 of suite nano needs local, which is not there: .*absent"):
+        report(configured("figure3", tmp_path, absent))
+
+
+def test_an_unknown_kind_of_artifact_is_named(tmp_path: Path):
+    cfg = compose("artifact.kind=studdy", config="paper")
+    with pytest.raises(ValueError, match="kind 'studdy' is not one of scores, study; did you mean 'study'"):
+        inspect.unwrap(paper.main)(cfg)
+
+
+def test_a_layer_that_the_model_lacks_is_named(trained: Path, given: list[str]):
+    with pytest.raises(ValueError, match="layer 7 is not one of 0, 1"):
+        report(configured("figure3", trained, given, "artifact.study.layers=[7]"))
