@@ -20,7 +20,8 @@ from experiments.runs import RunRecord, Store, run_name
 
 def configured(store: Path, *overrides: str):
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose("paper", [f"store='{store}'", "logger.wandb.mode=disabled", *overrides])
+        suite = [] if any(line.startswith("suite=") for line in overrides) else ["suite=minilm"]
+        return compose("paper", [f"store='{store}'", "logger.wandb.mode=disabled", *suite, *overrides])
 
 
 @pytest.fixture
@@ -311,7 +312,8 @@ def test_a_cell_is_the_run_that_the_training_command_line_would_make(tmp_path):
 
 def test_the_entry_point_reads_the_store_while_hydra_runs(tmp_path, monkeypatch):
     with initialize_config_dir(str(CONF), version_base=None):  # as inside a program of hydra's
-        cfg = compose("paper", [f"store='{tmp_path}'", "suite=paper", "artifact=table6", "train=false"])
+        cfg = compose("paper", [f"store='{tmp_path}'", "suite=paper", "artifact=table6", "train=false",
+                                "logger.wandb.mode=disabled"])
         last = inspect.unwrap(paper.main)(cfg)
         assert compose("paper").artifact.name == "table2"
     assert last["cells"] == 15
