@@ -21,7 +21,7 @@ def test_layers_and_roles_that_cannot_be_are_named():
         drawn_layers([5], range(3))
     with pytest.raises(ValueError, match="no update is in a numbered layer"):
         drawn_layers("all", [None])
-    with pytest.raises(ValueError, match="role 'w' is not one of"):
+    with pytest.raises(ValueError, match=r"role .w. is not one of"):
         check_drawn(["w"], "all")
     with pytest.raises(ValueError, match="are neither numbers nor one of"):
         check_drawn(["q"], [True])

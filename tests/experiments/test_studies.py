@@ -250,7 +250,7 @@ def test_a_wrong_choice_is_named_before_any_training(override: str, message: str
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path, given: list[str]):
     absent = [line if not line.startswith("model.path") else f"model.path={tmp_path / 'absent'}" for line in given]
-    with pytest.raises(FileNotFoundError, match="figure3 of suite nano needs local, which is not there: .*absent"):
+    with pytest.raises(FileNotFoundError, match=r"figure3 of suite nano needs local, which is not there: .*absent"):
         report(configured("figure3", tmp_path, absent))
 
 
