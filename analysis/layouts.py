@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis.updates import Named, Problem, Update, checked, of_module, of_site
 from lora.adapter_file import read_adapter
-from lora.layer import Part, scaling_of
+from lora.low_rank import Part, scaling_of
 from lora.loralib import read_loralib, split_merged
 from lora.peft import PREFIX, read_peft, size_of
 from lora.sites import Site

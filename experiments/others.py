@@ -9,7 +9,7 @@ from torch import nn
 
 from lora import LoRA
 from lora.errors import check_choice
-from lora.layer import Part
+from lora.low_rank import Part
 from lora.sites import find_sites
 
 # options of conf/method/lora.yaml that ours alone has, with the value at which all do the same

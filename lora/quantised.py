@@ -1,0 +1,57 @@
+"""Frozen dense maps held in 4 or 8 bits by bitsandbytes (QLoRA, Dettmers et al. 2023, arXiv 2305.14314).
+
+bitsandbytes quantises a weight when it moves to the GPU. 4 bits are NF4 with doubly quantised constants; 8 bits are
+LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339), where inputs beyond 6 are multiplied in fp16.
+"""
+
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+HELD = ("4bit", "8bit")
+
+
+def check_available(held: str, device: torch.device) -> None:
+    """Raise ValueError where weights cannot be held in few bits."""
+    if device.type != "cuda":
+        raise ValueError(f"weights held in {held} need a GPU, and this runs on the {device.type}: bf16 or fp32 do not")
+    if find_spec("bitsandbytes") is None:
+        raise ValueError(f"weights held in {held} need the package bitsandbytes: pip install bitsandbytes")
+
+
+def quantised(dense: nn.Module, held: str, dtype: torch.dtype) -> nn.Module:
+    """bitsandbytes' layer for a frozen nn.Linear or Conv1D, computing in `dtype`; it quantises on its way to a GPU."""
+    import bitsandbytes
+
+    weight: Tensor = dense.weight.data  # type: ignore[union-attr, assignment]
+    W0 = (weight.T if isinstance(dense, Conv1D) else weight).contiguous()  # (n_out, n_in)
+    n_out, n_in = W0.shape
+    layers = bitsandbytes.nn
+    if held == "4bit":
+        made = layers.Linear4bit(n_in, n_out, bias=False, compute_dtype=dtype, quant_type="nf4", device="meta")
+        made.weight = layers.Params4bit(W0, requires_grad=False, quant_type="nf4", module=made)
+    else:
+        made = layers.Linear8bitLt(n_in, n_out, bias=False, has_fp16_weights=False, threshold=6.0, device="meta")
+        made.weight = layers.Int8Params(W0, requires_grad=False, has_fp16_weights=False)
+    made.bias = dense.bias
+    return made
+
+
+def is_quantised(dense: nn.Module) -> bool:
+    """Whether a dense map is one of `quantised`."""
+    return type(dense.weight).__name__ in ("Params4bit", "Int8Params")
+
+
+def dequantised(dense: nn.Module) -> Tensor:
+    """W0 (n_out, n_in) as the bits have it."""
+    weight = dense.weight
+    if weight.is_floating_point():  # not on a GPU yet
+        return weight.data  # type: ignore[return-value]
+    from bitsandbytes import functional
+
+    if type(weight).__name__ == "Params4bit":
+        return functional.dequantize_4bit(weight.data, weight.quant_state)  # type: ignore[union-attr]
+    scales = weight.SCB if weight.SCB is not None else dense.state.SCB  # type: ignore[union-attr]
+    return functional.int8_vectorwise_dequant(weight.data, scales)
