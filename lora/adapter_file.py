@@ -29,6 +29,8 @@ from lora.sites import head_modules
 FORMAT, VERSION = "lora-lab adapter", 1
 TENSORS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+# fields of a method that files written before it had them lack
+SINCE: dict[str, dict[str, Any]] = {"LoRA": {"dora": False, "learning_rate_scale_B": None}}
 SAMPLE = 256  # values of each base tensor that enter the fingerprint
 
 
@@ -219,12 +221,17 @@ def load_adapter(model: PreTrainedModel, folder: Path | str, adapter: str = "def
     """
     description, tensors = read_adapter(folder)
     _check_fits(model, description, folder, verify_base)
+    return install(model, method_of(description), tensors, adapter, pooler=description["pooler"], what=folder)
+
+
+def method_of(description: Mapping[str, Any]) -> Method:
+    """The method that an adapter's description names."""
     fields = dict(description["method"])
     methods = {made.__name__: made for made in vars(lora.methods).values()
                if isinstance(made, type) and issubclass(made, Method) and made is not Method}
     check_choice("method", kind := fields.pop("class"), methods)
-    method = methods[kind](**fields)
-    return install(model, method, tensors, adapter, pooler=description["pooler"], what=folder)
+    chosen: type[Method] = methods[kind]
+    return chosen(**SINCE.get(kind, {}) | fields)
 
 
 def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: Path | str,

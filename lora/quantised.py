@@ -5,6 +5,7 @@ LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339), where inputs beyond 6 are m
 """
 
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +47,12 @@ def is_quantised(dense: nn.Module) -> bool:
 
 def dequantised(dense: nn.Module) -> Tensor:
     """W0 (n_out, n_in) as the bits have it."""
-    weight = dense.weight
+    weight: Any = dense.weight
     if weight.is_floating_point():  # not on a GPU yet
-        return weight.data  # type: ignore[return-value]
+        return weight.data
     from bitsandbytes import functional
 
     if type(weight).__name__ == "Params4bit":
-        return functional.dequantize_4bit(weight.data, weight.quant_state)  # type: ignore[union-attr]
-    scales = weight.SCB if weight.SCB is not None else dense.state.SCB  # type: ignore[union-attr]
-    return functional.int8_vectorwise_dequant(weight.data, scales)
+        return functional.dequantize_4bit(weight.data, weight.quant_state)
+    state: Any = dense.state  # which takes the scales over at the first forward
+    return functional.int8_vectorwise_dequant(weight.data, state.SCB if weight.SCB is None else weight.SCB)
