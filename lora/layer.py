@@ -110,6 +110,8 @@ class AdaptedDense(nn.Module):
             if self.training and torch.is_grad_enabled():
                 raise RuntimeError(f"adapter {self.merged!r} is merged: unmerge it before training")
             return h
+        if is_quantised(self.base):
+            h = h.clone()  # autograd allows no change in place of what bitsandbytes' own functions return
         if self.rows is not None:
             return self._forward_rows(x, h)
         for update in self._running:

@@ -1,7 +1,8 @@
 """Frozen dense maps held in 4 or 8 bits by bitsandbytes (QLoRA, Dettmers et al. 2023, arXiv 2305.14314).
 
 bitsandbytes quantises a weight when it moves to the GPU. 4 bits are NF4 with doubly quantised constants; 8 bits are
-LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339), where inputs beyond 6 are multiplied in fp16.
+LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339), where inputs beyond 6 are multiplied in fp16. An adapter trained
+beside such weights belongs to the model as it was before: `sampled` keeps what tells that model from others.
 """
 
 from importlib.util import find_spec
@@ -12,14 +13,16 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 HELD = ("4bit", "8bit")
+SAMPLE = 256  # values of each base tensor that tell it from another
 
 
 def check_available(held: str, device: torch.device) -> None:
     """Raise ValueError where weights cannot be held in few bits."""
     if device.type != "cuda":
-        raise ValueError(f"weights held in {held} need a GPU, and this runs on the {device.type}: bf16 or fp32 do not")
+        raise ValueError(f"frozen weights in {held} need a CUDA GPU, and this runs on {device.type}: hold them in bf16 "
+                         "or fp32")
     if find_spec("bitsandbytes") is None:
-        raise ValueError(f"weights held in {held} need the package bitsandbytes: pip install bitsandbytes")
+        raise ValueError(f"frozen weights in {held} need the package bitsandbytes: pip install bitsandbytes")
 
 
 def quantised(dense: nn.Module, held: str, dtype: torch.dtype) -> nn.Module:
@@ -36,8 +39,13 @@ def quantised(dense: nn.Module, held: str, dtype: torch.dtype) -> nn.Module:
     else:
         made = layers.Linear8bitLt(n_in, n_out, bias=False, has_fp16_weights=False, threshold=6.0, device="meta")
         made.weight = layers.Int8Params(W0, requires_grad=False, has_fp16_weights=False)
-    made.bias = dense.bias
+    made.bias, made.before = dense.bias, sampled(weight)
     return made
+
+
+def sampled(tensor: Tensor) -> tuple[tuple[int, ...], Tensor]:
+    """Shape of a base tensor, and about SAMPLE of its values as bf16."""
+    return tuple(tensor.shape), tensor.flatten()[::max(1, tensor.numel() // SAMPLE)].cpu().bfloat16().contiguous()
 
 
 def is_quantised(dense: nn.Module) -> bool:
