@@ -9,6 +9,7 @@ magnitude beside its direction: W0 + dW = magnitude * V / |V|, V = W0 + scaling 
 """
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -118,5 +119,5 @@ class LowRank(nn.Module):
     @torch.no_grad()
     def _norms(self, W0: Tensor) -> Tensor:
         """|V|, (n_part,)."""
-        with torch.autocast(W0.device.type, enabled=False):
+        with nullcontext() if W0.is_meta else torch.autocast(W0.device.type, enabled=False):
             return torch.linalg.vector_norm(wide(W0) + self.delta(), dim=1)
