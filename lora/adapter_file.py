@@ -222,12 +222,12 @@ def load_adapter(model: PreTrainedModel, folder: Path | str, adapter: str = "def
     """
     description, tensors = read_adapter(folder)
     _check_fits(model, description, folder, verify_base)
-    return install(model, method_of(description), tensors, adapter, pooler=description["pooler"], what=folder)
+    return install(model, method_of(description["method"]), tensors, adapter, pooler=description["pooler"], what=folder)
 
 
-def method_of(description: Mapping[str, Any]) -> Method:
-    """The method that an adapter's description names."""
-    fields = dict(description["method"])
+def method_of(described: Mapping[str, Any]) -> Method:
+    """The method of a class and the fields of its config()."""
+    fields = dict(described)
     methods = {made.__name__: made for made in vars(lora.methods).values()
                if isinstance(made, type) and issubclass(made, Method) and made is not Method}
     check_choice("method", kind := fields.pop("class"), methods)
