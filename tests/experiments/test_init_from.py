@@ -1,4 +1,4 @@
-"""Starting from another run's adapter: what is taken over, what makes another run, and what is refused before training."""
+"""Starting from another run's adapter: what is taken over, what makes another run, what is refused."""
 
 import json
 import re
@@ -20,12 +20,21 @@ from lora.adapter_file import adapter_tensors
 from tests.experiments.test_paper import configured, fake_runs, record  # noqa: F401  a fixture
 from tests.experiments.tiny import adapted, compose, save_model
 
-SOURCE = ["seed=5", "trainer.epochs=1"]  # another run than the one that starts from it
+SOURCE = ["seed=5", "trainer.epochs=4", "trainer.learning_rate=1e-2"]  # another run than the one that starts from it
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The store of the one source that all tests share, once it is made."""
+    return {"store": tmp_path_factory.mktemp("source") / "store"}
 
 
 @pytest.fixture
-def source(tiny_run: list[str]) -> RunRecord:
-    return run(compose(*tiny_run, *SOURCE))
+def source(tiny_run: list[str], made_once: dict[str, Path]) -> RunRecord:
+    """A finished run in the store of `tiny_run`."""
+    record = run(compose(*tiny_run, *SOURCE, f"store={made_once['store']}"))
+    shutil.copytree(made_once["store"], Path(compose(*tiny_run).store))
+    return record
 
 
 def tensors_of(cfg: DictConfig, made: RunRecord) -> dict[str, torch.Tensor]:
@@ -71,10 +80,11 @@ def test_a_source_is_known_by_the_run_that_made_it_and_not_by_its_place(
 ) -> None:
     store = Path(compose(*tiny_run).store)
     copied = shutil.copytree(store / str(source.adapter), tmp_path / "best")
-    places = [source.run, store / source.run, store / "runs" / f"{source.run}.json", store / str(source.adapter), copied]
+    record_file, folder = store / "runs" / f"{source.run}.json", store / str(source.adapter)
+    places = [source.run, store / source.run, record_file, folder, copied]
     cfgs = [compose(*tiny_run, f"init_from='{place}'") for place in places]
     assert len({identity(cfg) for cfg in cfgs}) == 1
-    assert {find_source(cfg).resolve() for cfg in cfgs} == {(store / str(source.adapter)).resolve(), copied}
+    assert {find_source(cfg).resolve() for cfg in cfgs} == {folder.resolve(), copied}
     assert identity(cfgs[0]) != identity(compose(*tiny_run))
     other = run(compose(*tiny_run, *SOURCE, "method.dropout=0.1"))
     assert identity(compose(*tiny_run, f"init_from={other.run}")) != identity(cfgs[0])
@@ -179,12 +189,14 @@ def test_the_papers_table_trains_mnli_once_and_before_what_starts_from_it(tmp_pa
     filters = ("models=[roberta-base]", "tasks=[rte,mrpc,cola]", "seeds=[0,1]")
     paper.report(configured(tmp_path, "suite=paper", *filters), fake_runs, train)
     first, second = ([each.name for each in lot] for lot in trained)
-    assert sorted(first) == [f"{task}-roberta-base-lora-authors-seed{seed}" for task in ("cola", "mnli") for seed in (0, 1)]
-    assert sorted(second) == [f"{task}-roberta-base-lora-authors-seed{seed}" for task in ("mrpc", "rte") for seed in (0, 1)]
+    names = [[f"{task}-roberta-base-lora-authors-seed{seed}" for task in tasks for seed in (0, 1)]
+             for tasks in (("cola", "mnli"), ("mrpc", "rte"))]
+    assert [sorted(first), sorted(second)] == names
     for each in trained[1]:
         mnli = f"mnli-roberta-base-lora-authors-seed{each.seed}"
         assert each.source.name == mnli
-        assert f"init_from='{tmp_path}/{mnli}'".replace("''", "'") in [line.replace("''", "'") for line in each.overrides]
+        assert each.overrides[-1].startswith("init_from=")
+        assert each.overrides[-1].rstrip("'").endswith(f"/{mnli}")
 
 
 def test_restricted_rows_and_other_suites_start_from_the_base(tmp_path, fake_runs, capsys) -> None:  # noqa: F811
