@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from analysis.updates import Update
-from lora.layer import wide
+from lora.low_rank import wide
 from lora.sites import layer_number, stored_transposed
 
 WEIGHTS = "model.safetensors"

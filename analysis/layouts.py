@@ -14,8 +14,8 @@ from torch import Tensor
 
 from analysis.updates import Named, Problem, Update, checked, of_module, of_site
 from lora.adapter_file import read_adapter
-from lora.layer import Part, scaling_of
 from lora.loralib import read_loralib, split_merged
+from lora.low_rank import Part, scaling_of
 from lora.peft import PREFIX, read_peft, size_of
 from lora.sites import Site
 
@@ -35,6 +35,7 @@ def read_ours(folder: Path) -> Contents:
     """A folder with adapter.safetensors and adapter.json (lora.adapter_file)."""
     description, tensors = read_adapter(folder)
     sites = {f"{site['module']}.{site['role']}": site for site in description["sites"]}
+    _refuse_descendants(folder, description["method"].get("dora", False), description["method"].get("init"))
     if not sites:
         raise ValueError(f"{folder} has no low-rank updates: its method is {description['method']['name']}")
 
@@ -52,6 +53,7 @@ def read_ours(folder: Path) -> Contents:
 def read_peft_folder(folder: Path) -> Contents:
     """A folder with adapter_model.safetensors and adapter_config.json."""
     config, tensors = read_peft(folder)
+    _refuse_descendants(folder, config.get("use_dora", False), config.get("init_lora_weights"))
 
     def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
         size = size_of(config, module)
@@ -76,6 +78,15 @@ def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str]
                 for role, pair in roles.items()]
 
     return Contents({}, *_each(_pairs(read_loralib(file), r"(.+)\.lora_([AB])"), updates))
+
+
+def _refuse_descendants(folder: Path, dora: bool, init: object) -> None:
+    """ValueError where dW is not scaling * B A alone, so that it cannot be told without the base weights."""
+    if dora:
+        raise ValueError(f"{folder} is a DoRA adapter: its dW rescales the rows of W0, and so is not of low rank")
+    if init == "pissa":
+        raise ValueError(f"{folder} is a PiSSA adapter: its dW = scaling * (B A - B0 A0), and B0 A0 is in the base "
+                         "weights, not in the file")
 
 
 def _named(tensors: Mapping[str, Tensor], name: str) -> Named:

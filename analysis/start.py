@@ -13,7 +13,7 @@ from torch import Tensor
 from analysis.bases import own_base
 from analysis.updates import Update
 from experiments.runs import RunRecord, Store
-from lora.adapter_file import read_adapter
+from lora.adapter_file import method_of, read_adapter
 
 Key = tuple[str, str]  # module and role
 
@@ -21,15 +21,16 @@ Key = tuple[str, str]  # module and role
 def initial_A(store: Store, record: RunRecord) -> dict[Key, Tensor]:
     """A (rank, n_in) at the start of a run, by module and role: model, head and method are made as it made them.
 
-    ValueError or OSError where the base model is not on this machine or is not what it was.
+    ValueError or OSError where the base model is not on this machine or is not what it was, or where the run started
+    from another's adapter.
     """
-    from hydra.utils import instantiate
-
     from experiments.checkpoint import seed_everything
     from experiments.models import load_model
     from lora.layer import adapted_layers
 
     description, _ = read_adapter(store.root / str(record.adapter))
+    if record.init_from is not None:
+        raise ValueError(f"run {record.run} started from another's adapter ({record.init_from['run']})")
     if own_base(description["base"]) is None:
         raise FileNotFoundError(f"base model {description['base'].get('name')} is not on this machine")
     cfg, labels = OmegaConf.create(record.config), description["labels"]
@@ -37,7 +38,7 @@ def initial_A(store: Store, record: RunRecord) -> dict[Key, Tensor]:
     with torch.random.fork_rng(devices=[]):
         seed_everything(record.seed)
         model = load_model(cfg.model, kind, len(labels), labels)
-        instantiate(cfg.method).apply(model, pooler=cfg.model.pooler)
+        method_of(description["method"]).apply(model, pooler=cfg.model.pooler)
     return {(module, role): update.A.detach() for module, layer in adapted_layers(model)
             for role, update in layer.of("default").items()}
 

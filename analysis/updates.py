@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from lora.layer import Part, wide
+from lora.low_rank import Part, wide
 from lora.sites import LAYER_NUMBER, ROLES, Site, layer_number, sites_by_name
 
 

@@ -6,7 +6,7 @@ conf/train.yaml; conf/suite/<name>.yaml what stands for the paper's models, task
 
 import logging
 import string
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -32,11 +32,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Run:
-    """One seed of a cell: its name in the store, and the command line that trains it."""
+    """One seed of a cell: its name in the store, the command line that trains it, and the run that it starts from."""
 
     name: str
     seed: int
     overrides: tuple[str, ...]
+    source: "Run | None" = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def read_paper(artifact: Data) -> list[dict[str, str]]:
     rows = read_rows(artifact["paper"])
     optional = [artifact[key] for key in ("params", "average") if artifact[key] is not None]
     named = [*optional, *artifact["rows"], *artifact["columns"], *artifact["words"]]
+    named += (artifact["init_from"] or {"rows": ()})["rows"]
     for config in (artifact["run"], *artifact["columns"].values()):
         for template in map(_word, config.values()):
             named += [field for _, field, _, _ in string.Formatter().parse(template) if field]
@@ -125,13 +127,16 @@ def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list
             config |= ours | {"preset": _word(preset), "store": f"'{store}'"}
             runs: list[Run] = []
             if ours["model"] not in unavailable:
-                overrides = [f"{key}={value}" for key, value in config.items()]
-                cfg = compose_train(overrides)
+                cfg = compose_train(_lines(config))
                 if why := _absence(cfg.model):
                     log.warning("%s is not there: %s", ours["model"], why)
                     unavailable[ours["model"]] = why
                 else:
-                    runs = _runs(cfg, overrides, seeds)
+                    sources: list[Run | None] = [None] * len(seeds)
+                    if (start := start_task(artifact, suite, row, theirs["task"])) is not None:
+                        first = config | {"task": start}
+                        sources = [*_runs(compose_train(_lines(first)), first, seeds, sources)]
+                    runs = _runs(cfg, config, seeds, sources)
             slots.append(Slot(i, column, shows, ours, theirs, runs))
     return slots, unavailable
 
@@ -158,12 +163,41 @@ def _word(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
-def _runs(cfg: DictConfig, overrides: list[str], seeds: list[int]) -> list[Run]:
-    """One run a seed. The config is composed once: composing is slow, and seeds differ in `seed` alone."""
+def start_task(artifact: Data, suite: Data, row: Mapping[str, str], task: str) -> str | None:
+    """The suite's task from whose adapter a run on `task` (the paper's word) starts, None for the base model."""
+    start = artifact["init_from"] if suite["init_from"] else None
+    if start is None or task not in start["tasks"]:
+        return None
+    if any(row[column] not in allowed for column, allowed in start["rows"].items()):
+        return None
+    check_choice(f"init_from of suite {suite['name']}: {task} starts from", start["tasks"][task], suite["tasks"])
+    return suite["tasks"][start["tasks"][task]]
+
+
+def start_note(artifact: Data, suite: Data) -> list[str]:
+    """Where runs start, if not all from the pre-trained model."""
+    if (start := artifact["init_from"]) is None:
+        return []
+    first = ", ".join(dict.fromkeys(start["tasks"].values()))
+    ours = "that of the same model, method and seed" if suite["init_from"] else "the pre-trained model"
+    return [f"the paper's own runs (no mark) on {', '.join(start['tasks'])} start from its {first} adapter, ours from "
+            f"{ours}"]
+
+
+def _lines(config: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in config.items()]
+
+
+def _runs(cfg: DictConfig, config: Mapping[str, str], seeds: list[int], sources: Sequence[Run | None]) -> list[Run]:
+    """One run a seed, each from its own source or None. `cfg` is composed once for all: composing is slow, and they
+    differ in `seed` and `init_from` alone."""
     runs = []
-    for seed in seeds:
-        cfg.seed = seed
-        runs.append(Run(run_name(cfg), seed, (*overrides, f"seed={seed}")))
+    for seed, source in zip(seeds, sources, strict=True):
+        cfg.seed, own = seed, {"seed": str(seed)}
+        if source is not None:
+            cfg.init_from = f"{cfg.store}/{source.name}"
+            own["init_from"] = f"'{cfg.init_from}'"
+        runs.append(Run(run_name(cfg), seed, (*_lines(config), *_lines(own)), source))
     return runs
 
 
@@ -195,7 +229,8 @@ def read(store: Store, slots: list[Slot]) -> tuple[dict[str, RunRecord], dict[st
     """Records by run, and by run why a stored one gives no number: it failed, or cannot be read."""
     records: dict[str, RunRecord] = {}
     problems: dict[str, str] = {}
-    for name in dict.fromkeys(run.name for slot in slots for run in slot.runs):
+    runs = [run for slot in slots for run in slot.runs]
+    for name in dict.fromkeys(run.name for run in [*runs, *(run.source for run in runs if run.source is not None)]):
         try:
             record = store.read(name)
         except (ValueError, TypeError) as error:

@@ -3,8 +3,10 @@
 import torch
 from omegaconf import DictConfig
 from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from lora.methods import ParameterGroup
+from lora.quantised import HELD, quantised
 
 
 def schedule(kind: str, step: int, warmup: int, steps: int) -> float:
@@ -25,10 +27,22 @@ def make_optimizer(groups: list[ParameterGroup], cfg: DictConfig) -> torch.optim
     return torch.optim.AdamW(made, lr=cfg.learning_rate, betas=tuple(cfg.betas), eps=cfg.epsilon, fused=True)
 
 
-def hold_frozen_in_bf16(model: nn.Module) -> None:
-    """Halve the memory of what does not train; a module of which anything trains stays as it is."""
-    for module in model.modules():
-        own = list(module.parameters(recurse=False))
-        if not any(parameter.requires_grad for parameter in own):
-            for parameter in own:
-                parameter.data = parameter.data.bfloat16()
+def hold_frozen(model: nn.Module, held: str, dtype: torch.dtype) -> None:
+    """Hold what does not train in `held`; a module of which anything trains stays as it is.
+
+    8bit and 4bit are for dense maps, which then compute in `dtype`; the output embeddings are not among them.
+    ValueError where there is none left to hold so.
+    """
+    frozen = {name: module for name, module in model.named_modules()
+              if not any(parameter.requires_grad for parameter in module.parameters(recurse=False))}
+    if held == "bf16":
+        for parameter in (p for module in frozen.values() for p in module.parameters(recurse=False)):
+            parameter.data = parameter.data.bfloat16()
+    if held in HELD:
+        output = model.get_output_embeddings()  # type: ignore[operator]
+        dense = {name: module for name, module in frozen.items()
+                 if isinstance(module, nn.Linear | Conv1D) and module is not output}
+        if not dense:
+            raise ValueError(f"trainer.frozen={held}: something trains in every dense map, none is left to be held so")
+        for name, module in dense.items():
+            model.set_submodule(name, quantised(module, held, dtype))

@@ -9,11 +9,12 @@ from torch import nn
 
 from lora import LoRA
 from lora.errors import check_choice
-from lora.layer import Part
+from lora.low_rank import Part
 from lora.sites import find_sites
 
 # options of conf/method/lora.yaml that ours alone has, with the value at which all do the same
-ONLY_OURS = {"bias": "none", "layernorm": False, "position_query": True}
+ONLY_OURS = {"bias": "none", "layernorm": False, "position_query": True, "dora": False,
+             "learning_rate_scale_B": None}
 
 
 def package(name: str) -> Any:
@@ -33,6 +34,8 @@ def whole_modules(model: nn.Module, cfg: DictConfig) -> list[str]:
     for key, value in ONLY_OURS.items():
         if getattr(method, key) != value:
             raise ValueError(f"method.{key}={getattr(method, key)} is not given to PEFT and loralib: leave it {value}")
+    if method.init == "pissa":
+        raise ValueError("method.init=pissa is not given to PEFT and loralib: leave it kaiming or gaussian")
     for key in ("rank", "alpha"):
         if not isinstance(getattr(method, key), int | float):
             raise ValueError(f"method.{key} by target is not given to PEFT and loralib: give one number")

@@ -30,6 +30,7 @@ from experiments.artifacts import (
     read_paper,
     run_config,
     stand_ins,
+    start_note,
     suite_for,
     train_configs,
 )
@@ -83,7 +84,9 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     records, problems = read(store, slots)
     if cfg.train and (missing := wanted(cfg, suite, slots, records, problems)):
         store.check_writable()
-        ended = train(missing, parallel_jobs(cfg.jobs))
+        ended: dict[str, str] = {}
+        for lot in lots(missing):
+            ended |= train(lot, parallel_jobs(cfg.jobs))
         records, problems = read(store, slots)
         problems = {name: why for name, why in (ended | problems).items() if name not in records}
     shown = slots if cfg.empty else with_runs(slots, records)
@@ -117,7 +120,16 @@ def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str
         if run.seed in seeds and run.name not in records
         and not problems.get(run.name, "").startswith("unreadable")
     }
-    return list(runs.values())
+    sources = {run.source.name: run.source for run in runs.values() if run.source is not None}
+    return list({name: run for name, run in (sources | runs).items() if name not in records}.values())
+
+
+def lots(runs: list[Run]) -> list[list[Run]]:
+    """The runs in the order of their training: those that start from none of the others, then the rest."""
+    names = {run.name for run in runs}
+    waits = [run.source is not None and run.source.name in names for run in runs]
+    lots = [[run for run, later in zip(runs, waits, strict=True) if later is last] for last in (False, True)]
+    return [lot for lot in lots if lot]
 
 
 def train_apart(runs: list[Run], jobs: int) -> dict[str, str]:
@@ -160,7 +172,7 @@ def fill(artifact: Data, suite: Data, printed: list[dict[str, str]], slots: list
         if own := [slot for slot in slots if slot.row == i]:
             rows.append(_row(artifact, row, own, records))
     average = artifact["average"] is not None and len(columns) == len(artifact["columns"])
-    notes = [*_notes(artifact, slots, rows, store), *problems]
+    notes = [*_notes(artifact, suite, slots, rows, store), *problems]
     if not rows:
         notes.append(f"suite {suite['name']} has no model, task and method for any row")
     return Table(
@@ -170,11 +182,11 @@ def fill(artifact: Data, suite: Data, printed: list[dict[str, str]], slots: list
     )
 
 
-def _notes(artifact: Data, slots: list[Slot], rows: list[Row], store: str) -> list[str]:
+def _notes(artifact: Data, suite: Data, slots: list[Slot], rows: list[Row], store: str) -> list[str]:
     """What a reader must know: what stands for what, how numbers were made, what marks mean."""
     sources = {row.source for row in rows}
     notes = [
-        *stand_ins(slots),
+        *stand_ins(slots), *start_note(artifact, suite),
         f"ours: {artifact['aggregate']} over seeds of each run's best epoch ± standard deviation over seeds"
         f" (number of seeds), from {store}; – has no runs",
     ]

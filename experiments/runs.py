@@ -49,6 +49,7 @@ class RunRecord:
     status: str                           # done | collapsed (constant predictions, a loss not finite) | failed
     config: dict[str, Any]                # the resolved config
     preset: dict[str, Any] | None = None  # name, source and values of the preset row that filled the config
+    init_from: dict[str, Any] | None = None  # run, task, score and sha256 of the adapter that training started from
     seed: int
     commit: str | None = None             # of the code, None outside a git checkout
     dirty: bool | None = None             # whether tracked code differed from that commit
@@ -82,7 +83,7 @@ class RunRecord:
         """The record without its long parts, as entry points print it, and what its score is."""
         kept = {key: value for key, value in asdict(self).items()
                 if key not in ("config", "history", "versions", "identity", "schema", "preset")
-                and not (key == "error" and value is None)}
+                and not (key in ("error", "init_from") and value is None)}
         return kept | {"main_metric": self.config.get("task", {}).get("main_metric")}
 
 
@@ -95,7 +96,26 @@ def identity_of(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(trainer, dict)
     parts = {"model": model_identity(cfg.model), "task": instantiate(cfg.task).identity(), "method": method,
              "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
-    return _stated(_typed(parts)) | {"seed": cfg.seed}
+    start = {} if cfg.init_from is None else {"init_from": source_name(cfg.init_from, cfg.store)}
+    return _stated(_typed(parts)) | start | {"seed": cfg.seed}
+
+
+def source_name(source: str, store: str) -> str:
+    """What a run knows the adapter by that it starts from: the run that made it, or the tensors' sha256 if none did.
+
+    A run has its name, of which a part is its identity, before it is computed, so that what depends on it has too.
+    """
+    path = source_path(source, store)
+    if not (file := path / "adapter.json").is_file():
+        return path.name.removesuffix(".json")
+    description = json.loads(file.read_text())
+    return description["extra"].get("run") or description["sha256"]
+
+
+def source_path(source: str, store: str) -> Path:
+    """Where an adapter to start from should be; a run may be named alone where it is one of `store`."""
+    in_store = Path(store) / "runs" / f"{source}.json"
+    return in_store if in_store.is_file() else Path(source).expanduser()
 
 
 def _typed(parts: dict[str, Any]) -> dict[str, Any]:

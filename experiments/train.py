@@ -10,12 +10,14 @@ import time
 import traceback
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.entry import CONF, entry, explain
+from experiments.init_from import find_source, start_from
 from experiments.logger import check_logger
 from experiments.presets import differences
 from experiments.runs import RunRecord, Store, new_record
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 @entry("train", examples=[
     "python -m experiments.train model=minilm task=mrpc method=lora method.rank=8 seed=0",
     "python -m experiments.train -m method.rank=1,2,4,8,64 'method.targets=[q],[q,v],[q,k,v,o]' seed=0,1,2",
+    "python -m experiments.train task=rte-nano model=roberta-nano preset=nano init_from=results/local/mnli_nano-...",
     "python -m experiments.train task=classification task.files.train=train.csv task.files.validation=test.csv "
     "task.text='[title,body]' task.label=topic method=bitfit",
 ])
@@ -45,6 +48,7 @@ def run(cfg: DictConfig) -> RunRecord:
         raise ValueError(f"seed {cfg.seed!r} is not a whole number from 0")
     check_trainer(cfg.trainer)
     check_logger(cfg.logger)
+    source = find_source(cfg)
     if (differing := differences(cfg)) is not None:
         log.info("the paper | its authors' scripts differ here, preset=%s is used: %s", cfg.preset, differing)
     store = Store(cfg.store)
@@ -56,7 +60,7 @@ def run(cfg: DictConfig) -> RunRecord:
             log.info("%s is done: this is its stored result", stored.run)
             return stored
         try:
-            _compute(cfg, record, store, laps)
+            _compute(cfg, record, store, laps, source)
         except Exception as error:
             record.status = "failed"
             record.error = {"type": type(error).__name__, "message": explain(error),
@@ -85,7 +89,7 @@ def _is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps") -> None:
+def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", source: Path | None) -> None:
     """Load, adapt, train, and fill the record."""
     import torch
 
@@ -105,6 +109,7 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps") -> 
     model = load_model(cfg.model, task.kind, task.num_labels, task.labels)
     _check_length(cfg.trainer.max_length, model.config)
     groups = method.apply(model, pooler=cfg.model.pooler)
+    record.init_from = start_from(source, model, cfg.model.name)
     _count(record, model, groups)
     record.threads = cfg.trainer.threads or threads_for_this_process(record.total)
     torch.set_num_threads(record.threads)

@@ -26,13 +26,14 @@ from experiments.checkpoint import cpu_copy, load_checkpoint, save_checkpoint
 from experiments.hardware import choose_device, choose_precision, peak_memory_mb, reset_peak_memory
 from experiments.logger import Logger
 from experiments.metrics import better, decimals
-from experiments.optimizer import hold_frozen_in_bf16, make_optimizer, schedule
+from experiments.optimizer import hold_frozen, make_optimizer, schedule
 from experiments.tasks.base import Task
 from lora.adapter_file import adapter_tensors, load_tensors
 from lora.bank import bank, merge, unmerge
 from lora.errors import check_choice
 from lora.layer import MergeError
 from lora.methods import ParameterGroup
+from lora.quantised import HELD, check_available
 
 log = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
@@ -85,7 +86,9 @@ class Outcome:
 def check_trainer(cfg: DictConfig) -> None:
     """Raise ValueError for a setting that cannot be trained with, before anything is loaded."""
     check_choice("trainer.schedule", cfg.schedule, ("linear", "constant"))
-    check_choice("trainer.frozen", cfg.frozen, ("fp32", "bf16"))
+    check_choice("trainer.frozen", cfg.frozen, ("fp32", "bf16", *HELD))
+    if cfg.frozen in HELD:
+        check_available(cfg.frozen, choose_device(cfg.device))
     precision = choose_precision(cfg.precision, choose_device(cfg.device))
     if cfg.frozen == "bf16" and precision != "bf16":
         raise ValueError("trainer.frozen=bf16 needs trainer.precision=bf16: fp32 arithmetic needs fp32 weights")
@@ -112,8 +115,7 @@ class Trainer:
         AcceleratorState._reset_state(reset_partial_state=False)  # a sweep may change precision between its runs
         self.accelerator = Accelerator(cpu=device.type == "cpu",
                                        mixed_precision="bf16" if self.precision == "bf16" else "no")
-        if cfg.frozen == "bf16":
-            hold_frozen_in_bf16(model)
+        hold_frozen(model, cfg.frozen, torch.bfloat16 if self.precision == "bf16" else torch.float32)
         self.model = model
         optimizer = make_optimizer(groups, cfg)
         forward = torch.compile(model) if cfg.compile else model
@@ -221,7 +223,7 @@ class Trainer:
         """Metrics on every evaluation set, with the adapter merged where the method merges."""
         active = bank(self.model).active
         refused = active is None or bank(self.model).adapters[active].method.merge_refusal() is not None
-        # weights held in bf16 would round most of a small update away
+        # weights held in fewer bits would round most of a small update away
         merges = not refused and self.cfg.frozen == "fp32"
         self.forward.eval()
         with unmerged_after(self.model, merges) as errors:

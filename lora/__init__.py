@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lora.adapter_file import load_adapter, read_adapter, save_adapter
     from lora.bank import activate, adapters, delete, disable, disabled, enable, merge, merged, route, unmerge
-    from lora.layer import AdaptedDense, LowRank, Part, adapted_layers
+    from lora.layer import AdaptedDense, adapted_layers
+    from lora.low_rank import LowRank, Part
     from lora.methods import BitFit, FullFineTuning, LoRA, Method, ParameterGroup
 
 _HOMES = {
     "lora.adapter_file": ("load_adapter", "read_adapter", "save_adapter"),
     "lora.bank": ("activate", "adapters", "delete", "disable", "disabled", "enable", "merge", "merged", "route",
                   "unmerge"),
-    "lora.layer": ("AdaptedDense", "LowRank", "Part", "adapted_layers"),
+    "lora.layer": ("AdaptedDense", "adapted_layers"),
+    "lora.low_rank": ("LowRank", "Part"),
     "lora.methods": ("BitFit", "FullFineTuning", "LoRA", "Method", "ParameterGroup"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -24,12 +24,14 @@ from lora.bank import Adapter, activate, adapters, bank, base_parameters, check_
 from lora.errors import check_choice
 from lora.layer import adapted_layers
 from lora.methods import Method, ParameterGroup
+from lora.quantised import sampled
 from lora.sites import head_modules
 
 FORMAT, VERSION = "lora-lab adapter", 1
 TENSORS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-SAMPLE = 256  # values of each base tensor that enter the fingerprint
+# fields of a method that files written before it had them lack
+SINCE: dict[str, dict[str, Any]] = {"LoRA": {"dora": False, "learning_rate_scale_B": None}}
 
 
 def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, Tensor]:
@@ -78,18 +80,19 @@ def account(what: object, saved: Mapping[str, Tensor], wanted: Mapping[str, Tens
 def fingerprint(model: nn.Module, trained: Collection[str]) -> str | None:
     """Digest of the unmerged base tensors outside `trained`: name, shape and about 256 values of each, as bf16.
 
-    It tells a different or silently random backbone apart, and takes one that is held in bf16 for the same. None
-    when nothing of the base is left (full fine-tuning).
+    It tells a different or silently random backbone apart, and takes one that is held in fewer bits for the same.
+    None when nothing of the base is left (full fine-tuning).
     """
     active = bank(model).active
     changed = (bank(model).adapters[active].base or {}) if active is not None else {}
     state = {plain_name(key): value for key, value in model.state_dict().items()}  # holds W0 while merged
     frozen = sorted(base_parameters(model).keys() - set(trained))
     digest = hashlib.sha256()
+    before = {plain_name(f"{name}.weight"): module.before for name, module in model.named_modules()
+              if hasattr(module, "before")}
     for key in frozen:
-        tensor = changed.get(key, state[key])
-        sample = tensor.flatten()[::max(1, tensor.numel() // SAMPLE)].cpu().bfloat16().contiguous()
-        digest.update(f"{key} {tuple(tensor.shape)}".encode())
+        shape, sample = before[key] if key in before else sampled(changed.get(key, state[key]))
+        digest.update(f"{key} {shape}".encode())
         digest.update(sample.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest() if frozen else None
 
@@ -219,12 +222,17 @@ def load_adapter(model: PreTrainedModel, folder: Path | str, adapter: str = "def
     """
     description, tensors = read_adapter(folder)
     _check_fits(model, description, folder, verify_base)
-    fields = dict(description["method"])
+    return install(model, method_of(description["method"]), tensors, adapter, pooler=description["pooler"], what=folder)
+
+
+def method_of(described: Mapping[str, Any]) -> Method:
+    """The method of a class and the fields of its config()."""
+    fields = dict(described)
     methods = {made.__name__: made for made in vars(lora.methods).values()
                if isinstance(made, type) and issubclass(made, Method) and made is not Method}
     check_choice("method", kind := fields.pop("class"), methods)
-    method = methods[kind](**fields)
-    return install(model, method, tensors, adapter, pooler=description["pooler"], what=folder)
+    chosen: type[Method] = methods[kind]
+    return chosen(**SINCE.get(kind, {}) | fields)
 
 
 def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: Path | str,

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from lora.methods import LoRA
 from lora.sites import POOLERS, ROLES, Site, find_sites
 
-PLAIN_LORA = {"dropout": 0.0, "init": "kaiming", "rank_stabilised": False, "bias": "none", "layernorm": False,
-              "position_query": True}
+PLAIN_LORA = {"dropout": 0.0, "init": "kaiming", "rank_stabilised": False, "dora": False,
+              "learning_rate_scale_B": None, "bias": "none", "layernorm": False, "position_query": True}
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,12 @@
 """Low-rank updates beside a frozen dense map: h = W0 x + b + scaling * B A x (section 4.1, equation 3).
 
-Shapes: x (..., n_in), h (..., n_out), W0 (n_out, n_in), A (rank, n_in), B (n_part, rank).
-scaling is alpha / rank, or alpha / sqrt(rank) when rank-stabilised (Kalajdzievski 2023).
+Shapes: x (..., n_in), h (..., n_out), W0 (n_out, n_in); an update is a LowRank (lora.low_rank).
 
 A fused projection keeps several matrices in one: its n_out outputs are seen as (groups, parts, size), and an update
 reaches one part, `[:, index, :]`. GPT-2's c_attn is (1, 3, d); DeBERTa's in_proj is (heads, 3, d / heads); an
 unfused map is (1, 1, n_out). transformers' Conv1D stores W0 transposed, (n_in, n_out).
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,75 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
-from lora.errors import check_choice
-
-INITS = ("kaiming", "gaussian")
-
-
-def wide(tensor: Tensor) -> Tensor:
-    """The tensor in fp32, or in fp64 if it is that: what updates are kept and merged in."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
-
-
-def scaling_of(rank: int, alpha: float, rank_stabilised: bool) -> float:
-    """What B A is multiplied by."""
-    return alpha / (math.sqrt(rank) if rank_stabilised else rank)
-
-
-@dataclass(frozen=True)
-class Part:
-    """Which outputs of a dense map one matrix owns: part `index` of `parts`, interleaved over `groups`."""
-
-    groups: int = 1
-    parts: int = 1
-    index: int = 0
-
-    def of(self, outputs: Tensor, dim: int = -1) -> Tensor:
-        """View of `outputs` along `dim`, (..., n_out, ...) -> (..., groups, n_out / groups / parts, ...)."""
-        shape = (self.groups, self.parts, outputs.shape[dim] // (self.groups * self.parts))
-        dim = dim % outputs.dim()
-        return outputs.unflatten(dim, shape).select(dim + 1, self.index)
-
-    def size(self, n_out: int) -> int:
-        """Number of outputs of this part."""
-        return n_out // self.parts
-
-
-class LowRank(nn.Module):
-    """One update dW = scaling * B A of one matrix; B starts at zero, so dW does."""
-
-    content_only = False  # on a DeBERTa-v2 query: leave the position query on W0 (lora.methods.lora)
-
-    def __init__(self, n_in: int, n_part: int, part: Part, *, rank: int, alpha: float, dropout: float, init: str,
-                 rank_stabilised: bool, like: Tensor) -> None:
-        super().__init__()
-        if not 1 <= rank <= min(n_in, n_part):
-            raise ValueError(f"rank {rank} is not in 1..{min(n_in, n_part)} for a {n_part} x {n_in} matrix")
-        check_choice("init", init, INITS)
-        self.part, self.rank, self.alpha, self.init = part, rank, alpha, init
-        self.scaling = scaling_of(rank, alpha, rank_stabilised)
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        self.A = nn.Parameter(torch.empty(rank, n_in, device=like.device, dtype=dtype))
-        self.B = nn.Parameter(torch.zeros(n_part, rank, device=like.device, dtype=dtype))
-        self.dropout = nn.Dropout(dropout) if dropout else None
-        if init == "kaiming":
-            nn.init.kaiming_uniform_(self.A, a=math.sqrt(5))  # U(+-1/sqrt(n_in)), loralib layers.py:124
-        else:
-            nn.init.normal_(self.A, std=0.02)  # the paper gives no width; its DeBERTa code has 0.02
-
-    def forward(self, x: Tensor) -> Tensor:
-        """scaling * B A x for x (..., n_in): (..., n_part). Dropout acts on x here and nowhere else."""
-        if self.dropout is not None:
-            x = self.dropout(x)
-        if x.dtype != self.A.dtype and not torch.is_autocast_enabled(x.device.type):
-            x = x.to(self.A.dtype)
-        low = functional.linear(x, self.A)                   # (..., rank)
-        return functional.linear(low * self.scaling, self.B)  # (..., n_part)
-
-    @torch.no_grad()
-    def delta(self) -> Tensor:
-        """dW (n_part, n_in), in fp32 or wider."""
-        return self.scaling * (wide(self.B) @ wide(self.A))
+from lora.low_rank import LowRank, Part, wide
+from lora.quantised import dequantised, is_quantised
 
 
 @dataclass(frozen=True)
@@ -143,17 +74,18 @@ class AdaptedDense(nn.Module):
 
     @property
     def frozen_weight(self) -> Tensor:
-        """W0 (n_out, n_in), a view, merged or not."""
+        """W0 (n_out, n_in), merged or not: a view, or anew where it is held in 4 or 8 bits."""
+        if is_quantised(self.base):
+            return dequantised(self.base)
         W0 = self.weight if self._frozen is None else self._frozen
         return W0.T if self.transposed else W0
 
     def add(self, name: str, role: str, part: Part, **options: object) -> None:
         """Put a new update into adapter `name` of the bank; options are LowRank's."""
-        n_out, n_in = self.frozen_weight.shape
         bank = self.updates[name] if name in self.updates else nn.ModuleDict()
         if role in bank:  # type: ignore[operator]
             raise ValueError(f"adapter {name!r} already updates {role!r} here")
-        update = LowRank(n_in, part.size(n_out), part, like=self.weight, **options)  # type: ignore[arg-type]
+        update = LowRank(self._frozen_part(part), part, **options)  # type: ignore[arg-type]
         bank[role] = update  # type: ignore[operator]
         self.updates[name] = bank.train(self.training)  # type: ignore[union-attr, assignment]
         if self.active == name:
@@ -178,11 +110,32 @@ class AdaptedDense(nn.Module):
             if self.training and torch.is_grad_enabled():
                 raise RuntimeError(f"adapter {self.merged!r} is merged: unmerge it before training")
             return h
+        if is_quantised(self.base):
+            h = h.clone()  # autograd allows no change in place of what bitsandbytes' own functions return
         if self.rows is not None:
             return self._forward_rows(x, h)
         for update in self._running:
-            h = _add(h, update(x), update.part)
+            h = _add(h, self._change(update, x, h), update.part)
         return h
+
+    def _frozen_part(self, part: Part) -> Tensor:
+        """W0 (n_part, n_in) of one part, merged or not."""
+        return part.of(self.frozen_weight, 0).flatten(0, 1)
+
+    def _change(self, update: LowRank, x: Tensor, h: Tensor) -> Tensor:
+        """What `update` adds to its part of h = W0 x + b: dW x, (..., n_part).
+
+        With a magnitude also (factor - 1) * V seen, where seen is x after dropout, as in PEFT and the authors' code.
+        """
+        change = update(x, seen := update.drop(x))
+        if update.magnitude is None:
+            return change
+        factor = update.factor(W0 := self._frozen_part(update.part))
+        if seen is not x:
+            return change + (factor - 1) * (functional.linear(seen, W0.to(seen.dtype)) + update(seen, seen))
+        plain = h if self.bias is None else h - self.bias                    # (..., n_out)
+        plain = update.part.of(plain).flatten(-2)                            # (..., n_part)
+        return change + (factor - 1) * (plain + change)
 
     def _forward_rows(self, x: Tensor, h: Tensor) -> Tensor:
         """Each adapter's rows of the batch, x[rows], go through that adapter's updates."""
@@ -192,17 +145,23 @@ class AdaptedDense(nn.Module):
                                f"input {tuple(x.shape)}")
         for name, rows in self.rows.by_adapter:
             for update in self.of(name).values():
-                delta = update(x.index_select(0, rows))
+                own = h if update.magnitude is None else h.index_select(0, rows)
+                delta = self._change(update, x.index_select(0, rows), own)
                 part = update.part.of(h)
                 part.index_add_(0, rows, delta.view(len(rows), *part.shape[1:]).to(h.dtype))
         return h
 
+    @torch.no_grad()
     def delta(self, name: str) -> Tensor:
         """dW (n_out, n_in) of adapter `name` in fp32 or wider: zero in the parts that it does not update."""
         total = torch.zeros_like(wide(self.frozen_weight))
         for update in self.of(name).values():
             part = update.part.of(total, 0)  # (groups, size, n_in)
-            part += update.delta().view_as(part)
+            dW = update.delta()              # (n_part, n_in)
+            if update.magnitude is not None:
+                W0 = wide(self._frozen_part(update.part))
+                dW = update.factor(W0)[:, None] * (W0 + dW) - W0
+            part += dW.view_as(part)
         return total
 
     @torch.no_grad()
@@ -212,6 +171,9 @@ class AdaptedDense(nn.Module):
             return None
         if self.merged is not None:
             raise RuntimeError(f"adapter {self.merged!r} is merged: unmerge it before merging {name!r}")
+        if is_quantised(self.base):
+            raise RuntimeError(f"adapter {name!r} cannot be merged: its update would be rounded to the few bits that "
+                               "the frozen weights are held in; load it on a model in fp32 and merge there")
         W0, dW = self.weight.data, self.delta(name)
         wanted = wide(W0) + (dW.T if self.transposed else dW)
         self._frozen, self.merged = W0, name

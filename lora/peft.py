@@ -3,6 +3,10 @@
 Keys and options are those of peft 0.21. PEFT adapts whole modules. The updates of a fused projection's parts
 become one block update, A = the parts' A stacked, B = each part's B in its own rows and columns with zeros
 elsewhere; its rank is the sum of the ranks.
+
+PEFT takes PiSSA's B0 A0 out of the base weights when it loads a file, by the decomposition that the method makes.
+It would decompose a fused projection as one matrix, so PiSSA's updates of its parts are written as LoRA's of twice
+the rank: B A - B0 A0 = [B, -B0] [A; A0].
 """
 
 import math
@@ -19,6 +23,7 @@ from lora.adapter_file import adapter_tensors, find_adapter, install, read_pair,
 from lora.errors import check_choice
 from lora.interchange import Size, lora_method, name_targets, pooler_of
 from lora.layer import AdaptedDense, adapted_layers
+from lora.low_rank import LowRank, wide
 from lora.methods import LoRA, ParameterGroup
 from lora.sites import head_modules
 
@@ -27,12 +32,13 @@ PREFIX = "base_model.model."
 BIASES = {"none": "none", "sites": "lora_only", "all": "all"}
 TASK_TYPES = {"ForSequenceClassification": "SEQ_CLS", "ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM"}
 READ = {"peft_type", "task_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "lora_dropout",
-        "use_rslora", "bias", "init_lora_weights"}
+        "use_rslora", "use_dora", "bias", "init_lora_weights"}
 # Options without effect on what a trained file computes, or whose effect the names of its tensors show.
 IGNORED = {"base_model_name_or_path", "revision", "peft_version", "auto_mapping", "inference_mode",
            "fan_in_fan_out", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
            "modules_to_save", "megatron_core", "qalora_group_size", "runtime_config"}
-INITS = (True, False, "gaussian", "orthogonal")  # those that leave the base weights as they are
+# those that leave the base weights as they are, and the one of which it is known what it takes out of them
+INITS = (True, False, "gaussian", "orthogonal", "pissa")
 
 
 def save_peft(model: PreTrainedModel, folder: Path | str, adapter: str | None = None, *,
@@ -51,18 +57,22 @@ def save_peft(model: PreTrainedModel, folder: Path | str, adapter: str | None = 
                          "PEFT always adapts the position query too")
     layers = {module: layer for module, layer in adapted_layers(model) if layer.of(name)}
     whole = _modules_to_save(model, entry.head, entry.in_place, method)
+    fused = any(update.part.parts > 1 for layer in layers.values() for update in layer.of(name).values())
+    pissa = method.init == "pissa" and not fused
     sizes: dict[str, Size] = {}
     tensors: dict[str, Tensor] = {}
     for module, layer in layers.items():
-        sizes[module], A, B = _block(layer, name, method.rank_stabilised)
+        sizes[module], A, B = _block(layer, name, method.rank_stabilised, pissa)
         tensors |= {f"{PREFIX}{module}.lora_A.weight": A, f"{PREFIX}{module}.lora_B.weight": B}
+        if method.dora:
+            tensors[f"{PREFIX}{module}.lora_magnitude_vector"] = _magnitudes(layer, name)
     trained = adapter_tensors(model, name)
     for key in (*entry.in_place, *entry.head):
         module, _, kind = key.rpartition(".")
         tensors[PREFIX + (f"{module}.base_layer.{kind}" if module in layers else key)] = trained[key]
     if base is None and not Path(name_or_path := model.name_or_path or "").is_absolute():
         base = name_or_path or None
-    config = _config(model, method, sizes) | {
+    config = _config(model, method, sizes, pissa) | {
         "base_model_name_or_path": base, "revision": revision, "modules_to_save": whole or None,
         "fan_in_fan_out": any(layer.transposed for layer in layers.values())}
     return write_pair(Path(folder), TENSORS, tensors, CONFIG, config, digest=False)
@@ -80,22 +90,40 @@ def _modules_to_save(model: nn.Module, head: list[str], in_place: list[str], met
 
 
 @torch.no_grad()
-def _block(layer: AdaptedDense, adapter: str, rank_stabilised: bool) -> tuple[Size, Tensor, Tensor]:
-    """One update of the whole module, A (rank, n_in) and B (n_out, rank), equal to its parts' together."""
+def _block(layer: AdaptedDense, adapter: str, rank_stabilised: bool, pissa: bool) -> tuple[Size, Tensor, Tensor]:
+    """One update of the whole module, A (rank, n_in) and B (n_out, rank), equal to its parts' together.
+
+    With `pissa` the reader takes B0 A0 out of the base weights, else they are a part of the update.
+    """
     updates = list(layer.of(adapter).values())
-    scaling, rank = max(update.scaling for update in updates), sum(update.rank for update in updates)
+    scaling = max(update.scaling for update in updates)
+    pairs: list[tuple[LowRank, Tensor, Tensor]] = [(update, update.A, update.B) for update in updates]
+    if not pissa:
+        pairs += [(u, u.A0, -u.B0) for u in updates if u.A0 is not None and u.B0 is not None]
     columns = []
-    for update in updates:
-        column = update.B.new_zeros(layer.frozen_weight.shape[0], update.rank)  # (n_out, part's rank)
-        rows = update.part.of(column, 0)                                        # (groups, size, part's rank)
-        rows += update.B.view_as(rows) * (1.0 if update.scaling == scaling else update.scaling / scaling)
+    for update, _, B in pairs:
+        column = B.new_zeros(layer.frozen_weight.shape[0], update.rank)  # (n_out, part's rank)
+        rows = update.part.of(column, 0)                                 # (groups, size, part's rank)
+        rows += B.view_as(rows) * (1.0 if update.scaling == scaling else update.scaling / scaling)
         columns.append(column)
+    rank = sum(update.rank for update, _, _ in pairs)
     alpha = scaling * (math.sqrt(rank) if rank_stabilised else rank)
-    alpha = updates[0].alpha if len(updates) == 1 else alpha
-    return Size(rank, alpha), torch.cat([update.A for update in updates]), torch.cat(columns, dim=1)
+    alpha = updates[0].alpha if len(pairs) == 1 else alpha
+    return Size(rank, alpha), torch.cat([A for _, A, _ in pairs]), torch.cat(columns, dim=1)
 
 
-def _config(model: PreTrainedModel, method: LoRA, sizes: Mapping[str, Size]) -> dict[str, Any]:
+@torch.no_grad()
+def _magnitudes(layer: AdaptedDense, adapter: str) -> Tensor:
+    """DoRA's magnitudes of the whole module, (n_out,): outside its parts |W0|, which changes nothing."""
+    whole = torch.linalg.vector_norm(wide(layer.frozen_weight), dim=1)
+    for update in layer.of(adapter).values():
+        assert update.magnitude is not None
+        part = update.part.of(whole, 0)  # (groups, size)
+        part.copy_(update.magnitude.view_as(part))
+    return whole
+
+
+def _config(model: PreTrainedModel, method: LoRA, sizes: Mapping[str, Size], pissa: bool) -> dict[str, Any]:
     """PEFT's configuration: the first module's rank and alpha, and patterns where others differ."""
     first = next(iter(sizes.values()))
     task_type = next((word for end, word in TASK_TYPES.items() if type(model).__name__.endswith(end)), None)
@@ -104,8 +132,9 @@ def _config(model: PreTrainedModel, method: LoRA, sizes: Mapping[str, Size]) -> 
         "r": first.rank, "lora_alpha": first.alpha, "target_modules": list(sizes),
         "rank_pattern": {re.escape(m): size.rank for m, size in sizes.items() if size.rank != first.rank},
         "alpha_pattern": {re.escape(m): size.alpha for m, size in sizes.items() if size.alpha != first.alpha},
-        "lora_dropout": method.dropout, "use_rslora": method.rank_stabilised, "bias": BIASES[method.bias],
-        "init_lora_weights": "gaussian" if method.init == "gaussian" else True}
+        "lora_dropout": method.dropout, "use_rslora": method.rank_stabilised, "use_dora": method.dora,
+        "bias": BIASES[method.bias],
+        "init_lora_weights": "pissa" if pissa else "gaussian" if method.init == "gaussian" else True}
 
 
 def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "default") -> list[ParameterGroup]:
@@ -130,7 +159,8 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
     method = lora_method({target: sizes[sites[0].module] for target, sites in targets.items()},
                          dropout=config.get("lora_dropout", 0.0),
                          rank_stabilised=config.get("use_rslora", False),
-                         init="gaussian" if config.get("init_lora_weights") == "gaussian" else "kaiming",
+                         init=init if (init := config.get("init_lora_weights")) in ("gaussian", "pissa") else "kaiming",
+                         dora=config.get("use_dora", False),
                          bias={theirs: ours for ours, theirs in BIASES.items()}[config.get("bias", "none")],
                          layernorm=any(f"{name}.weight" in tensors for name in norms))
     return install(model, method, tensors, adapter, pooler=pooler_of(model, tensors), what=folder)
@@ -139,7 +169,7 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
 def read_peft(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """PEFT's configuration and tensors of a LoRA adapter, without a model.
 
-    ValueError for another kind of adapter, and for an option under which dW is more than scaling * B A.
+    ValueError for another kind of adapter, and for an option under which dW does not follow from the file and W0.
     """
     config, saved = read_pair(Path(folder), TENSORS, CONFIG)
     check_choice(f"{folder}: peft_type", str(config.get("peft_type")), ("LORA",))
@@ -180,7 +210,7 @@ def _plain_tensors(saved: Mapping[str, Tensor], roles: Mapping[str, str],
         if biases_thrice and unmarked != key and unmarked in saved:
             continue
         key = key.removeprefix(PREFIX).replace(".base_layer.", ".")
-        if (match := re.fullmatch(r"(.+)\.lora_([AB])\.weight", key)) and match[1] in roles:
-            key = f"{match[1]}.{roles[match[1]]}.{match[2]}"
+        if (match := re.fullmatch(r"(.+)\.lora_(?:([AB])\.weight|(magnitude)_vector)", key)) and match[1] in roles:
+            key = f"{match[1]}.{roles[match[1]]}.{match[2] or match[3]}"
         plain[key] = tensor
     return plain

@@ -14,7 +14,7 @@ from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from lora.errors import nearest
-from lora.layer import Part
+from lora.low_rank import Part
 
 ROLES = ("q", "k", "v", "o", "fc1", "fc2")
 Modules = Mapping[str, tuple[str, ...]]

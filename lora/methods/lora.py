@@ -1,4 +1,4 @@
-"""LoRA: W0 stays frozen, dW = scaling * B A trains beside it (section 4.1)."""
+"""LoRA: W0 stays frozen, dW = scaling * B A trains beside it (section 4.1); its descendants are options."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lora.errors import check_choice
 from lora.layer import AdaptedDense
-from lora.methods.base import Method
+from lora.methods.base import Method, ParameterGroup
 from lora.sites import Site, find_sites
 
 BIASES = ("none", "sites", "all")
@@ -23,7 +23,9 @@ class LoRA(Method):
     rank and alpha are one number, or one by target ({q: 8, v: 4}); a glob among the targets leaves the task head
     out. `bias` trains biases beside the updates: those of the adapted modules (sites) or of the whole body (all);
     `layernorm` trains every LayerNorm (section 8, "future work"). `position_query` is for DeBERTa-v2: False leaves
-    the position query on W0 as the authors' code does, which cannot be merged or routed.
+    the position query on W0 as the authors' code does, which cannot be merged or routed. init=pissa and `dora` change
+    what is trained (lora.low_rank); `learning_rate_scale_B`, if not None, is B's learning rate as a multiple of the
+    run's (LoRA+, Hayou et al. 2024, arXiv 2402.12354).
     """
 
     rank: int | Mapping[str, int]
@@ -32,6 +34,8 @@ class LoRA(Method):
     targets: Sequence[str]
     init: str
     rank_stabilised: bool
+    dora: bool
+    learning_rate_scale_B: float | None
     bias: str
     layernorm: bool
     position_query: bool
@@ -56,7 +60,9 @@ class LoRA(Method):
                 raise ValueError(f"{what} {value!r} is not a number above 0")
         if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
             raise ValueError(f"dropout {self.dropout!r} is not a number in [0, 1)")
-        for what in ("rank_stabilised", "layernorm", "position_query"):
+        if (scale := self.learning_rate_scale_B) is not None and (not _is_number(scale) or not 0 < scale < math.inf):
+            raise ValueError(f"learning_rate_scale_B {scale!r} is not a number above 0, nor null")
+        for what in ("rank_stabilised", "dora", "layernorm", "position_query"):
             if not isinstance(value := getattr(self, what), bool):
                 raise ValueError(f"{what} {value!r} is not true or false")
 
@@ -77,7 +83,7 @@ class LoRA(Method):
             model.set_submodule(site.module, layer)
         try:
             layer.add(adapter, site.role, site.part, rank=_for(self.rank, target), alpha=_for(self.alpha, target),
-                      dropout=self.dropout, init=self.init, rank_stabilised=self.rank_stabilised)
+                      dropout=self.dropout, init=self.init, rank_stabilised=self.rank_stabilised, dora=self.dora)
         except ValueError as error:
             raise ValueError(f"{site.module} ({site.role}): {error}") from None
 
@@ -91,6 +97,13 @@ class LoRA(Method):
             kind = model.config.model_type  # type: ignore[union-attr]
             raise ValueError(f"bias={self.bias}: this {kind} model has no such biases to train")
         return [name for name in body if name in biases or (self.layernorm and name.rpartition(".")[0] in norms)]
+
+    def groups(self, own: dict[str, nn.Parameter]) -> list[ParameterGroup]:
+        if self.learning_rate_scale_B is None:
+            return super().groups(own)
+        B = {name: p for name, p in own.items() if ".updates." in name and name.endswith(".B")}
+        rest = {name: p for name, p in own.items() if name not in B}
+        return [ParameterGroup(self.name, rest), ParameterGroup(f"{self.name} B", B, self.learning_rate_scale_B)]
 
     def merge_refusal(self) -> str | None:
         if self.position_query:

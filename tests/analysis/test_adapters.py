@@ -17,8 +17,9 @@ from analysis.adapters import Adapter, pair, read_updates, select
 from analysis.updates import Update
 from experiments.runs import RunRecord, Store
 from lora.adapter_file import save_adapter
-from lora.layer import Part, adapted_layers
+from lora.layer import adapted_layers
 from lora.loralib import load_loralib
+from lora.low_rank import Part
 from lora.peft import save_peft
 from tests.lora import adapted_models as tiny
 

@@ -200,7 +200,7 @@ BEFORE_THE_RUN_HAS_A_NAME = [
         "trainer.schedule 'liner' is not one of constant, linear; did you mean 'linear'",
     ),
     (["trainer.precision=fp16"], "trainer.precision 'fp16' is not one of auto, bf16, fp32"),
-    (["trainer.frozen=int8"], "trainer.frozen 'int8' is not one of bf16, fp32"),
+    (["trainer.frozen=int8"], "trainer.frozen 'int8' is not one of 4bit, 8bit, bf16, fp32"),
     (["trainer.frozen=bf16"], "trainer.frozen=bf16 needs trainer.precision=bf16"),
     (["trainer.device=gpu"], "trainer.device 'gpu' is not one of auto, cpu, cuda"),
     (["trainer.max_length=0"], "trainer.max_length 0 is not a whole number above 0"),

@@ -50,7 +50,8 @@ def method(word: str = "lora", **fields: object) -> Method:
     """A method by its word; alpha / rank is not 1, so that a forgotten scaling shows."""
     if word == "lora":
         given = {"rank": 2, "alpha": 6, "dropout": 0.0, "targets": ["q", "v"], "init": "kaiming",
-                 "bias": "none", "rank_stabilised": False, "layernorm": False, "position_query": True}
+                 "bias": "none", "rank_stabilised": False, "dora": False, "learning_rate_scale_B": None,
+                 "layernorm": False, "position_query": True}
         return LoRA(name="lora", **given | fields)  # type: ignore[arg-type]
     return {"bitfit": BitFit, "ft": FullFineTuning}[word](name=word)
 

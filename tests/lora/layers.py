@@ -7,7 +7,7 @@ from transformers.pytorch_utils import Conv1D
 from lora import AdaptedDense, Part
 
 N_IN, N_OUT, RANK, ALPHA = 8, 12, 2, 6  # alpha != rank, so that a missing scaling shows
-OPTIONS = dict(rank=RANK, alpha=ALPHA, dropout=0.0, init="kaiming", rank_stabilised=False)
+OPTIONS = dict(rank=RANK, alpha=ALPHA, dropout=0.0, init="kaiming", rank_stabilised=False, dora=False)
 GPT2 = {role: Part(parts=3, index=index) for index, role in enumerate("qkv")}
 DEBERTA = {role: Part(groups=2, parts=3, index=index) for index, role in enumerate("qkv")}
 WHOLE = {"weight": Part()}

@@ -145,8 +145,8 @@ def test_dropout_acts_on_the_low_rank_path_only_and_not_in_eval() -> None:
 @pytest.mark.parametrize(("init", "std"), [("kaiming", 1 / math.sqrt(3 * 256)), ("gaussian", 0.02)])
 def test_initial_A_has_the_stated_distribution(init: str, std: float) -> None:
     torch.manual_seed(0)
-    update = LowRank(256, 256, Part(), rank=128, alpha=1, dropout=0.0, init=init, rank_stabilised=False,
-                     like=torch.zeros(1))
+    update = LowRank(torch.zeros(256, 256), Part(), rank=128, alpha=1, dropout=0.0, init=init, rank_stabilised=False,
+                     dora=False)
     assert update.A.mean().abs() < 0.02 * std * 3
     assert update.A.std().item() == pytest.approx(std, rel=0.02)
     assert (update.B == 0).all()
@@ -157,7 +157,7 @@ def test_initial_A_has_the_stated_distribution(init: str, std: float) -> None:
 @pytest.mark.parametrize(("change", "message"), [
     (dict(rank=0), r"rank 0 is not in 1\.\.8 for a 12 x 8 matrix"),
     (dict(rank=9), r"rank 9 is not in 1\.\.8 for a 12 x 8 matrix"),
-    (dict(init="kaimng"), "init 'kaimng' is not one of gaussian, kaiming; did you mean 'kaiming'"),
+    (dict(init="kaimng"), "init 'kaimng' is not one of gaussian, kaiming, pissa; did you mean 'kaiming'"),
 ])
 def test_bad_options_are_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):

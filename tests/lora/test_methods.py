@@ -148,7 +148,7 @@ def test_rank_and_alpha_by_target() -> None:
     (dict(position_query=None), "position_query None is not true or false"),
     (dict(dropout="0.1"), r"dropout '0\.1' is not a number in \[0, 1\)"),
     (dict(bias="sits"), "bias 'sits' is not one of all, none, sites; did you mean 'sites'"),
-    (dict(init="gausian"), "init 'gausian' is not one of gaussian, kaiming; did you mean 'gaussian'"),
+    (dict(init="gausian"), "init 'gausian' is not one of gaussian, kaiming, pissa; did you mean 'gaussian'"),
     (dict(targets="qv"), r"targets 'qv' is not a list: write \[q,v\]"),
     (dict(rank={"q": 2}), "rank for target 'v' is not one of q"),
     (dict(rank={"q": 2, "v": 2, "o": 2}), "target of rank 'o' is not one of q, v"),

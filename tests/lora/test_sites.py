@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from lora.layer import Part
+from lora.low_rank import Part
 from lora.sites import find_sites, head_modules, layer_number, sites_by_name, stored_transposed
 from tests.lora.tiny import HEADS, adapt, lora, sites, tiny
 

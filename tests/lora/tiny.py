@@ -25,7 +25,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
                   vocab_size=50, max_position_embeddings=24, pad_token_id=0),
 }
 LORA: dict[str, Any] = dict(name="lora", rank=2, alpha=6, dropout=0.0, targets=["q", "v"], init="kaiming",
-                            rank_stabilised=False, bias="none", layernorm=False, position_query=True)
+                            rank_stabilised=False, dora=False, learning_rate_scale_B=None, bias="none",
+                            layernorm=False, position_query=True)
 
 
 def tiny(architecture: str, seed: int = 0, num_labels: int = 3) -> PreTrainedModel:

@@ -1,0 +1,95 @@
+"""Starting from what another run trained, its head left out (section 5: MRPC, RTE and STS-B start from MNLI).
+
+The base stays the frozen one: only the adapter's own tensors, and base parameters that the method trains in place,
+are taken over.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from experiments.runs import Store, source_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# fields of a method that say how it trains, not what
+MAY_DIFFER = ("name", "dropout", "learning_rate_scale_B")
+log = logging.getLogger(__name__)
+
+
+def find_source(cfg: DictConfig) -> Path | None:
+    """The folder of the adapter that `cfg` starts from, None for the base model alone.
+
+    FileNotFoundError where there is none; ValueError where its run went wrong, or another method trained it.
+    """
+    if cfg.init_from is None:
+        return None
+    from analysis.adapters import locate
+    from lora.adapter_file import method_of, read_adapter
+
+    try:
+        folder = locate(source_path(cfg.init_from, cfg.store))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"init_from {cfg.init_from}: {error}") from None
+    description, _ = read_adapter(folder)
+    _check_status(cfg.init_from, folder)
+    _check_method(cfg.init_from, method_of(description["method"]), instantiate(cfg.method))
+    return folder
+
+
+def _check_status(source: str, folder: Path) -> None:
+    """ValueError where the store beside the folder has the run, and not as done."""
+    record = Store(folder.parent.parent).read(folder.name)
+    if record is not None and record.status != "done":
+        raise ValueError(f"init_from {source}: run {record.run} is {record.status}, not done")
+
+
+def _check_method(source: str, theirs: Any, ours: Any) -> None:
+    """ValueError naming each difference between two methods that matters to what an adapter is."""
+    if type(theirs) is not type(ours):
+        raise ValueError(f"init_from {source}: its method is {theirs.name} ({type(theirs).__name__}), "
+                         f"this run's is {ours.name} ({type(ours).__name__})")
+    there, here = _plain(theirs.config()), _plain(ours.config())
+    differing = [f"method.{key} is {there[key]!r} there and {here[key]!r} here" for key in there
+                 if key not in MAY_DIFFER and there[key] != here[key]]
+    if differing:
+        raise ValueError(f"init_from {source}: {', '.join(differing)}")
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A method's fields, lists and mappings of configuration libraries as json's own."""
+    return json.loads(json.dumps(config, default=lambda value: dict(value) if isinstance(value, Mapping)
+                                 else list(value)))
+
+
+def start_from(folder: Path | None, model: "PreTrainedModel", base: str) -> dict[str, Any] | None:
+    """Give the active adapter of `model`, whose base is called `base`, the values in `folder`; the head stays new.
+
+    Returns what the run's record says of it. Without a folder nothing changes, and None is returned. ValueError where
+    the adapter is of another base model, or does not fit.
+    """
+    if folder is None:
+        return None
+    from lora.adapter_file import account, adapter_tensors, find_adapter, fingerprint, load_tensors, read_adapter
+
+    description, tensors = read_adapter(folder)
+    theirs, trained = description["base"], [*description["in_place"], *description["head"]]
+    if (architecture := description["architecture"]) != model.config.model_type:
+        raise ValueError(f"{folder} adapts a {architecture} model, {theirs.get('name')}; "
+                         f"{base} is a {model.config.model_type}")
+    _, entry = find_adapter(model, None)
+    own = adapter_tensors(model)
+    taken = {key: value for key, value in tensors.items() if key not in description["head"]}
+    account(folder, taken, {key: value for key, value in own.items() if key not in entry.head})
+    if fingerprint(model, trained) != theirs["fingerprint"]:
+        raise ValueError(f"{folder} adapts {theirs.get('name')}, of which the weights are not those of {base}")
+    load_tensors(model, taken | {key: own[key] for key in entry.head})
+    made = {key: description["extra"].get(key) for key in ("run", "task", "score")}
+    log.info("starts from %s; the head is new", made["run"] or folder)
+    return made | {"sha256": description["sha256"]}
