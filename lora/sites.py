@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from lora.errors import nearest
+from lora.injected import adapter_of
 from lora.layer import Part
 
 ROLES = ("q", "k", "v", "o", "fc1", "fc2")
@@ -60,7 +61,7 @@ def find_sites(model: nn.Module, targets: Sequence[str], heads: Sequence[str] = 
     if not targets:
         raise ValueError(f"targets is empty: name any of {', '.join(ROLES)}, or globs over module names")
     names = list(dict.fromkeys(name.removesuffix(".base") for name, module in model.named_modules()
-                               if isinstance(module, nn.Linear | Conv1D)))
+                               if isinstance(module, nn.Linear | Conv1D) and adapter_of(name) is None))
     found = [site for target in dict.fromkeys(targets) for site in _find(model, target, names, heads)]
     order = {name: place for place, name in enumerate(names)}
     return sorted(found, key=lambda site: order[site.module])
