@@ -230,12 +230,18 @@ def load_adapter(model: PreTrainedModel, folder: Path | str, adapter: str = "def
     """
     description, tensors = read_adapter(folder)
     _check_fits(model, description, folder, verify_base)
-    fields = dict(description["method"])
+    return install(model, _method(description["method"]), tensors, adapter, pooler=description["pooler"], what=folder)
+
+
+def _method(described: Mapping[str, Any]) -> Method:
+    """The method of a class and the fields of its config(); the parts of a combined one are described alike."""
+    fields = dict(described)
     methods = {made.__name__: made for made in vars(lora.methods).values()
                if isinstance(made, type) and issubclass(made, Method) and made is not Method}
     check_choice("method", kind := fields.pop("class"), methods)
-    method = methods[kind](**fields)
-    return install(model, method, tensors, adapter, pooler=description["pooler"], what=folder)
+    if "parts" in fields:
+        fields["parts"] = {word: _method(part) for word, part in fields["parts"].items()}
+    return methods[kind](**fields)
 
 
 def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: Path | str,

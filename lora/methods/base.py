@@ -52,6 +52,10 @@ class Method:
         """Why the adapter cannot share a batch with others; None where it can."""
         return None
 
+    def positions(self) -> int:
+        """How many of the model's positions the method takes in each row: the input may be that much shorter."""
+        return 0
+
     def config(self) -> dict[str, Any]:
         """The method's fields, enough to build it again."""
         return asdict(self)
@@ -66,12 +70,11 @@ class Method:
         if bank(model).adapters and not self.keeps_base():
             raise RuntimeError(f"{self.name} trains every weight: it cannot share a model with other adapters")
         heads = head_modules(model, pooler)
+        every = base_parameters(model)
+        head = {key: p for key, p in every.items() if any(key.startswith(f"{name}.") for name in heads)}
+        body = {key: p for key, p in every.items() if key not in head}
         try:
-            self.inject(model, adapter, heads)
-            every = base_parameters(model)
-            head = {key: p for key, p in every.items() if any(key.startswith(f"{name}.") for name in heads)}
-            body = {key: p for key, p in every.items() if key not in head}
-            in_place = self.in_place(model, body)
+            in_place, groups = self.add(model, adapter, heads, body)
         except ValueError:
             forget(model, adapter)
             raise
@@ -81,8 +84,16 @@ class Method:
         values = {key: start[key].detach().clone() for key in aside}
         bank(model).adapters[adapter] = Adapter(self, in_place, list(head), copies, values)
         activate(model, adapter)
-        own = own_parameters(model, adapter) | {key: body[key] for key in in_place}
-        return self.groups(own) + ([ParameterGroup("head", head, head=True)] if head else [])
+        return groups + ([ParameterGroup("head", head, head=True)] if head else [])
+
+    def add(self, model: nn.Module, adapter: str, heads: Sequence[str],
+            body: dict[str, nn.Parameter]) -> tuple[list[str], list[ParameterGroup]]:
+        """Bring in what is new and choose what trains in place: the names of the latter, and the groups of both."""
+        before = own_parameters(model, adapter).keys()
+        self.inject(model, adapter, heads)
+        in_place = self.in_place(model, body)
+        own = {key: p for key, p in own_parameters(model, adapter).items() if key not in before}
+        return in_place, self.groups(own | {key: body[key] for key in in_place})
 
     def groups(self, own: dict[str, nn.Parameter]) -> list[ParameterGroup]:
         """How the method's own parameters are grouped for the optimizer."""
