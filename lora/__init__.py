@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from lora.bank import activate, adapters, delete, disable, disabled, enable, merge, merged, unmerge
     from lora.layer import AdaptedDense, LowRank, Part, adapted_layers
     from lora.methods import (
+        AdapterD,
+        AdapterH,
+        AdapterL,
+        AdapterP,
         BitFit,
         Combined,
         FullFineTuning,
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
         ParameterGroup,
         PrefixEmbed,
         PrefixLayer,
+        TopBlocks,
     )
     from lora.routing import route
 
@@ -26,15 +31,15 @@ _HOMES = {
     "lora.adapter_file": ("load_adapter", "read_adapter", "save_adapter"),
     "lora.bank": ("activate", "adapters", "delete", "disable", "disabled", "enable", "merge", "merged", "unmerge"),
     "lora.layer": ("AdaptedDense", "LowRank", "Part", "adapted_layers"),
-    "lora.methods": ("BitFit", "Combined", "FullFineTuning", "LoRA", "Method", "ParameterGroup", "PrefixEmbed",
-                     "PrefixLayer"),
+    "lora.methods": ("AdapterD", "AdapterH", "AdapterL", "AdapterP", "BitFit", "Combined", "FullFineTuning", "LoRA",
+                     "Method", "ParameterGroup", "PrefixEmbed", "PrefixLayer", "TopBlocks"),
     "lora.routing": ("route",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = ["AdaptedDense", "BitFit", "Combined", "FullFineTuning", "LoRA", "LowRank", "Method", "ParameterGroup",
-           "Part", "PrefixEmbed", "PrefixLayer", "activate", "adapted_layers", "adapters", "delete", "disable",
-           "disabled", "enable", "load_adapter", "merge", "merged", "read_adapter", "route", "save_adapter",
-           "unmerge"]
+__all__ = ["AdaptedDense", "AdapterD", "AdapterH", "AdapterL", "AdapterP", "BitFit", "Combined", "FullFineTuning",
+           "LoRA", "LowRank", "Method", "ParameterGroup", "Part", "PrefixEmbed", "PrefixLayer", "TopBlocks",
+           "activate", "adapted_layers", "adapters", "delete", "disable", "disabled", "enable", "load_adapter",
+           "merge", "merged", "read_adapter", "route", "save_adapter", "unmerge"]
 
 
 def __getattr__(name: str) -> Any:
