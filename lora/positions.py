@@ -18,12 +18,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from lora.errors import check_choice
 from lora.injected import Injected, inject
+from lora.sites import find_places
 
-# config.model_type -> the list of blocks below the model's body, and where hidden states enter the first of them
-BLOCKS = {**{kind: ("encoder.layer", "encoder") for kind in ("bert", "roberta", "deberta", "deberta-v2")},
-          "gpt2": ("h", "h.0"), "llama": ("layers", "layers.0")}
 CAUSAL = ("gpt2", "llama")
 
 
@@ -67,7 +64,6 @@ class Current:
 
     def __init__(self) -> None:
         self.layout: Layout | None = None
-        self.inside = False
 
 
 class AddedPositions(Injected):
@@ -89,7 +85,6 @@ class AddedPositions(Injected):
         if args:
             given["input_ids"], *rest = args
             assert not rest, "heads give the body everything but input_ids by name"
-        self.current.inside = True
         past = given.get("past_key_values")
         if past is not None and (seen := past.get_seq_length()):
             self.current.layout = None
@@ -153,7 +148,7 @@ class AddedPositions(Injected):
         return longer
 
     def after(self, host: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        layout, self.current.layout, self.current.inside = self.current.layout, None, False
+        layout, self.current.layout = self.current.layout, None
         return output if layout is None else _cut(output, layout)
 
 
@@ -177,9 +172,6 @@ class ReplacedActivations(Injected):
         self.vectors, self.current = nn.Parameter(vectors), current
 
     def before(self, host: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        if not self.current.inside:
-            raise RuntimeError("prefix_layer's blocks run within the model's forward only: gradient checkpointing, "
-                               "which runs them again after it, is not supported")
         layout, (hidden, *rest) = self.current.layout, args
         return (hidden if layout is None else layout.replace(hidden, self.vectors), *rest), kwargs
 
@@ -276,8 +268,10 @@ def add_positions(model: PreTrainedModel, adapter: str, positions: AddedPosition
 
 
 def block_entries(model: PreTrainedModel) -> list[str]:
-    """The places where hidden states enter each block: (L,) module names, whose first argument they are."""
-    check_choice("architecture", kind := model.config.model_type, BLOCKS)
-    blocks, entry = (f"{model.base_model_prefix}.{name}" for name in BLOCKS[kind])
-    count = len(model.get_submodule(blocks))  # type: ignore[arg-type]
-    return [entry, *(f"{blocks}.{number}" for number in range(1, count))]
+    """The places where hidden states enter each block, as their first argument: (L,) module names.
+
+    An encoder's first block is entered where the encoder is: DeBERTa-v2's convolution reads what enters there, too.
+    """
+    first, *others = find_places(model, "block")
+    around = first.rsplit(".", 2)[0]
+    return [first if around == model.base_model_prefix else around, *others]

@@ -14,7 +14,6 @@ from lora.errors import check_choice
 from lora.layer import wide
 from lora.methods.base import Method
 from lora.positions import (
-    BLOCKS,
     CAUSAL,
     AddedPositions,
     BeforePooled,
@@ -24,6 +23,7 @@ from lora.positions import (
     after_last,
     position_limit,
 )
+from lora.sites import BLOCKS
 
 INITS = ("words", "gaussian")
 
