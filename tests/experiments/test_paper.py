@@ -20,7 +20,8 @@ from experiments.runs import RunRecord, Store, run_name
 
 def configured(store: Path, *overrides: str):
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose("paper", [f"store='{store}'", *overrides])
+        suite = [] if any(line.startswith("suite=") for line in overrides) else ["suite=minilm"]
+        return compose("paper", [f"store='{store}'", *suite, *overrides])
 
 
 @pytest.fixture
