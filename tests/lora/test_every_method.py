@@ -16,7 +16,10 @@ from tests.conftest import ROOT
 from tests.lora import adapted_models as tiny
 
 SMALL = {"adapter_h": ["bottleneck=4"], "adapter_l": ["bottleneck=4"], "adapter_p": ["bottleneck=4"],
-         "adapter_d": ["bottleneck=4", "dropped_layers=1"], "ft_top2": ["blocks=1"]}
+         "adapter_d": ["bottleneck=4", "dropped_layers=1"], "ft_top2": ["blocks=1"],
+         "prefix_embed": ["l_p=3", "l_i=2", "separator=5"], "prefix_layer": ["l_p=3", "l_i=2", "separator=5"],
+         **{f"lora+{word}": ["parts.lora.rank=2", f"parts.{word}.l_p=3", f"parts.{word}.l_i=2",
+                             f"parts.{word}.separator=5"] for word in ("prefix_embed", "prefix_layer")}}
 WORDS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 KINDS = ["bert", "roberta", "deberta-v2", "gpt2", "gpt2-lm"]
 
@@ -29,7 +32,7 @@ def method(word: str) -> Method:
 
 def loss_of(model: PreTrainedModel) -> Tensor:
     """On three rows that a model can tell apart: their labels, or of a language model the next token."""
-    ids = torch.arange(21).view(3, 7) % 39 + 1
+    ids = tiny.rows()
     labels = ids if type(model).__name__.endswith("LMHeadModel") else torch.tensor([0, 1, 2])
     return model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
 
