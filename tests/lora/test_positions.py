@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from peft import PromptTuningConfig, get_peft_model
 from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import DynamicCache, PreTrainedModel
@@ -337,3 +338,19 @@ def test_an_encoder_as_a_decoder_is_refused() -> None:
     model.config.is_decoder = True
     with pytest.raises(ValueError, match="prefix_embed: a bert with is_decoder=True is not supported"):
         prefix().apply(model, pooler="train")
+
+
+# PEFT's prompt tuning: the same vectors before the input, and no infix
+
+@torch.no_grad()
+def test_a_prefix_embedding_is_pefts_prompt_tuning() -> None:
+    model = language_model()
+    config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=L_P)
+    theirs = get_peft_model(copy.deepcopy(model), config).eval()
+    groups = prefix(l_i=0).apply(model, pooler="train")
+    (own,) = groups[0].parameters.values()
+    prompt = theirs.prompt_encoder["default"].embedding.weight
+    assert prompt.shape == own.shape
+    own.copy_(prompt)
+    inputs = plain("right").inputs()
+    assert_close(model(**inputs).logits, theirs(**inputs).logits[:, L_P:])
