@@ -65,9 +65,10 @@ def train_configs() -> Iterator[Compose]:
 
 
 def suite_for(suite: dict[str, Any], artifact: str) -> dict[str, Any]:
-    """The suite with the models and tasks that stand in, and the rows that are run, for this artifact only."""
-    own = {"models": {}, "tasks": {}, "rows": {}} | suite["artifacts"].get(artifact, {})
-    return suite | {group: suite[group] | own[group] for group in ("models", "tasks")} | {"rows": own["rows"]}
+    """The suite with the models, tasks and sizes that stand in, and the rows that are run, for this artifact only."""
+    own = {"models": {}, "tasks": {}, "rows": {}, "sizes": {}} | suite["artifacts"].get(artifact, {})
+    groups = {group: suite[group] | own[group] for group in ("models", "tasks")}
+    return suite | groups | {key: own[key] for key in ("rows", "sizes")}
 
 
 def check_suite(suite: Data) -> None:
@@ -117,7 +118,8 @@ def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list
             continue
         words = row | {key: known.get(row[key], row[key]) for key, known in artifact["words"].items()}
         for column, own in artifact["columns"].items():
-            config = {key: _word(value).format(**words) for key, value in (artifact["run"] | own).items()}
+            config = {key: _word(value).format(**words)
+                      for key, value in (artifact["run"] | own | _sizes(artifact, suite, row)).items()}
             shows = config.pop("shows", artifact["shows"])
             theirs = {key: config[key] for key in ("model", "task", "method")}
             if (ours := _chosen(theirs, suite)) is None:
@@ -139,6 +141,14 @@ def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list
                     runs = _runs(cfg, config, seeds, sources)
             slots.append(Slot(i, column, shows, ours, theirs, runs))
     return slots, unavailable
+
+
+def _sizes(artifact: Data, suite: Data, row: Mapping[str, str]) -> dict[str, Any]:
+    """What a row adds to its run to have the size that the paper prints: the suite's word before the artifact's."""
+    for sizes in (suite.get("sizes", {}), artifact.get("sizes", {})):
+        if found := sizes.get(row.get("method", ""), {}).get(row.get(artifact["params"] or "", "")):
+            return dict(found)
+    return {}
 
 
 def _absence(model: DictConfig) -> str:

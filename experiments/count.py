@@ -6,12 +6,14 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from experiments.counts import kind_of
 from experiments.entry import entry
 
 
 @entry("count", examples=[
     "python -m experiments.count model=roberta-large method=lora method.rank=8 'method.targets=[q,v]'",
     "python -m experiments.count model=gpt3-175b method=lora method.rank=4",
+    "python -m experiments.count model=roberta-base method=adapter_d method.bottleneck=48 method.dropped_layers=8",
     "python -m experiments.count model=deberta-v2-xxlarge method=ft",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
@@ -19,7 +21,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     from experiments.models import empty_model
     from lora.count import count
 
-    kind = cfg.kind or ("causal_lm" if cfg.model.config and cfg.model.config.model_type == "gpt2" else "classification")
+    kind = cfg.kind or kind_of(cfg.model)
     counts = count(empty_model(cfg.model, kind, cfg.num_labels), instantiate(cfg.method), cfg.model.pooler)
     return {"model": cfg.model.name, "method": cfg.method.name, "kind": kind} | asdict(counts)
 

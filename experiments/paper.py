@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from experiments import counts
 from experiments.artifacts import (
     Compose,
     Data,
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
     "python -m experiments.paper artifact=table6 suite=minilm train=false",
     "python -m experiments.paper artifact=figure3 suite=nano",
     "python -m experiments.paper artifact=table2 suite=nano models=[roberta-nano] store=results/local empty=false",
+    "python -m experiments.paper artifact=counts",
     "python -m experiments.paper artifact=table2 suite=paper tasks=[mrpc,rte] seeds=[0] jobs=2",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
@@ -231,7 +233,7 @@ def _shown(record: RunRecord, shows: str) -> float:
     return value
 
 
-KINDS = {"scores": report, "study": study}  # what an artifact file says it is
+KINDS = {"scores": report, "study": study, "counts": counts.report}  # what an artifact file says it is
 
 if __name__ == "__main__":
     main()

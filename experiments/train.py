@@ -107,7 +107,7 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", sou
     laps.mark("data")
     seed_everything(cfg.seed)  # before the head and the adapter are made
     model = load_model(cfg.model, task.kind, task.num_labels, task.labels)
-    _check_length(cfg.trainer.max_length, model.config)
+    _check_length(cfg.trainer.max_length, method, model.config)
     groups = method.apply(model, pooler=cfg.model.pooler)
     record.init_from = start_from(source, model, cfg.model.name)
     _count(record, model, groups)
@@ -131,13 +131,17 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", sou
         remove_checkpoint(checkpoints)
 
 
-def _check_length(max_length: int, config: Any) -> None:
-    """Raise ValueError where inputs could be longer than the model has positions for."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if positions is not None and config.model_type == "roberta":
-        positions -= config.pad_token_id + 1  # RoBERTa numbers positions from there
-    if getattr(config, "position_biased_input", True) and positions is not None and max_length > positions:
-        raise ValueError(f"trainer.max_length {max_length} is above the model's {positions} positions")
+def _check_length(max_length: int, method: Any, config: Any) -> None:
+    """Raise ValueError where inputs, and what the method adds to them, could be longer than the model has positions."""
+    from lora.positions import position_limit
+
+    limit, added = position_limit(config), method.positions()
+    if limit is None or max_length + added <= limit:
+        return
+    if added:
+        raise ValueError(f"trainer.max_length {max_length} and the {added} positions of {method.name} are above the "
+                         f"model's {limit}: {max(0, limit - added)} are left for the input")
+    raise ValueError(f"trainer.max_length {max_length} is above the model's {limit} positions")
 
 
 class Laps:

@@ -1,9 +1,10 @@
 """Adapter files: all that one adapter trained, and all that is needed to load it, in two files of one folder.
 
 adapter.safetensors holds the tensors by plain names: `bert.encoder.layer.0.attention.self.query.q.A` for the
-update of role q in that module, and the names of the unadapted model for base parameters trained in place and
-for the head. adapter.json holds the method, the base model and its fingerprint, the labels, and the tensors'
-sha256. What is written is always unmerged, and loading accounts for every tensor.
+update of role q in that module, `bert.encoder.layer.0.injected.down.weight` for a module put at that place, and the
+names of the unadapted model for base parameters trained in place and for the head. adapter.json holds the method,
+the base model and its fingerprint, the labels, and the tensors' sha256. What is written is always unmerged, and
+loading accounts for every tensor.
 """
 
 import hashlib
@@ -20,8 +21,19 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 import lora.methods
-from lora.bank import Adapter, activate, adapters, bank, base_parameters, check_new, delete, plain_name
+from lora.bank import (
+    Adapter,
+    activate,
+    adapters,
+    bank,
+    base_parameters,
+    check_new,
+    delete,
+    own_parameters,
+    plain_name,
+)
 from lora.errors import check_choice
+from lora.injected import plain_own_name
 from lora.layer import adapted_layers
 from lora.methods import Method, ParameterGroup
 from lora.quantised import sampled
@@ -37,13 +49,12 @@ SINCE: dict[str, dict[str, Any]] = {"LoRA": {"dora": False, "learning_rate_scale
 def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, Tensor]:
     """All that an adapter (the active one unless named) trains, by plain name: references, not copies.
 
-    Injected parameters first, then base parameters trained in place, then the head.
+    Parameters of its own first, then base parameters trained in place, then the head.
     """
     name, entry = find_adapter(model, adapter)
-    mark = f".updates.{name}."
-    injected = {key.replace(mark, "."): p for key, p in model.named_parameters() if mark in key}
+    own = {plain_own_name(key, name): p for key, p in own_parameters(model, name).items()}
     place: Mapping[str, Tensor] = base_parameters(model) if name == bank(model).active else entry.values
-    return injected | {key: place[key] for key in (*entry.in_place, *entry.head)}
+    return own | {key: place[key] for key in (*entry.in_place, *entry.head)}
 
 
 @torch.no_grad()
@@ -226,11 +237,13 @@ def load_adapter(model: PreTrainedModel, folder: Path | str, adapter: str = "def
 
 
 def method_of(described: Mapping[str, Any]) -> Method:
-    """The method of a class and the fields of its config()."""
+    """The method of a class and the fields of its config(); the parts of a combined one are described alike."""
     fields = dict(described)
     methods = {made.__name__: made for made in vars(lora.methods).values()
                if isinstance(made, type) and issubclass(made, Method) and made is not Method}
     check_choice("method", kind := fields.pop("class"), methods)
+    if "parts" in fields:
+        fields["parts"] = {word: method_of(part) for word, part in fields["parts"].items()}
     chosen: type[Method] = methods[kind]
     return chosen(**SINCE.get(kind, {}) | fields)
 

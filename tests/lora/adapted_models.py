@@ -42,7 +42,7 @@ def model(kind: str, seed: int = 0) -> PreTrainedModel:
     elif kind == "gpt2":
         made = GPT2ForSequenceClassification(GPT2Config(**_GPT2, num_labels=3))
     else:
-        made = GPT2LMHeadModel(GPT2Config(**_GPT2))
+        made = GPT2LMHeadModel(GPT2Config(**_GPT2, initializer_range=0.2))  # wide enough for attention to matter
     return made.eval()
 
 
@@ -75,8 +75,15 @@ def disturb(parameters: list[nn.Parameter]) -> None:
         parameter += 0.3 * torch.randn_like(parameter)
 
 
+def rows() -> Tensor:
+    """Three fixed rows of seven tokens; the fourth is 5 in each, a separator for what needs one."""
+    ids = torch.arange(21).view(3, 7) % 39 + 1
+    ids[:, 3] = 5
+    return ids
+
+
 @torch.no_grad()
 def logits(of: nn.Module) -> Tensor:
-    """Outputs for three fixed rows of seven tokens."""
-    ids = torch.arange(21).view(3, 7) % 39 + 1
+    """Outputs for the three rows."""
+    ids = rows()
     return of(input_ids=ids, attention_mask=torch.ones_like(ids)).logits

@@ -1,0 +1,54 @@
+"""Several methods as one adapter: what each of them brings and trains, together (appendix E: LoRA with prefixes)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from lora.methods.base import Method, ParameterGroup
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combined(Method):
+    """Methods by a word for each, added in their order. No two may train the same parameter."""
+
+    parts: Mapping[str, Method]
+
+    def __post_init__(self) -> None:
+        if len(self.parts) < 2:
+            raise ValueError(f"{self.name} combines {len(self.parts)} methods: name two or more as its parts")
+        for word, part in self.parts.items():
+            if not isinstance(part, Method):
+                raise ValueError(f"part {word!r} of {self.name} is {part!r}, not a method")
+
+    def add(self, model: nn.Module, adapter: str, heads: Sequence[str],
+            body: dict[str, nn.Parameter]) -> tuple[list[str], list[ParameterGroup]]:
+        owner: dict[str, str] = {}
+        groups: list[ParameterGroup] = []
+        for word, part in self.parts.items():
+            try:
+                in_place, own = part.add(model, adapter, heads, body)
+            except ValueError as error:
+                raise ValueError(f"{self.name}, part {word}: {error}") from None
+            if both := [key for key in in_place if key in owner]:
+                raise ValueError(f"{self.name}: {owner[both[0]]} and {word} both train {both[0]} (of {len(both)})")
+            owner |= dict.fromkeys(in_place, word)
+            groups += own
+        return list(owner), groups
+
+    def keeps_base(self) -> bool:
+        return all(part.keeps_base() for part in self.parts.values())
+
+    def positions(self) -> int:
+        return sum(part.positions() for part in self.parts.values())
+
+    def merge_refusal(self) -> str | None:
+        return next(filter(None, (part.merge_refusal() for part in self.parts.values())), None)
+
+    def route_refusal(self) -> str | None:
+        return next(filter(None, (part.route_refusal() for part in self.parts.values())), None)
+
+    def config(self) -> dict[str, Any]:
+        parts = {word: {"class": type(part).__name__, **part.config()} for word, part in self.parts.items()}
+        return {"name": self.name, "parts": parts}

@@ -1,0 +1,103 @@
+"""Prefix-embedding tuning: word embeddings of special tokens around the input train, nothing else (section 5.1).
+
+|Theta| = d_model x (l_p + l_i). Where the positions are, and how the rest of the model stays right: lora.positions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from lora.errors import check_choice
+from lora.layer import wide
+from lora.methods.base import Method
+from lora.positions import (
+    CAUSAL,
+    AddedPositions,
+    BeforePooled,
+    BeforeSeparator,
+    FindEnd,
+    add_positions,
+    after_last,
+    position_limit,
+)
+from lora.sites import BLOCKS
+
+INITS = ("words", "gaussian")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixEmbed(Method):
+    """l_p embeddings before the input and l_i after it.
+
+    `init` says what they start from: embeddings of random words of the vocabulary, or random numbers. `separator` is
+    the token before which the infix of a causal language model stands, between prompt and target.
+    """
+
+    l_p: int
+    l_i: int
+    init: str
+    separator: int | None  # null: the model's beginning- or end-of-text token, as tasks have it
+
+    def __post_init__(self) -> None:
+        check_choice("init", self.init, INITS)
+        given = {"l_p": self.l_p, "l_i": self.l_i, "separator": 0 if self.separator is None else self.separator}
+        for what, value in given.items():
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ValueError(f"{what} {value!r} is not a whole number from 0")
+
+    def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> None:
+        assert isinstance(model, PreTrainedModel)
+        find_end = self.find_end(model, heads)
+        add_positions(model, adapter, AddedPositions(self.l_p, self.l_i, self.start(model), find_end))
+
+    @torch.no_grad()
+    def start(self, model: PreTrainedModel) -> Tensor:
+        """The embeddings at the start, (l_p + l_i, d), in fp32 or wider."""
+        words = word_embeddings(model)
+        if self.init == "words":
+            return wide(words[self.random_words(model)])
+        std = model.config.initializer_range  # what the model's own embeddings started from
+        return wide(words.new_empty(self.positions(), words.shape[1])).normal_(std=std)
+
+    def random_words(self, model: PreTrainedModel) -> Tensor:
+        """Random tokens of the vocabulary, (l_p + l_i,)."""
+        words = word_embeddings(model)
+        return torch.randint(len(words), (self.positions(),), device=words.device)
+
+    def find_end(self, model: PreTrainedModel, heads: Sequence[str]) -> FindEnd:
+        """Where the infix stands in this kind of model; ValueError for one that cannot have these positions."""
+        config = model.config
+        check_choice(f"architecture for {self.name}", config.model_type, BLOCKS)
+        if getattr(config, "is_decoder", False) and config.model_type not in CAUSAL:
+            raise ValueError(f"{self.name}: a {config.model_type} with is_decoder=True is not supported")
+        if (limit := position_limit(config)) is not None and self.positions() >= limit:
+            raise ValueError(f"{self.name}: l_p {self.l_p} and l_i {self.l_i} take {self.positions()} positions of "
+                             f"the model's {limit}: none is left for the input")
+        if config.model_type not in CAUSAL:
+            return after_last
+        if heads or not self.l_i:  # nothing depends on where an infix of no length is
+            return BeforePooled(config.pad_token_id)
+        separator = next((token for token in (self.separator, config.bos_token_id, config.eos_token_id)
+                          if token is not None), None)
+        if separator is None:
+            raise ValueError(f"{self.name}: the model has no beginning- or end-of-text token: name by "
+                             "method.separator the token before which the infix stands, or take l_i=0")
+        return BeforeSeparator(separator)
+
+    def positions(self) -> int:
+        return self.l_p + self.l_i
+
+    def merge_refusal(self) -> str:
+        return (f"{self.name} cannot be merged: its vectors stand at positions of their own, which no weight of the "
+                "model holds")
+
+    def route_refusal(self) -> str:
+        return f"{self.name} cannot be routed: rows of one batch would have different lengths"
+
+
+def word_embeddings(model: PreTrainedModel) -> Tensor:
+    """The model's table, (words, d)."""
+    return model.get_input_embeddings().weight  # type: ignore[return-value]

@@ -1,0 +1,124 @@
+"""Several methods as one adapter do what each does, and refuse what one of them refuses."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from lora import (
+    BitFit,
+    Combined,
+    FullFineTuning,
+    Method,
+    PrefixEmbed,
+    PrefixLayer,
+    activate,
+    adapters,
+    delete,
+    disabled,
+    merge,
+    route,
+)
+from lora.bank import base_parameters
+from lora.count import count
+from tests.lora.extended import WORDS, extended, language_model, plain, prefix, some_vectors, written_out
+from tests.lora.tiny import LAYERS, D, logits, lora, tiny, tokens
+
+
+def combined(**parts: Method) -> Combined:
+    return Combined(name="+".join(parts), parts=parts)
+
+
+@pytest.mark.parametrize("kind", [PrefixEmbed, PrefixLayer])
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "deberta-v2", "gpt2"])
+def test_counts_are_sums(architecture: str, kind: type[PrefixEmbed]) -> None:
+    with torch.device("meta"):
+        both = count(tiny(architecture), combined(lora=lora(), prefix=prefix(kind)), "train")
+    updates, vectors = LAYERS * 2 * 2 * (D + D), (LAYERS if kind is PrefixLayer else 1) * D * (3 + 2)
+    assert both.trainable == updates + vectors
+
+
+@torch.no_grad()
+def test_lora_with_a_prefix_is_merged_lora_with_special_tokens_in_the_text() -> None:
+    base, vectors = language_model(), some_vectors()
+    model = language_model()
+    groups = combined(lora=lora(), prefix=prefix()).apply(model, pooler="train")
+    assert [group.name for group in groups] == ["lora", "prefix_embed"]
+    updates = groups[0].parameters
+    assert len(updates) == LAYERS * 2 * 2
+    for parameter in updates.values():
+        parameter.normal_(std=0.2)
+    for own in groups[1].parameters.values():
+        own.copy_(vectors)
+    for number, block in enumerate(model.transformer.h):
+        base.transformer.h[number].attn.c_attn.weight += block.attn.c_attn.delta("default").T
+    longer = written_out("language model", "left")
+    wanted = extended(base, vectors)(**longer.inputs()).logits
+    ours = model(**plain("left").inputs()).logits
+    assert_close(plain("left").of(ours), longer.of(wanted)[:, :WORDS], rtol=1e-5, atol=1e-5)
+
+
+def test_two_methods_that_train_the_same_parameter_are_refused_and_leave_nothing() -> None:
+    model = tiny("roberta")
+    before = [name for name, _ in model.named_parameters()]
+    with pytest.raises(ValueError, match=r"bitfit\+lora: bitfit and lora both train roberta\.\S+bias \(of \d+\)"):
+        combined(bitfit=BitFit(name="bitfit"), lora=lora(bias="all")).apply(model, pooler="train")
+    with pytest.raises(ValueError, match=r"a\+b, part b: .*already updates 'q' here"):
+        combined(a=lora(), b=lora()).apply(model, pooler="train")
+    with pytest.raises(ValueError, match=r"a\+b, part b: roberta: adapter 'default' already has a AddedPositions here"):
+        combined(a=prefix(), b=prefix(PrefixLayer)).apply(model, pooler="train")
+    assert adapters(model) == []
+    combined(lora=lora(), prefix=prefix()).apply(model, pooler="train")
+    delete(model, "default")
+    assert list(base_parameters(model)) == before
+
+
+def test_what_one_part_refuses_the_combination_refuses() -> None:
+    model = tiny("bert")
+    both = combined(lora=lora(), prefix=prefix())
+    both.apply(model, pooler="train")
+    with pytest.raises(RuntimeError, match="prefix_embed cannot be merged: its vectors stand at positions"):
+        merge(model)
+    with pytest.raises(RuntimeError, match="prefix_embed cannot be routed"), route(model, ["default"]):
+        pass
+    assert both.positions() == 5
+    assert combined(lora=lora(), bitfit=BitFit(name="bitfit")).merge_refusal() is None
+    assert not combined(lora=lora(), ft=FullFineTuning(name="ft")).keeps_base()
+
+
+def test_a_prefix_and_an_update_are_switched_on_one_model() -> None:
+    model = tiny("gpt2")
+    before = logits(model)
+    torch.manual_seed(0)
+    prefix().apply(model, pooler="train", adapter="words")
+    alone = logits(model)
+    lora().apply(model, pooler="train", adapter="updates")
+    assert torch.equal(logits(model), before)  # B is zero
+    activate(model, "words")
+    assert torch.equal(logits(model), alone)
+    with disabled(model):
+        assert torch.equal(logits(model), before)
+    with route(model, ["updates", None, "updates", None]):
+        assert torch.equal(logits(model, tokens()), before)
+    delete(model, "words")
+    assert not any("injected" in name for name, _ in model.named_modules())
+
+
+@pytest.mark.parametrize(("parts", "message"), [
+    ({"lora": lora()}, "lora combines 1 methods: name two or more"),
+    ({"lora": lora(), "other": {"rank": 8}}, r"part 'other' of lora\+other is \{'rank': 8\}, not a method"),
+])
+def test_parts_that_are_none_are_refused(parts: dict[str, Method], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        combined(**parts)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"l_p": -1}, "l_p -1 is not a whole number from 0"),
+    ({"l_i": 2.0}, r"l_i 2\.0 is not a whole number from 0"),
+    ({"l_p": True}, "l_p True is not a whole number from 0"),
+    ({"separator": "<s>"}, "separator '<s>' is not a whole number from 0"),
+    ({"init": "word"}, "init 'word' is not one of gaussian, words; did you mean 'words'"),
+])
+def test_a_bad_option_of_a_prefix_is_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prefix(**changes)
