@@ -17,9 +17,10 @@ from experiments.entry import entry
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Count what a method trains, head apart, and the bytes that keeping one adaptation takes."""
     from experiments.models import empty_model
+    from experiments.steps import usual_kind
     from lora.count import count
 
-    kind = cfg.kind or ("causal_lm" if cfg.model.config and cfg.model.config.model_type == "gpt2" else "classification")
+    kind = cfg.kind or usual_kind(cfg.model)
     counts = count(empty_model(cfg.model, kind, cfg.num_labels), instantiate(cfg.method), cfg.model.pooler)
     return {"model": cfg.model.name, "method": cfg.method.name, "kind": kind} | asdict(counts)
 
