@@ -8,21 +8,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lora.adapter_file import load_adapter, read_adapter, save_adapter
-    from lora.bank import activate, adapters, delete, disable, disabled, enable, merge, merged, route, unmerge
+    from lora.bank import activate, adapters, delete, disable, disabled, enable, merge, merged, unmerge
     from lora.layer import AdaptedDense, LowRank, Part, adapted_layers
-    from lora.methods import BitFit, FullFineTuning, LoRA, Method, ParameterGroup
+    from lora.methods import (
+        AdapterD,
+        AdapterH,
+        AdapterL,
+        AdapterP,
+        BitFit,
+        FullFineTuning,
+        LoRA,
+        Method,
+        ParameterGroup,
+        TopBlocks,
+    )
+    from lora.routing import route
 
 _HOMES = {
     "lora.adapter_file": ("load_adapter", "read_adapter", "save_adapter"),
-    "lora.bank": ("activate", "adapters", "delete", "disable", "disabled", "enable", "merge", "merged", "route",
-                  "unmerge"),
+    "lora.bank": ("activate", "adapters", "delete", "disable", "disabled", "enable", "merge", "merged", "unmerge"),
     "lora.layer": ("AdaptedDense", "LowRank", "Part", "adapted_layers"),
-    "lora.methods": ("BitFit", "FullFineTuning", "LoRA", "Method", "ParameterGroup"),
+    "lora.methods": ("AdapterD", "AdapterH", "AdapterL", "AdapterP", "BitFit", "FullFineTuning", "LoRA", "Method",
+                     "ParameterGroup", "TopBlocks"),
+    "lora.routing": ("route",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = ["AdaptedDense", "BitFit", "FullFineTuning", "LoRA", "LowRank", "Method", "ParameterGroup", "Part",
-           "activate", "adapted_layers", "adapters", "delete", "disable", "disabled", "enable", "load_adapter",
-           "merge", "merged", "read_adapter", "route", "save_adapter", "unmerge"]
+__all__ = ["AdaptedDense", "AdapterD", "AdapterH", "AdapterL", "AdapterP", "BitFit", "FullFineTuning", "LoRA",
+           "LowRank", "Method", "ParameterGroup", "Part", "TopBlocks", "activate", "adapted_layers", "adapters",
+           "delete", "disable", "disabled", "enable", "load_adapter", "merge", "merged", "read_adapter", "route",
+           "save_adapter", "unmerge"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,10 @@
 """Adapter files: all that one adapter trained, and all that is needed to load it, in two files of one folder.
 
 adapter.safetensors holds the tensors by plain names: `bert.encoder.layer.0.attention.self.query.q.A` for the
-update of role q in that module, and the names of the unadapted model for base parameters trained in place and
-for the head. adapter.json holds the method, the base model and its fingerprint, the labels, and the tensors'
-sha256. What is written is always unmerged, and loading accounts for every tensor.
+update of role q in that module, `bert.encoder.layer.0.injected.down.weight` for a module put at that place, and the
+names of the unadapted model for base parameters trained in place and for the head. adapter.json holds the method,
+the base model and its fingerprint, the labels, and the tensors' sha256. What is written is always unmerged, and
+loading accounts for every tensor.
 """
 
 import hashlib
@@ -20,8 +21,19 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 import lora.methods
-from lora.bank import Adapter, activate, adapters, bank, base_parameters, check_new, delete, plain_name
+from lora.bank import (
+    Adapter,
+    activate,
+    adapters,
+    bank,
+    base_parameters,
+    check_new,
+    delete,
+    own_parameters,
+    plain_name,
+)
 from lora.errors import check_choice
+from lora.injected import plain_own_name
 from lora.layer import adapted_layers
 from lora.methods import Method, ParameterGroup
 from lora.sites import head_modules
@@ -35,13 +47,12 @@ SAMPLE = 256  # values of each base tensor that enter the fingerprint
 def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, Tensor]:
     """All that an adapter (the active one unless named) trains, by plain name: references, not copies.
 
-    Injected parameters first, then base parameters trained in place, then the head.
+    Parameters of its own first, then base parameters trained in place, then the head.
     """
     name, entry = find_adapter(model, adapter)
-    mark = f".updates.{name}."
-    injected = {key.replace(mark, "."): p for key, p in model.named_parameters() if mark in key}
+    own = {plain_own_name(key, name): p for key, p in own_parameters(model, name).items()}
     place: Mapping[str, Tensor] = base_parameters(model) if name == bank(model).active else entry.values
-    return injected | {key: place[key] for key in (*entry.in_place, *entry.head)}
+    return own | {key: place[key] for key in (*entry.in_place, *entry.head)}
 
 
 @torch.no_grad()

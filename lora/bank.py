@@ -1,15 +1,16 @@
-"""The named adapters of a model: switch, disable, enable, merge, unmerge, delete, and route rows of a batch.
+"""The named adapters of a model: switch, disable, enable, merge, unmerge, delete.
 
-Every change of state is one of these calls; train() and eval() never merge. An adapter has up to three kinds of
-tensors: low-rank updates (in each AdaptedDense's bank), base parameters that it trains in place (biases, norms, or
-all of them), and the task head. The last two have one place in the model, so switching swaps their values. Exactly
-the active adapter's parameters train: requires_grad follows every switch, and the parameter objects stay the same.
+Every change of state is one of these calls; train() and eval() never merge. An adapter has up to four kinds of
+tensors: low-rank updates (in each AdaptedDense's bank), modules that it put at a place (lora.injected), base
+parameters that it trains in place (biases, norms, or all of them), and the task head. The last two have one place in
+the model, so switching swaps their values. Exactly the active adapter's parameters train: requires_grad follows every
+switch, and the parameter objects stay the same.
 """
 
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from lora.errors import check_choice
-from lora.layer import AdaptedDense, MergeError, Rows, adapted_layers
+from lora.injected import Slot, adapter_of, slots
+from lora.layer import MergeError, adapted_layers
 
 if TYPE_CHECKING:
     from lora.methods.base import Method
@@ -63,8 +65,13 @@ def plain_name(parameter: str) -> str:
 
 
 def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The model's own parameters by their names in the unadapted model, low-rank updates left out."""
-    return {plain_name(name): p for name, p in model.named_parameters() if ".updates." not in name}
+    """The model's own parameters by their names in the unadapted model, those of adapters left out."""
+    return {plain_name(name): p for name, p in model.named_parameters() if adapter_of(name) is None}
+
+
+def own_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """The parameters that adapter `name` brought into the model."""
+    return {key: p for key, p in model.named_parameters() if adapter_of(key) == name}
 
 
 def base_values(model: nn.Module) -> dict[str, Tensor]:
@@ -75,36 +82,40 @@ def base_values(model: nn.Module) -> dict[str, Tensor]:
 
 def check_new(model: nn.Module, name: str) -> None:
     """Raise unless an adapter `name` can be added to the model as it is."""
-    _refuse_merged(model, "adding another")
-    _refuse_suspended(model, "adding another")
+    refuse_merged(model, "adding another")
+    refuse_suspended(model, "adding another")
     _refuse_without_base(model)
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise ValueError(f"adapter name {name!r} may hold letters, digits, '_' and '-' only")
+    if hasattr(Slot(), name):
+        raise ValueError(f"adapter name {name!r} is a word of torch's containers: take another")
     if name in adapters(model):
         raise ValueError(f"adapter {name!r} exists already; the model has {', '.join(adapters(model))}")
 
 
 def activate(model: nn.Module, name: str) -> None:
-    """Switch the whole model to adapter `name`: its updates, its in-place parameters and its head; these train."""
+    """Switch the model to adapter `name`: what it brought, its in-place parameters and its head; these train."""
     check_choice("adapter", name, adapters(model))
-    _refuse_suspended(model, "switching")
+    refuse_suspended(model, "switching")
     if bank(model).active != name:
-        _refuse_merged(model, "switching")
+        refuse_merged(model, "switching")
         _store_in_place(model)
         _restore_in_place(model, name)
     _switch(model, name)
 
 
 def _switch(model: nn.Module, name: str | None) -> None:
-    """Let forward use the updates of `name`, and exactly its parameters train; None for neither."""
+    """Let forward use what `name` brought, and exactly its parameters train; None for neither."""
     for _, layer in adapted_layers(model):
         layer.activate(name)
+    for _, slot in slots(model):
+        slot.active = name
     bank(model).active = name
     entry = bank(model).adapters[name] if name is not None else None
     own = {*entry.in_place, *entry.head} if entry is not None else set()
     for key, parameter in model.named_parameters():
-        update = entry is not None and f".updates.{name}." in key
-        parameter.requires_grad_(update or plain_name(key) in own)
+        brought = entry is not None and adapter_of(key) == name
+        parameter.requires_grad_(brought or plain_name(key) in own)
 
 
 def _store_in_place(model: nn.Module) -> None:
@@ -151,8 +162,8 @@ def disable(model: nn.Module) -> None:
     active = bank(model).active
     if active is None:
         return
-    _refuse_merged(model, "disabling")
-    _refuse_suspended(model, "disabling")
+    refuse_merged(model, "disabling")
+    refuse_suspended(model, "disabling")
     _store_in_place(model)
     entry = bank(model).adapters[active]
     _write(model, {key: entry.values[key] for key in entry.head})
@@ -187,12 +198,12 @@ def merged(model: nn.Module) -> str | None:
     return next((layer.merged for _, layer in adapted_layers(model) if layer.merged is not None), None)
 
 
-def _refuse_merged(model: nn.Module, act: str) -> None:
+def refuse_merged(model: nn.Module, act: str) -> None:
     if (name := merged(model)) is not None:
         raise RuntimeError(f"adapter {name!r} is merged: unmerge it before {act}")
 
 
-def _refuse_suspended(model: nn.Module, act: str) -> None:
+def refuse_suspended(model: nn.Module, act: str) -> None:
     """Raise while the model is disabled or routes rows, of which the end would undo or contradict `act`."""
     if (name := bank(model).disabled) is not None:
         raise RuntimeError(f"adapter {name!r} is disabled: enable it before {act}")
@@ -205,7 +216,7 @@ def merge(model: nn.Module) -> dict[str, MergeError]:
 
     Merging what is merged changes nothing. Refused with a reason by methods whose update is not a dense matrix.
     """
-    _refuse_suspended(model, "merging")
+    refuse_suspended(model, "merging")
     active = bank(model).active
     if active is None:
         raise RuntimeError("no adapter is active: apply or load one before merging")
@@ -232,56 +243,20 @@ def unmerge(model: nn.Module) -> None:
 def delete(model: nn.Module, name: str) -> None:
     """Remove adapter `name`; if it was active the model is its base again."""
     check_choice("adapter", name, adapters(model))
-    _refuse_suspended(model, "deleting")
+    refuse_suspended(model, "deleting")
     if merged(model) == name:
         raise RuntimeError(f"adapter {name!r} is merged: unmerge it before deleting it")
     if bank(model).active == name:
         _store_in_place(model)
         _switch(model, None)
-    for _, layer in adapted_layers(model):
-        layer.delete(name)
+    forget(model, name)
     del bank(model).adapters[name]
 
 
-@contextlib.contextmanager
-def route(model: nn.Module, rows: Sequence[str | None]) -> Iterator[None]:
-    """Within the block row i of every batch goes through adapter rows[i]; None is the frozen base.
-
-    Works in training and inference. The updates of all these adapters train within the block, so call backward()
-    there: each receives the gradient of its own rows. In-place parameters and heads have one value in the model, so
-    only adapters without in-place parameters can share a batch; the head is the active adapter's.
-    """
-    _refuse_merged(model, "routing")
-    _refuse_suspended(model, "routing")
-    names = list(dict.fromkeys(row for row in rows if row is not None))
-    for name in names:
-        _check_routable(model, name)
-    layers = [layer for _, layer in adapted_layers(model)]
-    updates = [update for layer in layers for name in names for update in layer.of(name).values()]
-    frozen = [p for update in updates for p in update.parameters() if not p.requires_grad]
-    for layer in layers:
-        layer.rows = _rows_by_adapter(rows, layer)
-    for parameter in frozen:
-        parameter.requires_grad_(True)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.rows = None
-        for parameter in frozen:
-            parameter.requires_grad_(False)
-
-
-def _check_routable(model: nn.Module, name: str) -> None:
-    check_choice("adapter", name, adapters(model))
-    entry = bank(model).adapters[name]
-    if entry.in_place:
-        raise RuntimeError(f"adapter {name!r} trains base parameters in place: its rows cannot share a batch")
-    if (reason := entry.method.route_refusal()) is not None:
-        raise RuntimeError(f"adapter {name!r}: {reason}")
-
-
-def _rows_by_adapter(rows: Sequence[str | None], layer: AdaptedDense) -> Rows:
-    names = dict.fromkeys(row for row in rows if row is not None)
-    return Rows(len(rows), [(name, torch.tensor([i for i, row in enumerate(rows) if row == name],
-                                                device=layer.weight.device)) for name in names])
+def forget(model: nn.Module, name: str) -> None:
+    """Take out of the model all that adapter `name` brought into it."""
+    for _, layer in adapted_layers(model):
+        layer.delete(name)
+    for host, slot in slots(model):
+        if name in slot:
+            slot.remove(host, name)

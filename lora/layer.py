@@ -110,7 +110,7 @@ class AdaptedDense(nn.Module):
     """A frozen dense map (nn.Linear or Conv1D) with a bank of named updates, of which one is active.
 
     `updates[name][role]` is the LowRank of adapter `name` for the matrix in that role. Rows of a batch go through
-    different adapters while `rows` is set (see lora.bank.route).
+    different adapters while `rows` is set (see lora.routing).
     """
 
     def __init__(self, base: nn.Module) -> None:

@@ -1,4 +1,5 @@
-"""Where W_q, W_k, W_v, W_o and the MLP's W_fc1, W_fc2 live in each architecture, and where the task head is.
+"""Where W_q, W_k, W_v, W_o and the MLP's W_fc1, W_fc2 live in each architecture, where its blocks and their
+sub-layers end, and where the task head is.
 
 A target is a role of the table (`q k v o fc1 fc2`) or, for any architecture, a glob over module names
 (`*.attention.wq`), recognised by a `*` or a dot.
@@ -13,7 +14,8 @@ from torch import nn
 from transformers import PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from lora.errors import nearest
+from lora.errors import check_choice, nearest
+from lora.injected import adapter_of
 from lora.layer import Part
 
 ROLES = ("q", "k", "v", "o", "fc1", "fc2")
@@ -38,6 +40,18 @@ _LLAMA: Modules = {
 ARCHITECTURES: dict[str, Modules] = {
     "bert": _BERT, "roberta": _BERT, "deberta": _DEBERTA, "deberta-v2": _DEBERTA_V2, "gpt2": _GPT2, "llama": _LLAMA}
 
+PLACES = ("attention", "mlp", "mlp_norm", "block")
+_POST_NORM: Modules = {
+    "attention": ("layer.*.attention.output.dropout",), "mlp": ("layer.*.output.dropout",),
+    "mlp_norm": ("layer.*.output.LayerNorm",), "block": ("layer.*",)}
+
+# config.model_type -> the module whose output ends each place of a block. attention and mlp: the sub-layer, before
+# its residual is added; mlp_norm: the LayerNorm of that sum, which pre-norm architectures have not; block: all of it
+BLOCKS: dict[str, Modules] = {
+    **dict.fromkeys(("bert", "roberta", "deberta", "deberta-v2"), _POST_NORM),
+    "gpt2": {"attention": ("h.*.attn.resid_dropout",), "mlp": ("h.*.mlp.dropout",), "mlp_norm": (), "block": ("h.*",)},
+    "llama": {"attention": ("layers.*.self_attn",), "mlp": ("layers.*.mlp",), "mlp_norm": (), "block": ("layers.*",)}}
+
 HEADS = ("classifier", "score")  # transformers' names of a new task head
 LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a whole word of a module's name
 POOLERS = {"bert": "bert.pooler.dense", "deberta": "pooler.dense", "deberta-v2": "pooler.dense"}
@@ -60,7 +74,7 @@ def find_sites(model: nn.Module, targets: Sequence[str], heads: Sequence[str] = 
     if not targets:
         raise ValueError(f"targets is empty: name any of {', '.join(ROLES)}, or globs over module names")
     names = list(dict.fromkeys(name.removesuffix(".base") for name, module in model.named_modules()
-                               if isinstance(module, nn.Linear | Conv1D)))
+                               if isinstance(module, nn.Linear | Conv1D) and adapter_of(name) is None))
     found = [site for target in dict.fromkeys(targets) for site in _find(model, target, names, heads)]
     order = {name: place for place, name in enumerate(names)}
     return sorted(found, key=lambda site: order[site.module])
@@ -88,6 +102,14 @@ def _find(model: nn.Module, target: str, names: list[str], heads: Sequence[str])
         raise ValueError(f"role {target!r} matches no module of this {architecture} model; "
                          f"the model has {', '.join(_shapes(names))}")
     return [Site(target, name, _part(model, target)) for name in matches]
+
+
+def find_places(model: nn.Module, place: str) -> list[str]:
+    """The module that ends `place` (one of PLACES) in each block, from the first to the last; empty where none does."""
+    check_choice("place", place, PLACES)
+    check_choice("architecture", architecture := str(_config(model).model_type), BLOCKS)
+    return [name for name, _ in model.named_modules()
+            if adapter_of(f"{name}.") is None and _lives_in(name, BLOCKS[architecture][place])]
 
 
 def _lives_in(module: str, places: Iterable[str]) -> bool:

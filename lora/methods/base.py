@@ -9,8 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lora.bank import Adapter, activate, bank, base_parameters, base_values, check_new
-from lora.layer import adapted_layers
+from lora.bank import Adapter, activate, bank, base_parameters, base_values, check_new, forget, own_parameters
 from lora.sites import head_modules
 
 
@@ -30,12 +29,12 @@ class Method:
 
     name: str
 
-    def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> dict[str, nn.Parameter]:
-        """Add this method's new parameters to the model under the adapter's name; return them by name.
+    def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> None:
+        """Bring this method's new parameters into the model under the adapter's name.
 
-        `heads` names the modules of the task head, which train whole beside any method.
+        They are low-rank updates of dense maps (lora.layer) or modules at a place (lora.injected). `heads` names the
+        modules of the task head, which train whole beside any method.
         """
-        return {}
 
     def in_place(self, model: nn.Module, body: dict[str, nn.Parameter]) -> list[str]:
         """Names of the base parameters (head excluded) that this method trains where they are."""
@@ -68,14 +67,13 @@ class Method:
             raise RuntimeError(f"{self.name} trains every weight: it cannot share a model with other adapters")
         heads = head_modules(model, pooler)
         try:
-            injected = self.inject(model, adapter, heads)
+            self.inject(model, adapter, heads)
             every = base_parameters(model)
             head = {key: p for key, p in every.items() if any(key.startswith(f"{name}.") for name in heads)}
             body = {key: p for key, p in every.items() if key not in head}
             in_place = self.in_place(model, body)
         except ValueError:
-            for _, layer in adapted_layers(model):
-                layer.delete(adapter)
+            forget(model, adapter)
             raise
         start = base_values(model) | head
         copies = {key: start[key].detach().clone() for key in in_place} if self.keeps_base() else None
@@ -83,7 +81,7 @@ class Method:
         values = {key: start[key].detach().clone() for key in aside}
         bank(model).adapters[adapter] = Adapter(self, in_place, list(head), copies, values)
         activate(model, adapter)
-        own = injected | {key: body[key] for key in in_place}
+        own = own_parameters(model, adapter) | {key: body[key] for key in in_place}
         return self.groups(own) + ([ParameterGroup("head", head, head=True)] if head else [])
 
     def groups(self, own: dict[str, nn.Parameter]) -> list[ParameterGroup]:

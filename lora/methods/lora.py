@@ -60,7 +60,7 @@ class LoRA(Method):
             if not isinstance(value := getattr(self, what), bool):
                 raise ValueError(f"{what} {value!r} is not true or false")
 
-    def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> dict[str, nn.Parameter]:
+    def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> None:
         sites = [(site, target) for target in dict.fromkeys(self.targets)
                  for site in find_sites(model, [target], heads)]
         _refuse_overlaps(site for site, _ in sites)
@@ -68,7 +68,6 @@ class LoRA(Method):
             self._add(model, adapter, site, target)
         if not self.position_query:
             _leave_position_query(model, adapter)
-        return {name: p for name, p in model.named_parameters() if f".updates.{adapter}." in name}
 
     def _add(self, model: nn.Module, adapter: str, site: Site, target: str) -> None:
         layer = model.get_submodule(site.module)

@@ -1,0 +1,85 @@
+"""What holds for every file of conf/method on every architecture: it learns, leaves the base alone, and comes back."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+import experiments.presets  # noqa: F401  (registers the resolver that conf/method uses)
+from lora import Method, delete, disabled, load_adapter, save_adapter
+from lora.bank import base_parameters
+from tests.conftest import ROOT
+from tests.lora import adapted_models as tiny
+
+SMALL = {"adapter_h": ["bottleneck=4"], "adapter_l": ["bottleneck=4"], "adapter_p": ["bottleneck=4"],
+         "adapter_d": ["bottleneck=4", "dropped_layers=1"], "ft_top2": ["blocks=1"]}
+WORDS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
+KINDS = ["bert", "roberta", "deberta-v2", "gpt2", "gpt2-lm"]
+
+
+def method(word: str) -> Method:
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        cfg = compose(overrides=[f"+method={word}", *(f"method.{change}" for change in SMALL.get(word, ()))])
+    return instantiate(cfg.method)
+
+
+def loss_of(model: PreTrainedModel) -> Tensor:
+    """On three rows that a model can tell apart: their labels, or of a language model the next token."""
+    ids = torch.arange(21).view(3, 7) % 39 + 1
+    labels = ids if type(model).__name__.endswith("LMHeadModel") else torch.tensor([0, 1, 2])
+    return model(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
+
+
+def trained(model: PreTrainedModel, word: str) -> dict[str, nn.Parameter]:
+    """Ten steps of AdamW, weight decay included; the parameters that were the optimizer's, by name."""
+    torch.manual_seed(0)
+    groups = method(word).apply(model, pooler="train")
+    parameters = {name: p for group in groups for name, p in group.parameters.items()}
+    optimizer = torch.optim.AdamW(parameters.values(), lr=0.03, weight_decay=0.1)
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        optimizer.step()
+    return parameters
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("word", WORDS)
+def test_the_loss_falls_and_the_base_is_bit_for_bit_what_it_was(word: str, kind: str) -> None:
+    model = tiny.model(kind)
+    base, before = {name: p.detach().clone() for name, p in model.named_parameters()}, loss_of(model).item()
+    parameters = trained(model, word)
+    assert loss_of(model).item() < 0.98 * before
+    # a softmax does not see an offset common to all keys
+    dead = [name for name, p in parameters.items() if "key.bias" not in name and "key_proj.bias" not in name
+            and (p.grad is None or not p.grad.any())]
+    assert dead == []
+    if not method(word).keeps_base():
+        return
+    head = [name for name in base if name.startswith(("classifier", "score", "pooler", "bert.pooler"))]
+    with disabled(model):
+        now = base_parameters(model)
+        assert all(torch.equal(now[name], base[name]) for name in base if name not in head)
+    delete(model, "default")
+    now = base_parameters(model)
+    assert now.keys() == base.keys()
+    assert all(torch.equal(now[name], base[name]) for name in base if name not in head)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("word", WORDS)
+def test_what_was_saved_gives_the_same_outputs_when_loaded(word: str, kind: str, tmp_path: Path) -> None:
+    model = tiny.model(kind)
+    trained(model, word)
+    wanted = tiny.logits(model)
+    save_adapter(model, tmp_path, base={"name": kind})
+    fresh = tiny.model(kind)
+    assert not torch.allclose(tiny.logits(fresh), wanted)
+    groups = load_adapter(fresh, tmp_path)
+    assert torch.equal(tiny.logits(fresh), wanted)
+    assert {id(p) for group in groups for p in group.parameters.values()} == {
+        id(p) for p in fresh.parameters() if p.requires_grad}
