@@ -1,4 +1,4 @@
-"""A training step without numbers: what it computes, keeps for the backward pass, and the memory it needs (section 4.2).
+"""A training step without numbers: what it computes, keeps for its backward pass, and needs of memory (section 4.2).
 
 The model is of fake tensors (torch's FakeTensorMode): the real code of model, method and optimizer runs on shapes
 alone, and a ledger reads every operation. So nothing is assumed of an architecture or a method, GPT-3 175B needs no
@@ -77,7 +77,7 @@ class Ledger(TorchDispatchMode):
         outputs = list(_tensors(found))
         if (product := PRODUCTS.get(func.overloadpacket)) is not None:
             self.flops += product(*args, **(kwargs or {}), out_val=found)
-        elif func._schema.is_mutable or not func.is_view and outputs:
+        elif func._schema.is_mutable or (outputs and not func.is_view):
             inputs = outputs if func.overloadpacket in GATHERS else _tensors((args, kwargs))
             self.moved_bytes += sum(tensor.nbytes for tensor in (*inputs, *outputs))
         self._hold(outputs)
