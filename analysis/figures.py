@@ -246,11 +246,11 @@ def slowdown_figure(rows: Mapping[str, Mapping[int, pd.DataFrame]], caption: str
         grid = figure.subplots(len(rows), panels, squeeze=False, sharex=True, sharey=True)
         highest = max(frame.to_numpy().max() for row in rows.values() for frame in row.values())
         scale = Normalize(0, max(highest, 1.0))
+        for axes, length in zip(grid[0], next(iter(rows.values())), strict=True):
+            axes.set_title(f"length {length}")
         for line, (design, row) in zip(grid, rows.items(), strict=True):
-            for axes, (length, frame) in zip(line, row.items(), strict=True):
+            for axes, frame in zip(line, row.values(), strict=True):
                 _percents(axes, frame, scale)
-                if line is grid[0]:
-                    axes.set_title(f"length {length}")
             line[0].set_ylabel(f"{design}\nbatch size")
         for axes in grid[-1]:
             axes.set_xlabel("bottleneck")

@@ -79,7 +79,7 @@ def latency_study(cfg: DictConfig, table: Measured, grid: Measured, about: Mappi
                           for key, seconds in part.items() for cell in _cells(cfg, name, *key, seconds)])
     where = f"{about['model']}, {about['device']}, {about['dtype']}"
     if about["threads"]:
-        where += f", {about['threads']} threads"
+        where += f", threads: {about['threads']}"
     title = f"Latency of one forward pass: {where}"
     notes = [_reading(cells), "Ours: median of all trials; slow-down: median over rounds of a variant's time over the "
              f"base's, and its {cfg.level:.0%} order-statistic interval.", "Paper: mean of 100 trials, Quadro RTX8000."]
@@ -115,7 +115,7 @@ def _table(cells: pd.DataFrame) -> pd.DataFrame:
             lines += [{**setting, "variant": variant, "from": "ours", "width": ours.width or None,
                        "ms": f"{ours.ms:.1f}", "slow-down %": _slowdown(ours), "trials": ours.trials}
                       for ours in here[here.variant == variant].itertuples()]
-    return pd.DataFrame(lines).astype(object)
+    return pd.DataFrame(lines, dtype=object)
 
 
 def _slowdown(cell: Any) -> str:
