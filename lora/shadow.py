@@ -74,22 +74,24 @@ class Ledger(TorchDispatchMode):
         found = func(*args, **(kwargs or {}))
         if func.namespace != "aten":
             return found
-        outputs = list(_tensors(found))
+        inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(found))
         if (product := PRODUCTS.get(func.overloadpacket)) is not None:
             self.flops += product(*args, **(kwargs or {}), out_val=found)
         elif func._schema.is_mutable or (outputs and not func.is_view):
-            inputs = outputs if func.overloadpacket in GATHERS else _tensors((args, kwargs))
-            self.moved_bytes += sum(tensor.nbytes for tensor in (*inputs, *outputs))
+            read = outputs if func.overloadpacket in GATHERS else inputs
+            self.moved_bytes += sum(tensor.nbytes for tensor in (*read, *outputs))
+        self._hold(inputs, new=False)  # the batch, which was there before: nor are its views new
         self._hold(outputs)
         return found
 
-    def _hold(self, tensors: Iterable[Tensor]) -> None:
+    def _hold(self, tensors: Iterable[Tensor], new: bool = True) -> None:
         for tensor in tensors:
             storage = tensor.untyped_storage()
             if storage._cdata not in self._storages:
+                nbytes = storage.nbytes() if new else 0
                 self._storages.add(storage._cdata)
-                weakref.finalize(storage, self._release, storage._cdata, storage.nbytes())
-                self.live_bytes += storage.nbytes()
+                weakref.finalize(storage, self._release, storage._cdata, nbytes)
+                self.live_bytes += nbytes
                 self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
     def _release(self, storage: int, nbytes: int) -> None:
