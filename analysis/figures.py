@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -244,3 +245,38 @@ def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]],
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3 if wide else 2)
         add_caption(figure, caption)
     return figure
+
+
+def slowdown_figure(rows: Mapping[str, Mapping[int, pd.DataFrame]], caption: str) -> Figure:
+    """Figure 5: slow-down in percent over bottleneck and batch size, a row for each design, a panel for each length.
+
+    A frame has batch sizes as its index and bottlenecks as its columns. One scale from 0 for all panels.
+    """
+    with styled():
+        panels = max(len(row) for row in rows.values())
+        figure = new_figure(0.4 + 1.7 * len(rows), DOUBLE if panels > 1 else COLUMN)
+        grid = figure.subplots(len(rows), panels, squeeze=False, sharex=True, sharey=True)
+        highest = max(frame.to_numpy().max() for row in rows.values() for frame in row.values())
+        scale = Normalize(0, max(highest, 1.0))
+        for axes, length in zip(grid[0], next(iter(rows.values())), strict=True):
+            axes.set_title(f"length {length}")
+        for line, (design, row) in zip(grid, rows.items(), strict=True):
+            for axes, frame in zip(line, row.values(), strict=True):
+                _percents(axes, frame, scale)
+            line[0].set_ylabel(f"{design}\nbatch size")
+        for axes in grid[-1]:
+            axes.set_xlabel("bottleneck")
+        figure.colorbar(ScalarMappable(scale), ax=grid, label="slow-down, %", fraction=0.03, pad=0.01)
+        add_caption(figure, caption)
+    return figure
+
+
+def _percents(axes: Axes, frame: pd.DataFrame, scale: Normalize) -> None:
+    """A heat map with its numbers, black where the colour is light."""
+    values = frame.to_numpy()
+    axes.imshow(values, norm=scale, aspect="auto", interpolation="nearest")
+    axes.set_xticks(range(values.shape[1]), [str(column) for column in frame.columns])
+    axes.set_yticks(range(values.shape[0]), [str(index) for index in frame.index])
+    for (i, j), value in np.ndenumerate(values):
+        colour = "black" if scale(value) > 0.6 else "white"
+        axes.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=7)

@@ -11,14 +11,11 @@ of it the steps added; there the allocator gives freed blocks back at once, with
 import statistics
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.core.utils import env_override
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.table import Table
@@ -27,7 +24,7 @@ from torch import nn
 import experiments.presets  # noqa: F401  (the resolver in conf/model and conf/method)
 from experiments.entry import entry, json_line
 from experiments.files import write_atomic
-from experiments.hardware import choose_precision, describe, peak_memory_mb, reset_peak_memory
+from experiments.hardware import choose_precision, describe, in_fresh_process, peak_memory_mb, reset_peak_memory
 from experiments.models import load_model
 from experiments.others import package, peft_config, whole_modules
 from experiments.tables import console_for
@@ -35,7 +32,6 @@ from lora import FullFineTuning
 from lora.errors import check_choice
 from lora.sites import head_modules
 
-FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536"}  # glibc: blocks of this many bytes and more
 CPU = torch.device("cpu")
 Step = Callable[[], None]
 
@@ -51,7 +47,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         check_choice("variant", variant, VARIANTS)
         if variant in PACKAGES:
             package(variant)
-    peaks = {variant: _in_fresh_process(cfg, variant) for variant in cfg.variants}
+    peaks = {variant: in_fresh_process(peak_memory, cfg, variant) for variant in cfg.variants}
     seconds = step_seconds(cfg)
     rows = {variant: {"seconds": statistics.median(seconds[variant]),
                       "over_peft": _ratio(seconds, variant, "peft"),
@@ -89,11 +85,6 @@ def peak_memory(cfg: DictConfig, variant: str) -> dict[str, float]:
         step()
     peak = peak_memory_mb(CPU)
     return {"peak_memory_mb": peak, "step_memory_mb": peak - before}
-
-
-def _in_fresh_process(cfg: DictConfig, variant: str) -> dict[str, float]:
-    with env_override(FREE_AT_ONCE), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(peak_memory, cfg, variant).result()
 
 
 def training_step(cfg: DictConfig, variant: str) -> Step:

@@ -52,7 +52,7 @@ def test_a_ratio_is_taken_within_each_round() -> None:
 
 def test_the_command_writes_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                        capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(benchmark, "_in_fresh_process", benchmark.peak_memory)
+    monkeypatch.setattr(benchmark, "in_fresh_process", lambda function, *args: function(*args))
     output = tmp_path / "new" / "benchmark.json"
     argv = ["benchmark", *TINY, "rounds=1", "memory_steps=1", "variants=[ours,frozen]", f"output={output}"]
     monkeypatch.setattr(sys, "argv", argv)

@@ -1,0 +1,143 @@
+"""Table 1 beside the paper's, and Figure 5, from the seconds of `experiments.latency`."""
+
+import csv
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig
+from scipy import stats
+
+from analysis.figures import slowdown_figure
+from analysis.study import Study
+from experiments.entry import CONF
+from experiments.passes import ADAPTERS, BASE, MERGED, Seconds, Variant
+from lora.errors import check_choice
+
+OURS = {"ft_or_lora": (BASE, MERGED, "lora"), "adapter_l": ("adapter_l",), "adapter_h": ("adapter_h",)}
+TITLES = {"adapter_h": "AdapterH", "adapter_l": "AdapterL"}
+BUDGETS = {"0.5M": "few", "11M": "many"}  # the counts that Table 1 prints, by their name in conf/latency.yaml
+Measured = Mapping[tuple[int, int], Seconds]  # by batch size and length
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median of n values with its order-statistic interval; no interval where n is too small for the level."""
+
+    median: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+def median_interval(values: Sequence[float], level: float) -> Spread:
+    """The median, and the narrowest symmetric pair of order statistics that holds it with probability `level`.
+
+    The number of values below the true median is binomial (n, 1/2) whatever their distribution.
+    """
+    ordered, n = sorted(values), len(values)
+    skipped = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # values left out at each end
+    if not skipped:
+        return Spread(statistics.median(ordered), None, None, n)
+    return Spread(statistics.median(ordered), ordered[skipped - 1], ordered[n - skipped], n)
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One setting of Table 1 and the variants that stand in it."""
+
+    batch_size: int
+    length: int
+    params: str  # as printed
+    variants: list[Variant]
+
+
+def printed() -> list[dict[str, str]]:
+    """Table 1 as the paper prints it."""
+    with (CONF / "paper" / "table01_latency.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def paper_rows(cfg: DictConfig) -> list[PaperRow]:
+    """The rows of `table`, in the paper's order; ValueError for one that Table 1 does not have."""
+    params = {f"[{row['batch_size']},{row['sequence_length']}]": row["params_printed"] for row in printed()}
+    found = []
+    for batch_size, length in cfg.table:
+        check_choice("row of table", key := f"[{batch_size},{length}]", params)
+        widths = cfg.widths[BUDGETS[params[key]]]
+        variants = [Variant(BASE, 0), Variant(MERGED, widths.lora), *(Variant(name, widths[name]) for name in widths)]
+        found.append(PaperRow(batch_size, length, params[key], variants))
+    return found
+
+
+def latency_study(cfg: DictConfig, table: Measured, grid: Measured, about: Mapping[str, Any]) -> Study:
+    """All of the command, before anything is written."""
+    cells = pd.DataFrame([cell for name, part in (("table1", table), ("figure5", grid))
+                          for key, seconds in part.items() for cell in _cells(cfg, name, *key, seconds)])
+    where = f"{about['model']}, {about['device']}, {about['dtype']}"
+    if about["threads"]:
+        where += f", threads: {about['threads']}"
+    title = f"Latency of one forward pass: {where}"
+    notes = [_reading(cells), "Ours: median of all trials; slow-down: median over rounds of a variant's time over the "
+             f"base's, and its {cfg.level:.0%} order-statistic interval.", "Paper: mean of 100 trials, Quadro RTX8000."]
+    figures = {"figure5": _figure(cfg, cells, f"Slow-down in %, {where}.")} if grid else {}
+    return Study("latency", title, {"table1": _table(cells)}, {"latency_cells": cells}, figures, notes, [])
+
+
+def _cells(cfg: DictConfig, part: str, batch_size: int, length: int, seconds: Seconds) -> list[dict[str, Any]]:
+    """One line a variant: its time in ms, and its slow-down in percent of the base with its interval."""
+    base = seconds[Variant(BASE, 0)]
+    lines = []
+    for variant, values in seconds.items():
+        time = median_interval([1000 * value for value in values], cfg.level)
+        slow = median_interval([100 * (one / two - 1) for one, two in zip(values, base, strict=True)], cfg.level)
+        lines.append({"part": part, "batch_size": batch_size, "length": length, "variant": variant.method,
+                      "width": variant.width, "ms": time.median, "ms_low": time.low, "ms_high": time.high,
+                      "slowdown": slow.median, "slowdown_low": slow.low, "slowdown_high": slow.high,
+                      "trials": time.n})
+    return lines
+
+
+def _table(cells: pd.DataFrame) -> pd.DataFrame:
+    """Table 1: a line of the paper's, then ours for each of its variants; dashes where a row was not measured."""
+    lines = []
+    for row in printed():
+        batch_size, length = int(row["batch_size"]), int(row["sequence_length"])
+        setting = {"batch size": batch_size, "length": length, "params": row["params_printed"]}
+        lines.append({**setting, "variant": row["method"], "from": "paper", "width": None,
+                      "ms": f"{row['latency_ms']} ± {row['latency_std']}", "slow-down %": row["slowdown_percent"],
+                      "trials": 100})
+        here = cells[(cells.part == "table1") & (cells.batch_size == batch_size) & (cells.length == length)]
+        for variant in OURS[row["method"]]:
+            lines += [{**setting, "variant": variant, "from": "ours", "width": ours.width or None,
+                       "ms": f"{ours.ms:.1f}", "slow-down %": _slowdown(ours), "trials": ours.trials}
+                      for ours in here[here.variant == variant].itertuples()]
+    return pd.DataFrame(lines, dtype=object)
+
+
+def _slowdown(cell: Any) -> str:
+    """'3.1 [2.0, 4.4]'."""
+    if cell.variant == BASE or cell.slowdown_low is None or np.isnan(cell.slowdown_low):
+        return f"{cell.slowdown:.1f}"
+    return f"{cell.slowdown:.1f} [{cell.slowdown_low:.1f}, {cell.slowdown_high:.1f}]"
+
+
+def _reading(cells: pd.DataFrame) -> str:
+    """In how many settings merged LoRA cannot be told from the base."""
+    merged = cells[cells.variant == MERGED].dropna(subset=["slowdown_low"])
+    covered = ((merged.slowdown_low <= 0) & (merged.slowdown_high >= 0)).sum()
+    return (f"Merged LoRA's interval covers the base's time in {covered} of {len(merged)} settings; "
+            f"its slow-downs: {', '.join(_slowdown(cell) for cell in merged.itertuples()) or 'too few trials'} %.")
+
+
+def _figure(cfg: DictConfig, cells: pd.DataFrame, caption: str) -> Any:
+    """Heat maps of the slow-down: a row for each design, a panel for each length."""
+    rows = {}
+    for method in ADAPTERS:
+        here = cells[(cells.part == "figure5") & (cells.variant == method)]
+        rows[TITLES[method]] = {length: here[here.length == length].pivot(
+            index="batch_size", columns="width", values="slowdown") for length in cfg.lengths}
+    return slowdown_figure(rows, caption)

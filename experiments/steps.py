@@ -1,0 +1,94 @@
+"""One training step of any model and method on a random batch: to be measured, or counted without numbers."""
+
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from experiments.models import load_model
+from lora.errors import check_choice
+from lora.shadow import StepCost, shadow
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+PRECISIONS = ("fp32", "bf16", "fp16")
+PADDED = 2  # RoBERTa counts positions from here
+
+
+def usual_kind(model: DictConfig) -> str:
+    """What the paper did with a model of conf/model: GPT-2 and GPT-3 write, the encoders classify."""
+    return "causal_lm" if model.config and model.config.model_type == "gpt2" else "classification"
+
+
+def random_batch(config: Any, kind: str, batch_size: int, length: int) -> dict[str, Tensor]:
+    """Token ids (batch_size, length) without padding, and labels: the ids themselves, or one of two classes."""
+    limit = config.max_position_embeddings - (PADDED if config.model_type == "roberta" else 0)
+    if length > limit:
+        raise ValueError(f"length {length} is not in 1..{limit}: this {config.model_type} model has no more positions")
+    ids = torch.randint(5, config.vocab_size, (batch_size, length))
+    return {"input_ids": ids, "labels": ids if kind == "causal_lm" else torch.randint(0, 2, (batch_size,))}
+
+
+def check_step(cfg: DictConfig) -> None:
+    """ValueError for a precision, batch size or length that no step has."""
+    check_choice("precision", cfg.precision, PRECISIONS)
+    for key in ("batch_size", "length"):
+        if not isinstance(cfg[key], int) or cfg[key] < 1:
+            raise ValueError(f"{key} {cfg[key]!r} is not a whole number of at least 1")
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """Forward, backward and update of an adapted model; calling it makes one step."""
+
+    model: "PreTrainedModel"
+    optimizer: torch.optim.Optimizer
+    loss: Callable[[], Tensor]
+
+    def __call__(self) -> None:
+        self.loss().backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
+    """The step of `cfg`: model (with random weights), method, batch_size, length, precision, checkpointing.
+
+    precision: fp32; bf16, autocast with all weights in fp32, as the trainer has it; fp16, where weights, gradients
+    and optimizer states are all 2 bytes (LoRA's A and B stay fp32). Checkpointing keeps the input of each block and
+    computes the block again in the backward pass.
+    """
+    model = load_model(OmegaConf.merge(cfg.model, {"init": "random"}), kind, 2, ["0", "1"])
+    if cfg.precision == "fp16":
+        for parameter in model.parameters():
+            parameter.data = parameter.data.half()
+    groups = instantiate(cfg.method).apply(model, pooler=cfg.model.pooler)
+    model.train()
+    model.config.use_cache = False
+    if cfg.checkpointing:
+        with warnings.catch_warnings():  # of its new name, which the first versions 5 do not have
+            warnings.simplefilter("ignore", FutureWarning)
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+    optimizer = torch.optim.AdamW([p for group in groups for p in group.parameters.values()], lr=1e-4, fused=True)
+    batch = random_batch(model.config, kind, cfg.batch_size, cfg.length)
+
+    def loss() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16) if cfg.precision == "bf16" else nullcontext():
+            return model(**batch).loss
+
+    return TrainingStep(model, optimizer, loss)
+
+
+def shadow_of(cfg: DictConfig, kind: str) -> StepCost:
+    """What the same step costs, from its shapes alone."""
+    with FakeTensorMode():
+        step = training_step(cfg, kind)
+        return shadow(step.model, step.optimizer, step.loss)

@@ -1,0 +1,120 @@
+"""A training step without numbers: what it computes, keeps for its backward pass, and needs of memory (section 4.2).
+
+The model is of fake tensors (torch's FakeTensorMode): the real code of model, method and optimizer runs on shapes
+alone, and a ledger reads every operation. So nothing is assumed of an architecture or a method, GPT-3 175B needs no
+memory, and activation checkpointing, autocast and tied weights count as they are.
+
+A matrix product of (m, k) and (k, n) is 2 m k n FLOPs, as in torch.utils.flop_counter. Memory is what tensors hold:
+not the scratch space inside an operation, nor what an allocator keeps.
+"""
+
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
+
+aten = torch.ops.aten
+PRODUCTS = flop_registry | {  # the counter leaves out the fused attention of a CPU
+    aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+    aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop}
+GATHERS = (aten.embedding, aten.index, aten.gather, aten.index_select)  # read as much as they write
+
+
+@dataclass(frozen=True)
+class Work:
+    """FLOPs of matrix products, and bytes that all other operations read and write."""
+
+    flops: int
+    moved_bytes: int
+
+    def __sub__(self, other: "Work") -> "Work":
+        return Work(self.flops - other.flops, self.moved_bytes - other.moved_bytes)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """What one training step takes, and the bytes that it needs.
+
+    weight_bytes: all parameters and buffers, adapter and head included; gradient_bytes and optimizer_bytes: of what
+    trains; activation_bytes: what the forward pass leaves for the backward pass; peak_bytes: the high-water mark of
+    all of these together over a step after the first, which has optimizer states from its beginning. `backward` has
+    in it what activation checkpointing computes again.
+    """
+
+    weight_bytes: int
+    gradient_bytes: int
+    optimizer_bytes: int
+    activation_bytes: int
+    peak_bytes: int
+    forward: Work
+    backward: Work
+    update: Work
+
+
+class Ledger(TorchDispatchMode):
+    """Reads every operation while it is entered: work done, bytes of live tensors and their high-water mark."""
+
+    def __init__(self, held: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.flops = self.moved_bytes = self.live_bytes = self.peak_bytes = 0
+        self._storages: set[int] = set()
+        self._hold(held)
+
+    @property
+    def work(self) -> Work:
+        return Work(self.flops, self.moved_bytes)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if func.namespace != "aten":
+            return found
+        inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(found))
+        if (product := PRODUCTS.get(func.overloadpacket)) is not None:
+            self.flops += product(*args, **(kwargs or {}), out_val=found)
+        elif func._schema.is_mutable or (outputs and not func.is_view):
+            read = outputs if func.overloadpacket in GATHERS else inputs
+            self.moved_bytes += sum(tensor.nbytes for tensor in (*read, *outputs))
+        self._hold(inputs, new=False)  # the batch, which was there before: nor are its views new
+        self._hold(outputs)
+        return found
+
+    def _hold(self, tensors: Iterable[Tensor], new: bool = True) -> None:
+        for tensor in tensors:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in self._storages:
+                nbytes = storage.nbytes() if new else 0
+                self._storages.add(storage._cdata)
+                weakref.finalize(storage, self._release, storage._cdata, nbytes)
+                self.live_bytes += nbytes
+                self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+
+    def _release(self, storage: int, nbytes: int) -> None:
+        self._storages.remove(storage)
+        self.live_bytes -= nbytes
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+
+
+def shadow(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> StepCost:
+    """The cost of a step: loss().backward(), optimizer.step(). Model and optimizer are of fake tensors, and unused."""
+    with Ledger([*model.parameters(), *model.buffers()]) as ledger:
+        weights = ledger.live_bytes
+        value = loss()
+        forward, activations = ledger.work, ledger.live_bytes - weights
+        value.backward()
+        del value
+        backward, gradients, peak = ledger.work, ledger.live_bytes - weights, ledger.peak_bytes
+        optimizer.step()
+        states = ledger.live_bytes - weights - gradients
+        update = ledger.work
+    # the first step makes the optimizer's states; in every later one they are there before it
+    peak = max(peak + states, ledger.peak_bytes)
+    return StepCost(weights, gradients, states, activations, peak, forward, backward - forward, update - backward)

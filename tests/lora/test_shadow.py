@@ -1,0 +1,84 @@
+"""A step on fake tensors counts what a hand count, torch's FLOP counter and autograd's own hooks say."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from lora.shadow import StepCost, shadow
+
+ROWS, N_IN, HIDDEN, N_OUT = 5, 7, 11, 3
+WEIGHTS = (N_IN * HIDDEN + HIDDEN, HIDDEN * N_OUT + N_OUT)  # of the two layers
+
+
+def two_layers(train_first: bool) -> tuple[nn.Module, torch.optim.Optimizer, Tensor]:
+    """Linear, tanh, Linear in fp32; the first layer trains or is frozen."""
+    model = nn.Sequential(nn.Linear(N_IN, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, N_OUT))
+    model[0].requires_grad_(train_first)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return model, torch.optim.AdamW(trained, fused=True), torch.randn(ROWS, N_IN)
+
+
+def cost(train_first: bool) -> StepCost:
+    with FakeTensorMode():
+        model, optimizer, x = two_layers(train_first)
+        return shadow(model, optimizer, lambda: model(x).sum())
+
+
+@pytest.mark.parametrize("train_first", [True, False])
+def test_a_two_layer_models_flops_are_those_counted_by_hand(train_first: bool) -> None:
+    first, second = 2 * ROWS * N_IN * HIDDEN, 2 * ROWS * HIDDEN * N_OUT
+    found = cost(train_first)
+    assert found.forward.flops == first + second
+    # the second layer's weights train: as much again; the first's need a gradient of their output and of themselves
+    assert found.backward.flops == second + (second + first if train_first else 0)
+    assert found.update.flops == 0
+
+
+@pytest.mark.parametrize("train_first", [True, False])
+def test_a_two_layer_models_bytes_are_those_counted_by_hand(train_first: bool) -> None:
+    found, trained = cost(train_first), sum(WEIGHTS) if train_first else WEIGHTS[1]
+    assert found.weight_bytes == 4 * sum(WEIGHTS)
+    assert found.gradient_bytes == 4 * trained
+    steps = 4 * (4 if train_first else 2)  # of each tensor, a number that counts its steps
+    assert found.optimizer_bytes == 2 * 4 * trained + steps
+    # kept: tanh's output, for its own gradient or the second weight's, and the sum
+    assert found.activation_bytes == 4 * ROWS * HIDDEN + 4
+
+
+def test_the_high_water_mark_holds_the_optimizers_states_of_the_steps_before() -> None:
+    found = cost(train_first=True)
+    assert found.peak_bytes >= found.weight_bytes + found.gradient_bytes + found.optimizer_bytes
+    assert found.peak_bytes >= found.weight_bytes + found.optimizer_bytes + found.activation_bytes
+    least = 4 * ROWS * (N_OUT + HIDDEN)  # gradients of both layers' outputs, at the most
+    assert found.peak_bytes <= (found.weight_bytes + found.gradient_bytes + found.optimizer_bytes
+                                + found.activation_bytes + 2 * least)
+
+
+def test_what_other_operations_move_is_counted_by_hand() -> None:
+    with FakeTensorMode():
+        model, optimizer, x = two_layers(train_first=True)
+        found = shadow(model, optimizer, lambda: model(x).sum())
+    tanh, total = 2 * ROWS * HIDDEN, ROWS * N_OUT + 1  # read and write; read, and one number written
+    assert found.forward.moved_bytes == 4 * (tanh + total)
+
+
+def test_a_view_moves_nothing_and_holds_nothing_more() -> None:
+    def forward(view: bool) -> StepCost:
+        with FakeTensorMode():
+            model, optimizer, x = two_layers(train_first=True)
+            if view:
+                return shadow(model, optimizer, lambda: model(x.view(N_IN, ROWS).view(ROWS, N_IN)).T.sum())
+            return shadow(model, optimizer, lambda: model(x).sum())
+
+    assert forward(view=True).forward == forward(view=False).forward
+    assert forward(view=True).activation_bytes == forward(view=False).activation_bytes
+
+
+def test_a_real_steps_flops_are_what_torch_counts() -> None:
+    model, _, x = two_layers(train_first=True)
+    with FlopCounterMode(display=False) as counter:
+        model(x).sum().backward()
+    found = cost(train_first=True)
+    assert found.forward.flops + found.backward.flops == counter.get_total_flops()
