@@ -94,7 +94,7 @@ def runs_of(artifact: Data, suite: Data, keys: Sequence[Key], store: str, compos
         check_choice(f"role of {artifact['name']} that its runs train", role, config["method.targets"])
     columns = {f"r{rank}": {"method.rank": rank} for rank, _ in keys}
     seeds = sorted({seed for _, seed in keys})
-    ranks = {"run": config, "columns": columns, "words": {}, "shows": "score"}
+    ranks = {"run": config, "columns": columns, "words": {}, "shows": "score", "params": None}
     slots, unavailable = plan(ranks, suite, [{}], seeds, store, compose_train)
     for model, why in unavailable.items():
         raise FileNotFoundError(f"{artifact['name']} of suite {suite['name']} needs {model}, which is not there: {why}")

@@ -32,7 +32,7 @@ LAST = 2  # stage of the corpus, with documents of all kinds
 STAGES = [(name, stage) for name, stages in CURRICULA.items() for stage in range(len(stages))]
 STREAM = 1_000_000  # the seed of the first documents that pre-training with seed 1 reads
 PINNED = {  # sha256; shipped weights were trained on this corpus, and recorded runs on these tasks
-    "lookups": "f307ec984de77b3362b53d8deb011d7069ab75f5f3b7d2491865bb94506d6376",
+    "lookups": "b81748420dae08f130a4abf096b22b6b775a55bdc0c9bd7857d5694bc2488f62",
     "tasks": "b7c46c40a2cffdde088a0222ee40778f29961f82930807473c13d40b2acd9b9d",
     "mentions": "ad670ebacae9e28e52aeff33b3e7d341d781eb9ea0c62b27284b3c9cb164ad9e",
     "facts": "bf72c5b60f148c1cdd96fda2228c39adf940ea040834713a2fa2514f744be303",
@@ -198,7 +198,7 @@ def test_only_sentences_that_break_a_rule_do_not_parse(name: str) -> None:
 
 
 def test_heads_agree_with_verbs_and_nouns_with_articles_and_numbers(corpus: list[Document]) -> None:
-    said = [s for document in corpus[:5000] for text in document.segments for s in sentences(text)]
+    said = [s for document in corpus[:6000] for text in document.segments for s in sentences(text)]
     assert sum(" near " in sentence for sentence in said) > 400
     assert not [(sentence, oracle.mistakes(sentence)) for sentence in said if oracle.mistakes(sentence)]
 
