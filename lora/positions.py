@@ -84,7 +84,8 @@ class AddedPositions(Injected):
         given = dict(kwargs)
         if args:
             given["input_ids"], *rest = args
-            assert not rest, "heads give the body everything but input_ids by name"
+            if rest:
+                raise TypeError(f"{type(host).__name__} with a prefix takes input_ids first and all else by name")
         past = given.get("past_key_values")
         if past is not None and (seen := past.get_seq_length()):
             self.current.layout = None

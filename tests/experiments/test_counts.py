@@ -78,7 +78,7 @@ def test_the_command_prints_printed_exact_and_remark(
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"settings": {"lroa": {}}}, "method of artifact counts 'lroa' is not one of .*; did you mean 'lora'"),
-    ({"models": ARTIFACT["models"] | {"gpt3": "gpt3-176b"}}, "model 'gpt3-176b' is .*; did you mean 'gpt3-175b'"),
+    ({"models": ARTIFACT["models"] | {"gpt3": "gpt3-176b"}}, "'gpt3-176b' is not one of .*; did you mean 'gpt3-175b'"),
 ])
 def test_a_name_that_is_not_there_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -352,5 +352,5 @@ def test_a_prefix_embedding_is_pefts_prompt_tuning() -> None:
     prompt = theirs.prompt_encoder["default"].embedding.weight
     assert prompt.shape == own.shape
     own.copy_(prompt)
-    inputs = plain("right").inputs()
-    assert_close(model(**inputs).logits, theirs(**inputs).logits[:, L_P:])
+    rows = plain("right")
+    assert_close(rows.of(model(**rows.inputs()).logits), rows.of(theirs(**rows.inputs()).logits[:, L_P:]))
