@@ -19,6 +19,7 @@ from torch import nn
 from experiments.models import load_model
 from experiments.steps import random_batch, usual_kind
 from lora.bank import merge
+from lora.layer import adapted_layers
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BASE, MERGED = "base", "lora_merged"
@@ -69,6 +70,8 @@ def adapted(base: nn.Module, variant: Variant, cfg: DictConfig) -> nn.Module:
             nn.init.normal_(parameter, std=0.02)
             parameter.data = parameter.data.to(base.dtype)  # type: ignore[call-overload]
     if variant.method == MERGED:
+        for _, layer in adapted_layers(model):
+            layer.base.weight = nn.Parameter(layer.weight.data)  # merging writes to it, and the base is to stay
         merge(model)
     return model.eval()
 
