@@ -66,7 +66,8 @@ def test_half_precision_reaches_the_adapters() -> None:
     cfg = config()
     base = base_model(cfg).to(torch.bfloat16)
     for method in ("lora", MERGED, "adapter_h", "adapter_l"):
-        assert {parameter.dtype for parameter in adapted(base, Variant(method, 2), cfg).parameters()} == {torch.bfloat16}
+        model = adapted(base, Variant(method, 2), cfg)
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
 
 
 def test_every_round_runs_every_variant_once_in_an_order_of_its_own() -> None:
