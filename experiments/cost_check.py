@@ -70,9 +70,9 @@ def case(setting: DictConfig, method: str) -> DictConfig:
         raise ValueError(f"a setting lacks {', '.join(absent)}: {json.dumps(OmegaConf.to_container(setting))}")
     for group, name in (("model", setting.model), ("method", method)):
         check_choice(group, name, [path.stem for path in (CONF / group).glob("*.yaml")])
-    parts = {"model": OmegaConf.load(CONF / "model" / f"{setting.model}.yaml"),
-             "method": OmegaConf.load(CONF / "method" / f"{method}.yaml")}
-    made = OmegaConf.create({"preset": None, **setting, **parts})
+    parts: dict[Any, Any] = {"model": OmegaConf.load(CONF / "model" / f"{setting.model}.yaml"),
+                             "method": OmegaConf.load(CONF / "method" / f"{method}.yaml")}
+    made = OmegaConf.create({"preset": None} | dict(setting) | parts)
     check_step(made)
     return made
 

@@ -48,7 +48,8 @@ def measure(cfg: DictConfig, device: torch.device, batch_size: int, length: int,
     """Seconds of every variant's forward pass in each round of one setting."""
     kind = usual_kind(cfg.model)
     torch.manual_seed(cfg.seed)
-    base = load_model(cfg.model, kind, 2, ["0", "1"]).to(device, DTYPES[cfg.dtype]).eval()
+    base: Any = load_model(cfg.model, kind, 2, ["0", "1"])
+    base.to(device, DTYPES[cfg.dtype])
     base.config.use_cache = False
     ids = random_batch(base.config, kind, batch_size, length)["input_ids"].to(device)
     models = {variant: adapted(base, variant, cfg) for variant in variants}

@@ -66,7 +66,9 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     and optimizer states are all 2 bytes (LoRA's A and B stay fp32). Checkpointing keeps the input of each block and
     computes the block again in the backward pass.
     """
-    model = load_model(OmegaConf.merge(cfg.model, {"init": "random"}), kind, 2, ["0", "1"])
+    drawn = OmegaConf.merge(cfg.model, {"init": "random"})
+    assert isinstance(drawn, DictConfig)
+    model = load_model(drawn, kind, 2, ["0", "1"])
     if cfg.precision == "fp16":
         for parameter in model.parameters():
             parameter.data = parameter.data.half()
