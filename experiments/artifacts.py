@@ -63,9 +63,10 @@ def train_configs() -> Iterator[Compose]:
 
 
 def suite_for(suite: dict[str, Any], artifact: str) -> dict[str, Any]:
-    """The suite with the models and tasks that stand in, and the rows that are run, for this artifact only."""
-    own = {"models": {}, "tasks": {}, "rows": {}} | suite["artifacts"].get(artifact, {})
-    return suite | {group: suite[group] | own[group] for group in ("models", "tasks")} | {"rows": own["rows"]}
+    """The suite with the models, tasks and sizes that stand in, and the rows that are run, for this artifact only."""
+    own = {"models": {}, "tasks": {}, "rows": {}, "sizes": {}} | suite["artifacts"].get(artifact, {})
+    groups = {group: suite[group] | own[group] for group in ("models", "tasks")}
+    return suite | groups | {key: own[key] for key in ("rows", "sizes")}
 
 
 def check_suite(suite: Data) -> None:
@@ -84,15 +85,21 @@ def check_file(group: str, name: str, where: str = "") -> None:
 def read_paper(artifact: Data) -> list[dict[str, str]]:
     """The CSV's rows as text; ValueError for an unknown file, aggregate, or a column that it lacks."""
     check_choice("aggregate", artifact["aggregate"], AGGREGATES)
-    check_choice("paper", artifact["paper"], [path.stem for path in (CONF / "paper").glob("*.csv")])
-    frame = pd.read_csv(CONF / "paper" / f"{artifact['paper']}.csv", dtype=str, keep_default_na=False)
+    rows = read_rows(artifact["paper"])
     optional = [artifact[key] for key in ("params", "average") if artifact[key] is not None]
     named = [*optional, *artifact["rows"], *artifact["columns"], *artifact["words"]]
     for config in (artifact["run"], *artifact["columns"].values()):
         for template in map(_word, config.values()):
             named += [field for _, field, _, _ in string.Formatter().parse(template) if field]
     for column in named:
-        check_choice(f"column of {artifact['paper']}.csv", column, list(frame.columns))
+        check_choice(f"column of {artifact['paper']}.csv", column, rows[0])
+    return rows
+
+
+def read_rows(paper: str) -> list[dict[str, str]]:
+    """The rows of a CSV of conf/paper as text; ValueError for an unknown file."""
+    check_choice("paper", paper, [path.stem for path in (CONF / "paper").glob("*.csv")])
+    frame = pd.read_csv(CONF / "paper" / f"{paper}.csv", dtype=str, keep_default_na=False)
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
@@ -108,7 +115,8 @@ def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list
             continue
         words = row | {key: known.get(row[key], row[key]) for key, known in artifact["words"].items()}
         for column, own in artifact["columns"].items():
-            config = {key: _word(value).format(**words) for key, value in (artifact["run"] | own).items()}
+            config = {key: _word(value).format(**words)
+                      for key, value in (artifact["run"] | own | _sizes(artifact, suite, row)).items()}
             shows = config.pop("shows", artifact["shows"])
             theirs = {key: config[key] for key in ("model", "task", "method")}
             if (ours := _chosen(theirs, suite)) is None:
@@ -127,6 +135,14 @@ def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list
                     runs = _runs(cfg, overrides, seeds)
             slots.append(Slot(i, column, shows, ours, theirs, runs))
     return slots, unavailable
+
+
+def _sizes(artifact: Data, suite: Data, row: Mapping[str, str]) -> dict[str, Any]:
+    """What a row adds to its run to have the size that the paper prints: the suite's word before the artifact's."""
+    for sizes in (suite.get("sizes", {}), artifact.get("sizes", {})):
+        if found := sizes.get(row.get("method", ""), {}).get(row.get(artifact["params"] or "", "")):
+            return dict(found)
+    return {}
 
 
 def _absence(model: DictConfig) -> str:

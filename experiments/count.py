@@ -6,21 +6,22 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from experiments.counts import kind_of
 from experiments.entry import entry
 
 
 @entry("count", examples=[
     "python -m experiments.count model=roberta-large method=lora method.rank=8 'method.targets=[q,v]'",
     "python -m experiments.count model=gpt3-175b method=lora method.rank=4",
+    "python -m experiments.count model=roberta-base method=adapter_d method.bottleneck=48 method.dropped_layers=8",
     "python -m experiments.count model=deberta-v2-xxlarge method=ft",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Count what a method trains, head apart, and the bytes that keeping one adaptation takes."""
     from experiments.models import empty_model
-    from experiments.steps import usual_kind
     from lora.count import count
 
-    kind = cfg.kind or usual_kind(cfg.model)
+    kind = cfg.kind or kind_of(cfg.model)
     counts = count(empty_model(cfg.model, kind, cfg.num_labels), instantiate(cfg.method), cfg.model.pooler)
     return {"model": cfg.model.name, "method": cfg.method.name, "kind": kind} | asdict(counts)
 

@@ -16,8 +16,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from experiments.counts import kind_of
 from experiments.models import load_model
-from experiments.steps import random_batch, usual_kind
+from experiments.steps import random_batch
 from lora.bank import merge
 from lora.layer import adapted_layers
 
@@ -46,7 +47,7 @@ def grid_variants(cfg: DictConfig) -> list[Variant]:
 def measure(cfg: DictConfig, device: torch.device, batch_size: int, length: int,
             variants: Sequence[Variant]) -> dict[Variant, list[float]]:
     """Seconds of every variant's forward pass in each round of one setting."""
-    kind = usual_kind(cfg.model)
+    kind = kind_of(cfg.model)
     torch.manual_seed(cfg.seed)
     base: Any = load_model(cfg.model, kind, 2, ["0", "1"])
     base.to(device, DTYPES[cfg.dtype])

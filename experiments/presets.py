@@ -1,7 +1,8 @@
 """Hyperparameters by model, method and task: the tables of conf/presets, read by `${preset:key,default}`.
 
 A preset is a CSV file, one row a setting: model, method, task (`*`: any without a row of its own), in some files rank
-(of method.rank where the command line gives one; empty: any without a row of its own), source, then config keys.
+(of method.rank, or method.bottleneck, where the command line gives one; empty: any without a row of its own), source,
+then config keys.
 `default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its dagger rows) are the
 paper's tables as printed, `authors` what the released scripts do: there `trainer.batch_size` is the batch of one GPU
 times their GPUs. An empty cell was not stated and leaves the default; `null` was stated as none.
@@ -20,6 +21,7 @@ from lora.errors import check_choice
 
 FOLDER = Path(__file__).resolve().parent.parent / "conf" / "presets"
 COLUMNS = ("model", "method", "task", "rank")  # what a row is found by; not every file has a rank
+SIZES = ("rank", "bottleneck")  # of a method: what the column rank is about
 UNSET = object()  # told apart from None, which is a value
 
 
@@ -101,10 +103,10 @@ def preset_row(cfg: DictConfig) -> dict[str, Any] | None:
 
 
 def _given_rank(method: DictConfig) -> str:
-    """method.rank where the command line gives one, which a preset may have a row for; '' where the preset is asked."""
+    """method.rank or method.bottleneck where the command line gives one, which a preset may have a row for, or ''."""
     # of the keys: `"rank" in method` would look at its value, and so ask the preset again
-    given = "rank" in method.keys() and not OmegaConf.is_interpolation(method, "rank")  # noqa: SIM118
-    return str(method.rank) if given else ""
+    given = [key for key in method.keys() if key in SIZES and not OmegaConf.is_interpolation(method, key)]  # noqa: SIM118
+    return str(method[given[0]]) if given else ""
 
 
 def resolve(key: str, default: Any = UNSET, *, _root_: DictConfig) -> Any:

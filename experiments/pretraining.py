@@ -59,7 +59,7 @@ def new_model(config: PreTrainedConfig, attention: str, dropout: float | None = 
 def begin_positions(model: PreTrainedModel, how: str | None) -> None:
     """Initial position embeddings: sinusoids (Vaswani et al. 2017, section 3.5) as large as other weights, or as drawn.
 
-    With sinusoids a place is like its neighbours from the start, so that a small model soon finds one word by another.
+    With sinusoids a place is like its neighbours from the start.
     """
     if how is None:
         return

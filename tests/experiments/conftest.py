@@ -1,9 +1,11 @@
 """A tiny model and a tiny data set, and the overrides of a run on both."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from experiments import pretrain
 from tests.experiments.tiny import save_model, write_rows
 
 
@@ -41,3 +43,11 @@ def tiny_run(model_folder: Path, data_folder: Path, tmp_path: Path) -> list[str]
         "logger.wandb.mode=disabled",
         f"store={tmp_path / 'store'}",
     ]
+
+
+@pytest.fixture(scope="module")
+def small_corpus() -> Iterator[None]:
+    """A corpus that is hashed in no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "CORPUS_BYTES", 10_000)
+        yield

@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments import paper
-from experiments.artifacts import read_paper, train_configs
+from experiments.artifacts import plan, read_paper, read_rows, suite_for, train_configs
 from experiments.entry import CONF
 from experiments.presets import presets
 from experiments.runs import RunRecord, Store, run_name
@@ -20,7 +20,8 @@ from experiments.runs import RunRecord, Store, run_name
 
 def configured(store: Path, *overrides: str):
     with initialize_config_dir(str(CONF), version_base=None):
-        return compose("paper", [f"store='{store}'", *overrides])
+        suite = [] if any(line.startswith("suite=") for line in overrides) else ["suite=minilm"]
+        return compose("paper", [f"store='{store}'", *suite, *overrides])
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def fake_runs(monkeypatch):
     """Composition that keeps the overrides as the config, and a run's name made of them."""
 
     def name(cfg) -> str:
-        method = cfg.method + cfg.get("method.rank", "") + cfg.get("method.targets", "")
+        method = cfg.method + "".join(cfg.get(f"method.{key}", "") for key in ("rank", "targets", "bottleneck"))
         return f"{cfg.task}-{cfg.model}-{method}-{cfg.preset}-seed{cfg.seed}"
 
     monkeypatch.setattr("experiments.artifacts.run_name", name)
@@ -107,8 +108,13 @@ def test_table_6_says_what_stands_for_gpt_3_and_finds_runs_by_rank_and_targets(t
 
 def test_the_paper_suite_takes_each_row_from_the_preset_that_made_its_number(tmp_path, fake_runs, capsys):
     last = read_only(tmp_path, fake_runs, "suite=paper")
-    assert last["cells"] == 4 * 8  # LoRA on three models, and on RoBERTa large a second time
-    presets = {tuple([*run.split("-lora-")[0].split("-", 1)[1:], run.split("-")[-2]]) for run in last["missing"]}
+    # LoRA on three models, and on RoBERTa large a second time; there two adapters of two sizes too
+    assert last["cells"] == (4 + 4) * 8
+    lora = [run for run in last["missing"] if "-lora-" in run]
+    others = {run.split("-", 1)[1].rpartition("-")[0] for run in last["missing"] if run not in lora}
+    assert others == {f"roberta-large-{adapter}-restricted"
+                      for adapter in ("adapter_p64", "adapter_p16", "adapter_h64", "adapter_h8")}
+    presets = {tuple([*run.split("-lora-")[0].split("-", 1)[1:], run.split("-")[-2]]) for run in lora}
     assert presets == {("roberta-base", "authors"), ("deberta-v2-xxlarge", "authors"),
                        ("roberta-large", "paper"), ("roberta-large", "restricted")}
     assert "average" in capsys.readouterr().out
@@ -141,7 +147,8 @@ def test_a_model_of_the_suite_can_be_trained_alone(tmp_path, fake_runs):
 
     filters = ("suite=nano", "models=[roberta-nano-large]", "tasks=[rte-nano]", "seeds=[0]")
     paper.report(configured(tmp_path, *filters), fake_runs, train)
-    assert asked == [f"rte-nano-roberta-nano-large-{method}-nano-seed0" for method in ("ft", "lora")]  # table 2's rows
+    assert asked == [f"rte-nano-roberta-nano-large-{method}-nano-seed0" for method in (
+        "ft", "lora", "adapter_p64", "adapter_p16", "adapter_h64", "adapter_h8")]  # table 2's rows
     with pytest.raises(ValueError, match=r"model of suite nano 'roberta-lage' .* 'roberta-nano-large'"):
         paper.report(configured(tmp_path, "suite=nano", "models=[roberta-lage]"), fake_runs, train)
 
@@ -209,6 +216,26 @@ def test_a_record_of_a_newer_schema_is_named_skipped_and_never_trained_over(tmp_
     assert "unreadable" in (tmp_path / "tables" / "table2.md").read_text()
 
 
+@pytest.mark.parametrize(("suite", "sizes"), [
+    ("nano", {("adapter_d", "0.9M"): {"bottleneck": "48"}, ("adapter_d", "0.3M"): {"bottleneck": "48",
+              "dropped_layers": "3"}}),
+    ("paper", {("adapter_p", "3.0M"): {"bottleneck": "64"}, ("adapter_p", "0.8M"): {"bottleneck": "16"},
+               ("adapter_h", "6.0M"): {"bottleneck": "64"}, ("adapter_h", "0.8M"): {"bottleneck": "8"}})])
+def test_rows_of_one_method_are_told_apart_by_the_printed_size(
+    suite: str, sizes: dict[tuple[str, str], dict[str, str]], fake_runs, tmp_path
+):
+    cfg = configured(tmp_path, f"suite={suite}")
+    artifact, own = OmegaConf.to_container(cfg.artifact), OmegaConf.to_container(cfg.suite, resolve=True)
+    printed = read_paper(artifact)
+    slots, _ = plan(artifact, suite_for(own, "table2"), printed, [0], str(tmp_path), fake_runs)
+    for slot in slots:
+        row, (run,) = printed[slot.row], slot.runs
+        found = dict(line.removeprefix("method.").split("=") for line in run.overrides if line.startswith("method."))
+        wanted = sizes.get((row["method"], row["params_printed"]))
+        if wanted is not None or row["method"] == "lora":
+            assert found == (wanted or {}), row
+
+
 @pytest.mark.parametrize(("override", "message"), [
     ("tasks=[rtee]", "task of suite minilm 'rtee' is not one of mrpc, rte; did you mean 'rte'?"),
     ("methods=[prefix]", "method of suite minilm 'prefix' is not one of bitfit, ft, lora"),
@@ -270,7 +297,7 @@ def test_runs_side_by_side_have_one_thread_each_and_one_alone_has_what_there_is(
 def test_every_artifact_file_names_itself_and_columns_that_its_csv_has(path):
     artifact = OmegaConf.to_container(OmegaConf.load(path))
     assert artifact["name"] == path.stem
-    assert read_paper(artifact)
+    assert read_paper(artifact) if artifact["kind"] == "scores" else read_rows(artifact["paper"])
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "suite").glob("*.yaml")), ids=lambda path: path.stem)

@@ -7,6 +7,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import presets
+from tests.experiments.tiny import compose
 
 KEYS = {
     "epochs": "trainer.epochs",
@@ -54,6 +55,35 @@ def test_the_paper_preset_is_the_papers_table(table: str, model: str | None, sha
         for key, cell in row.items():
             if key in KEYS:
                 assert stated[KEYS[key]] == float(cell), (row, key)
+
+
+@pytest.mark.parametrize("method", ["adapter_h", "adapter_p"])
+def test_the_restricted_preset_has_the_papers_adapters_by_bottleneck(method: str, shared: Path):
+    with (shared / "paper" / "hyperparameters_roberta.csv").open() as file:
+        printed = [row for row in csv.DictReader(file) if row["method"] == method]
+    assert len(printed) == 2 * 8
+    for row in printed:
+        given = row.pop("rank_or_bottleneck")
+        cfg = compose(f"model={row['model']}", f"method={method}", f"method.bottleneck={given}", "preset=restricted",
+                      f"task={row['task']}")
+        stated = presets.values(presets.find_row("restricted", row["model"], method, row["task"], given))
+        assert cfg.trainer.learning_rate == float(row["learning_rate"])
+        assert stated["method.bottleneck"] == int(given)
+        assert all(stated[KEYS[key]] == float(cell) for key, cell in row.items() if key in KEYS and cell)
+
+
+def test_without_a_bottleneck_the_preset_gives_the_smaller_one():
+    cfg = compose("model=roberta-large", "method=adapter_h", "preset=restricted", "task=mnli")
+    assert (cfg.method.bottleneck, cfg.trainer.learning_rate) == (8, 3e-4)
+
+
+@pytest.mark.parametrize(("method", "rate"), [
+    ("ft", 5e-6), ("bitfit", 1.6e-3), ("lora", 2e-4), ("adapter_h", 1e-4)])
+def test_gpt3s_rates_are_those_of_table_12(method: str, rate: float, shared: Path):
+    with (shared / "paper" / "hyperparameters_gpt3.csv").open() as file:
+        assert {row["method"]: float(row["learning_rate"]) for row in csv.DictReader(file)}[method] == rate
+    for task in ("wikisql", "mnli", "samsum"):
+        assert presets.values(presets.find_row("paper", "gpt3-175b", method, task))["trainer.learning_rate"] == rate
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.steps import check_step, shadow_of, training_step, usual_kind
+from experiments.counts import kind_of
+from experiments.steps import check_step, shadow_of, training_step
 from tests.experiments.tiny import compose
 
 SHAPES = {
@@ -35,7 +36,7 @@ def config(model: str, method: str, **changes: Any) -> DictConfig:
 
 def kept_bytes(cfg: DictConfig) -> int:
     """Bytes of what autograd keeps over a real forward pass, each storage once, weights and batch left out."""
-    step = training_step(cfg, usual_kind(cfg.model))
+    step = training_step(cfg, kind_of(cfg.model))
     # buffers (positions, masks) lie in the model before the pass
     outside = {tensor.untyped_storage().data_ptr() for tensor in (*step.model.parameters(), *step.model.buffers())}
     kept: dict[int, int] = {}
@@ -56,7 +57,7 @@ def kept_bytes(cfg: DictConfig) -> int:
 @pytest.mark.parametrize("model", list(SHAPES))
 def test_activations_are_what_autograd_keeps(model: str, method: str) -> None:
     cfg = config(model, method)
-    kind = usual_kind(cfg.model)
+    kind = kind_of(cfg.model)
     found, kept = shadow_of(cfg, kind).activation_bytes, kept_bytes(cfg)
     # beyond it: the loss, and numbers that are no activations (ids, masks), a few for each token
     assert kept <= found <= kept + 64 * cfg.batch_size * cfg.length
@@ -66,7 +67,7 @@ def test_activations_are_what_autograd_keeps(model: str, method: str) -> None:
 @pytest.mark.parametrize("model", list(SHAPES))
 def test_flops_are_what_torch_counts_on_the_real_step(model: str, method: str) -> None:
     cfg = config(model, method)
-    kind = usual_kind(cfg.model)
+    kind = kind_of(cfg.model)
     step = training_step(cfg, kind)
     with FlopCounterMode(display=False) as counter:
         loss = step.loss()
@@ -141,7 +142,7 @@ def test_a_step_that_cannot_be_is_refused(changes: dict[str, Any], message: str)
 @pytest.mark.parametrize(("model", "length", "limit"), [("gpt2", 33, 32), ("roberta-base", 513, 512)])
 def test_more_tokens_than_positions_are_refused(model: str, length: int, limit: int) -> None:
     with pytest.raises(ValueError, match=rf"length {length} is not in 1\.\.{limit}"):
-        training_step(config(model, "ft", length=length), usual_kind(config(model, "ft").model))
+        training_step(config(model, "ft", length=length), kind_of(config(model, "ft").model))
 
 
 def test_random_numbers_are_those_of_the_seed() -> None:

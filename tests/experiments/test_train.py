@@ -18,6 +18,7 @@ from experiments.tasks.base import TaskData
 from experiments.tasks.classification import Classification
 from experiments.train import Laps, run
 from lora.adapter_file import load_adapter
+from lora.peft import save_peft
 from tests.experiments.test_logger import records, values, wandb
 from tests.experiments.tiny import adapted, compose, trainer_of
 
@@ -82,6 +83,27 @@ def test_the_saved_adapter_scores_what_the_record_says(tiny_run: list[str]) -> N
     load_adapter(base, Store(cfg.store).adapter_folder(record.run), adapter="trained")
     trainer, _ = trainer_of(cfg, base, groups)
     assert trainer._evaluate()["metrics"] == record.metrics
+
+
+@pytest.mark.parametrize(("method", "changes", "trainable"), [  # of two layers of width 32, MLP of 64
+    ("adapter_h", ["method.bottleneck=4"], 2 * 2 * (2 * 32 * 4 + 4 + 32)),
+    ("adapter_l", ["method.bottleneck=4"], 2 * (2 * 32 * 4 + 4 + 32 + 2 * 32)),
+    ("adapter_p", ["method.bottleneck=4"], 2 * (2 * 32 * 4 + 4 + 32)),
+    ("adapter_d", ["method.bottleneck=4", "method.dropped_layers=1"], 2 * 32 * 4 + 4 + 32),
+    ("ft_top2", ["method.blocks=1"], 4 * 32 * 32 + 2 * 32 * 64 + 5 * 32 + 64 + 4 * 32),
+])
+def test_a_method_that_is_no_lora_goes_the_same_way(
+    method: str, changes: list[str], trainable: int, tiny_run: list[str]
+) -> None:
+    lines = [line for line in tiny_run if not line.startswith("method.")]
+    record = run(cfg := compose(*lines, f"method={method}", *changes))
+    assert (record.status, record.trainable) == ("done", trainable)
+    assert record.history[1]["loss"] < record.history[0]["loss"]
+    base, groups = adapted(cfg)
+    load_adapter(base, Store(cfg.store).adapter_folder(record.run), adapter="trained")
+    assert trainer_of(cfg, base, groups)[0]._evaluate()["metrics"] == record.metrics
+    with pytest.raises(ValueError, match="PEFT's LoRA layout holds only LoRA adapters"):
+        save_peft(base, Path(cfg.store) / "peft")
 
 
 def test_a_finished_run_is_not_computed_again_unless_asked(

@@ -4,11 +4,14 @@ import random
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import torch
 from omegaconf import DictConfig, OmegaConf
+from transformers import AutoConfig
 
-from experiments import models  # noqa: F401  (registers the resolvers of conf/model)
+from experiments import models, pretrain  # noqa: F401  (models registers the resolvers of conf/model)
 from experiments.entry import CONF
-from experiments.language import Source
+from experiments.language import Language, Source
+from experiments.pretraining import new_model
 
 COLOURS = {"bird": "red", "fish": "blue", "tree": "green", "boat": "white"}
 WORDS = [*COLOURS, *COLOURS.values(), "the", "is", "a", "yes", "no", ".", "?", "|"]
@@ -66,3 +69,14 @@ def config(output: object, model: str = "roberta-nano", **changes: object) -> Di
     for key, value in (small | changes).items():
         OmegaConf.update(cfg, key, value)
     return cfg
+
+
+def language(model: str = "roberta-nano") -> Language:
+    """What a model of this shape is trained with."""
+    return pretrain.make_language(config("", model), source())
+
+
+def fresh(model: str, seed: int = 0):
+    """A network of this shape with random weights."""
+    torch.manual_seed(seed)
+    return new_model(AutoConfig.for_model(**pretrain.run_config(config("", model))["model"]["config"]), "eager", 0.0)

@@ -260,7 +260,7 @@ def test_a_folder_that_is_no_adapter_is_refused(saved: Path, tmp_path: Path):
 def test_an_unknown_method_is_refused(saved: Path):
     description, _ = read_adapter(saved)
     edit(saved, method=description["method"] | {"class": "Lora"})
-    with pytest.raises(ValueError, match=r"method 'Lora' is not one of BitFit, .*LoRA"):
+    with pytest.raises(ValueError, match=r"method 'Lora' is not one of AdapterD, .*LoRA"):
         load_adapter(tiny.model("bert"), saved)
 
 

@@ -171,7 +171,7 @@ VERDICTS: Stage = {  # all of it, with verdicts on pairs of sentences
 CURRICULA: dict[str, tuple[Stage, ...]] = {
     # to look a word up in a sentence: apart from the rest it takes a fifth of the text
     "mentions": (BASICS, {"pair_mentioned": 1}, VERDICTS),
-    # words before verdicts: so a model with absolute positions learns to compare, which it hardly does from verdicts
+    # words before verdicts, for models with absolute positions
     "lookups": (
         {"pair_recounted": 3, "pair_looked_up": 4, "pair_aligned": 3, "pair_synonyms": 1, "facts_kinds": 2},
         BASICS | {"facts_kinds": 20, "review": 40, "pair_looked_up": 25, "pair_listed": 50, "pair_mentioned": 8,
