@@ -21,13 +21,14 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Bytes and FLOPs of training a method on a model, and how many adaptations a store holds."""
+    from experiments.counts import kind_of
     from experiments.models import empty_model
-    from experiments.steps import check_step, shadow_of, usual_kind
+    from experiments.steps import check_step, shadow_of
     from experiments.sweep import print_rows
     from lora.count import count
     from lora.errors import check_choice
 
-    kind = cfg.kind or usual_kind(cfg.model)
+    kind = cfg.kind or kind_of(cfg.model)
     check_choice("stored", cfg.stored, STORED)
     check_step(cfg)
     method = instantiate(cfg.method)

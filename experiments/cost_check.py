@@ -21,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from experiments.counts import kind_of
 from experiments.entry import CONF, entry, json_line
 from experiments.files import write_atomic
 from experiments.hardware import describe, in_fresh_process, peak_memory_mb, reset_peak_memory
-from experiments.steps import check_step, shadow_of, training_step, usual_kind
+from experiments.steps import check_step, shadow_of, training_step
 from experiments.sweep import cell, print_rows
 from experiments.tables import markdown_rows
 from lora.errors import check_choice
@@ -46,7 +47,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Predict and measure a training step's peak memory and time, for every setting and method."""
     cases = {(number, method): case(setting, method) for number, setting in enumerate(cfg.settings)
              for method in cfg.methods}
-    predicted = {key: shadow_of(each, usual_kind(each.model)) for key, each in cases.items()}
+    predicted = {key: shadow_of(each, kind_of(each.model)) for key, each in cases.items()}
     memory = {key: in_fresh_process(measured_memory, each, cfg.memory_steps) for key, each in cases.items()}
     rows = []
     for number, _ in enumerate(cfg.settings):
@@ -70,9 +71,9 @@ def case(setting: DictConfig, method: str) -> DictConfig:
         raise ValueError(f"a setting lacks {', '.join(absent)}: {json.dumps(OmegaConf.to_container(setting))}")
     for group, name in (("model", setting.model), ("method", method)):
         check_choice(group, name, [path.stem for path in (CONF / group).glob("*.yaml")])
-    parts = {"model": OmegaConf.load(CONF / "model" / f"{setting.model}.yaml"),
-             "method": OmegaConf.load(CONF / "method" / f"{method}.yaml")}
-    made = OmegaConf.create({"preset": None, **setting, **parts})
+    parts: dict[Any, Any] = {"model": OmegaConf.load(CONF / "model" / f"{setting.model}.yaml"),
+                             "method": OmegaConf.load(CONF / "method" / f"{method}.yaml")}
+    made = OmegaConf.create({"preset": None} | dict(setting) | parts)
     check_step(made)
     return made
 
@@ -80,7 +81,7 @@ def case(setting: DictConfig, method: str) -> DictConfig:
 def measured_memory(cfg: DictConfig, steps: int) -> int:
     """Bytes that `steps` steps add to this process's memory at the most."""
     torch.set_num_threads(1)
-    kind = usual_kind(cfg.model)
+    kind = kind_of(cfg.model)
     small = OmegaConf.merge(cfg, {"batch_size": 1, "length": 8})
     assert isinstance(small, DictConfig)
     training_step(small, kind)()
@@ -96,7 +97,7 @@ def measured_memory(cfg: DictConfig, steps: int) -> int:
 def measured_rounds(cases: Mapping[str, DictConfig], rounds: int) -> list[dict[str, float]]:
     """Of each round: speed of the product (FLOP/s) and of the rest (bytes/s), and the seconds of each method's step."""
     torch.set_num_threads(1)
-    steps = {method: training_step(cfg, usual_kind(cfg.model)) for method, cfg in cases.items()}
+    steps = {method: training_step(cfg, kind_of(cfg.model)) for method, cfg in cases.items()}
     bf16 = {cfg.precision for cfg in cases.values()} == {"bf16"}
     product, flops = product_probe(torch.bfloat16 if bf16 else torch.float32)
     rest, moved = rest_probe()

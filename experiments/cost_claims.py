@@ -12,10 +12,11 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.counts import kind_of
 from experiments.entry import CONF, entry, json_line
 from experiments.files import write_atomic
 from experiments.models import empty_model
-from experiments.steps import check_step, shadow_of, usual_kind
+from experiments.steps import check_step, shadow_of
 from experiments.sweep import cell, print_rows
 from experiments.tables import markdown_rows
 from lora.count import Counts, count
@@ -33,7 +34,7 @@ METHODS = ("ft", "lora")
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Compute every cost that section 4.2 states, beside the paper's number."""
     check_step(step_config(cfg, "ft", False))
-    kind = usual_kind(cfg.model)
+    kind = kind_of(cfg.model)
     counts = {name: count(empty_model(cfg.model, kind, 2), instantiate(cfg[name]), cfg.model.pooler)
               for name in METHODS}
     steps = {(name, again): shadow_of(step_config(cfg, name, again), kind) for name in METHODS

@@ -83,7 +83,7 @@ def latency_study(cfg: DictConfig, table: Measured, grid: Measured, about: Mappi
     title = f"Latency of one forward pass: {where}"
     notes = [_reading(cells), "Ours: median of all trials; slow-down: median over rounds of a variant's time over the "
              f"base's, and its {cfg.level:.0%} order-statistic interval.", "Paper: mean of 100 trials, Quadro RTX8000."]
-    figures = {"figure5": _figure(cfg, cells, f"Slow-down in %, {where}.")} if grid else {}
+    figures = {"figure5": _figure(cfg, cells, f"{where}.")} if grid else {}
     return Study("latency", title, {"table1": _table(cells)}, {"latency_cells": cells}, figures, notes, [])
 
 

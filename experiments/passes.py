@@ -16,9 +16,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
+from experiments.counts import kind_of
 from experiments.models import load_model
-from experiments.steps import random_batch, usual_kind
+from experiments.steps import random_batch
 from lora.bank import merge
+from lora.layer import adapted_layers
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 BASE, MERGED = "base", "lora_merged"
@@ -45,9 +47,10 @@ def grid_variants(cfg: DictConfig) -> list[Variant]:
 def measure(cfg: DictConfig, device: torch.device, batch_size: int, length: int,
             variants: Sequence[Variant]) -> dict[Variant, list[float]]:
     """Seconds of every variant's forward pass in each round of one setting."""
-    kind = usual_kind(cfg.model)
+    kind = kind_of(cfg.model)
     torch.manual_seed(cfg.seed)
-    base = load_model(cfg.model, kind, 2, ["0", "1"]).to(device, DTYPES[cfg.dtype]).eval()
+    base: Any = load_model(cfg.model, kind, 2, ["0", "1"])
+    base.to(device, DTYPES[cfg.dtype])
     base.config.use_cache = False
     ids = random_batch(base.config, kind, batch_size, length)["input_ids"].to(device)
     models = {variant: adapted(base, variant, cfg) for variant in variants}
@@ -69,6 +72,8 @@ def adapted(base: nn.Module, variant: Variant, cfg: DictConfig) -> nn.Module:
             nn.init.normal_(parameter, std=0.02)
             parameter.data = parameter.data.to(base.dtype)  # type: ignore[call-overload]
     if variant.method == MERGED:
+        for _, layer in adapted_layers(model):
+            layer.base.weight = nn.Parameter(layer.weight.data)  # merging writes to it, and the base is to stay
         merge(model)
     return model.eval()
 

@@ -23,11 +23,6 @@ PRECISIONS = ("fp32", "bf16", "fp16")
 PADDED = 2  # RoBERTa counts positions from here
 
 
-def usual_kind(model: DictConfig) -> str:
-    """What the paper did with a model of conf/model: GPT-2 and GPT-3 write, the encoders classify."""
-    return "causal_lm" if model.config and model.config.model_type == "gpt2" else "classification"
-
-
 def random_batch(config: Any, kind: str, batch_size: int, length: int) -> dict[str, Tensor]:
     """Token ids (batch_size, length) without padding, and labels: the ids themselves, or one of two classes."""
     limit = config.max_position_embeddings - (PADDED if config.model_type == "roberta" else 0)
@@ -66,7 +61,9 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     and optimizer states are all 2 bytes (LoRA's A and B stay fp32). Checkpointing keeps the input of each block and
     computes the block again in the backward pass.
     """
-    model = load_model(OmegaConf.merge(cfg.model, {"init": "random"}), kind, 2, ["0", "1"])
+    drawn = OmegaConf.merge(cfg.model, {"init": "random"})
+    assert isinstance(drawn, DictConfig)
+    model = load_model(drawn, kind, 2, ["0", "1"])
     if cfg.precision == "fp16":
         for parameter in model.parameters():
             parameter.data = parameter.data.half()

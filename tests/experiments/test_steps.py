@@ -1,0 +1,153 @@
+"""What a step is said to cost is what the real step does, for every kind of model and method."""
+
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from experiments.counts import kind_of
+from experiments.steps import check_step, shadow_of, training_step
+from tests.experiments.tiny import compose
+
+SHAPES = {
+    "roberta-base": {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+                     "intermediate_size": 32},
+    "gpt2": {"vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "bos_token_id": 0,
+             "eos_token_id": 0}}
+
+
+def config(model: str, method: str, **changes: Any) -> DictConfig:
+    """A step of a tiny model of conf/model, without dropout, which random numbers would be kept for."""
+    cfg = compose(f"model={model}", f"method={method}", config="cost")
+    OmegaConf.set_struct(cfg, False)
+    drop = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0}
+    cfg.model.config.update(SHAPES[model] | drop)
+    cfg.model.attention = "eager"
+    if "bottleneck" in cfg.method:
+        cfg.method.bottleneck = 4
+    cfg.update({"batch_size": 3, "length": 8} | changes)
+    return cfg
+
+
+def kept_bytes(cfg: DictConfig) -> int:
+    """Bytes of what autograd keeps over a real forward pass, each storage once, weights and batch left out."""
+    step = training_step(cfg, kind_of(cfg.model))
+    # buffers (positions, masks) lie in the model before the pass
+    outside = {tensor.untyped_storage().data_ptr() for tensor in (*step.model.parameters(), *step.model.buffers())}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in outside and tensor.is_floating_point():
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = step.loss()
+    loss.backward()
+    return sum(kept.values())
+
+
+@pytest.mark.parametrize("method", ["ft", "lora", "bitfit", "adapter_h"])
+@pytest.mark.parametrize("model", list(SHAPES))
+def test_activations_are_what_autograd_keeps(model: str, method: str) -> None:
+    cfg = config(model, method)
+    kind = kind_of(cfg.model)
+    found, kept = shadow_of(cfg, kind).activation_bytes, kept_bytes(cfg)
+    # beyond it: the loss, and numbers that are no activations (ids, masks), a few for each token
+    assert kept <= found <= kept + 64 * cfg.batch_size * cfg.length
+
+
+@pytest.mark.parametrize("method", ["ft", "lora"])
+@pytest.mark.parametrize("model", list(SHAPES))
+def test_flops_are_what_torch_counts_on_the_real_step(model: str, method: str) -> None:
+    cfg = config(model, method)
+    kind = kind_of(cfg.model)
+    step = training_step(cfg, kind)
+    with FlopCounterMode(display=False) as counter:
+        loss = step.loss()
+        forward = counter.get_total_flops()
+        loss.backward()
+    found = shadow_of(cfg, kind)
+    assert found.forward.flops == forward
+    assert found.forward.flops + found.backward.flops == counter.get_total_flops()
+
+
+def test_gpt2s_forward_flops_are_those_counted_by_hand() -> None:
+    tokens, d, layers, length, vocabulary = 3 * 8, 16, 2, 8, 50
+    block = 12 * d * d + 2 * length * d  # weights of a block, and scores and weighted sums over `length` positions
+    found = shadow_of(config("gpt2", "ft"), "causal_lm")
+    assert found.forward.flops == 2 * tokens * (layers * block + vocabulary * d)
+    assert found.backward.flops == 2 * found.forward.flops
+
+
+def test_lora_saves_the_gradient_of_the_frozen_weights() -> None:
+    tokens, d, layers, rank = 3 * 8, 16, 2, 4
+    cfg = config("gpt2", "lora")
+    cfg.method.rank = rank
+    full, lora = (shadow_of(each, "causal_lm") for each in (config("gpt2", "ft"), cfg))
+    updates = 2 * tokens * layers * 2 * (rank * d + d * rank)  # q and v: A x, and B of that
+    assert lora.forward.flops - full.forward.flops == updates
+    frozen = 2 * tokens * (layers * 12 * d * d + 50 * d)  # a gradient of each frozen weight, once
+    below = 2 * tokens * 3 * d * d  # and none of the first block's input, which nothing trained comes before
+    first = 2 * tokens * 2 * rank * d  # nor through the first block's two A
+    assert full.backward.flops - lora.backward.flops == frozen + below - 2 * updates + first
+
+
+@pytest.mark.parametrize("method", ["ft", "lora"])
+def test_checkpointing_computes_the_blocks_once_more_and_keeps_their_inputs(method: str) -> None:
+    plain, again = (shadow_of(config("gpt2", method, checkpointing=value), "causal_lm") for value in (False, True))
+    head = 2 * 3 * 8 * 50 * 16  # the output layer, which is not in a block
+    assert again.forward.flops == plain.forward.flops
+    # of each block's last product nothing is needed again, so torch stops before it
+    assert plain.forward.flops - head >= again.backward.flops - plain.backward.flops > 0
+    assert again.activation_bytes < plain.activation_bytes / 2
+
+
+def test_half_precision_keeps_everything_in_two_bytes() -> None:
+    whole, half = (shadow_of(config("gpt2", "ft", precision=name), "causal_lm") for name in ("fp32", "fp16"))
+    assert 2 * half.weight_bytes == whole.weight_bytes
+    assert 2 * half.gradient_bytes == whole.gradient_bytes
+    assert half.forward.flops == whole.forward.flops
+
+
+def test_bf16_keeps_weights_and_gradients_in_four_bytes() -> None:
+    whole, cast = (shadow_of(config("gpt2", "ft", precision=name), "causal_lm") for name in ("fp32", "bf16"))
+    assert (cast.weight_bytes, cast.gradient_bytes) == (whole.weight_bytes, whole.gradient_bytes)
+    assert cast.forward.flops == whole.forward.flops
+
+
+def test_the_real_step_trains() -> None:
+    step = training_step(config("gpt2", "lora"), "causal_lm")
+    before = step.loss().item()
+    for _ in range(3):
+        step()
+    assert step.loss().item() < before
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"precision": "fp64"}, "precision 'fp64' is not one of .*; did you mean 'fp16'|precision 'fp64' is not one of"),
+    ({"batch_size": 0}, "batch_size 0 is not a whole number"),
+    ({"length": 1.5}, "length 1.5 is not a whole number")])
+def test_a_step_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check_step(config("gpt2", "ft", **changes))
+
+
+@pytest.mark.parametrize(("model", "length", "limit"), [("gpt2", 33, 32), ("roberta-base", 513, 512)])
+def test_more_tokens_than_positions_are_refused(model: str, length: int, limit: int) -> None:
+    with pytest.raises(ValueError, match=rf"length {length} is not in 1\.\.{limit}"):
+        training_step(config(model, "ft", length=length), kind_of(config(model, "ft").model))
+
+
+def test_random_numbers_are_those_of_the_seed() -> None:
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(1)
+        losses.append(training_step(config("gpt2", "ft"), "causal_lm").loss().item())
+    assert losses[0] == losses[1]
