@@ -63,7 +63,9 @@ def test_every_task_composes(task: str, data_folder: Path) -> None:
     ),
 )
 def test_every_row_of_a_preset_fills_the_config(preset: str, row: dict[str, str]) -> None:
-    cfg = compose(f"preset={preset}", *(f"{group}={row[group]}" for group in ("model", "method", "task")))
+    size = "method.bottleneck" if row["method"].startswith("adapter") else "method.rank"
+    own = [f"{size}={row['rank']}"] if row.get("rank") else []
+    cfg = compose(f"preset={preset}", *(f"{group}={row[group]}" for group in ("model", "method", "task")), *own)
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check_trainer(cfg.trainer)
     stated = {key: cell for key, cell in row.items() if "." in key and cell}

@@ -297,7 +297,10 @@ def test_runs_side_by_side_have_one_thread_each_and_one_alone_has_what_there_is(
 def test_every_artifact_file_names_itself_and_columns_that_its_csv_has(path):
     artifact = OmegaConf.to_container(OmegaConf.load(path))
     assert artifact["name"] == path.stem
-    assert read_paper(artifact) if artifact["kind"] == "scores" else read_rows(artifact["paper"])
+    if artifact["kind"] == "scores":
+        assert read_paper(artifact)
+    elif artifact["paper"] is not None:  # a figure has no numbers in print
+        assert read_rows(artifact["paper"])
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "suite").glob("*.yaml")), ids=lambda path: path.stem)

@@ -212,7 +212,9 @@ def test_numbers_are_numbers():
 
 
 def test_the_papers_tables_are_carried_over_unchanged(shared: Path):
-    for copy in (presets.FOLDER.parent / "paper").glob("*.csv"):
+    copies = {path for path in (presets.FOLDER.parent / "paper").glob("*.csv") if path.stem != "section04_cost"}  # prose
+    assert len(copies) >= 13
+    for copy in copies:
         assert copy.read_bytes() == (shared / "paper" / copy.name).read_bytes(), copy.name
 
 

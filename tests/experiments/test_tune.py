@@ -171,7 +171,7 @@ def test_only_missing_and_failed_runs_are_trained(tmp_path: Path):
 
 @pytest.mark.usefixtures("fake_names")
 @pytest.mark.parametrize(("overrides", "message"), [
-    (["+rates.lora2=[1e-3,2e-3,3e-3]"], ", bitfit, ft, ft_top2, lora; did you mean 'lora'?"),
+    (["+rates.lora2=[1e-3,2e-3,3e-3]"], "method 'lora2' is not one of adapter_d, adapter_h, "),
     (["tasks=[rte-nan]"], "did you mean 'rte-nano'?"),
     (["preset=nanno"], "preset 'nanno' is not one of nano; did you mean 'nano'?"),
     (["rates.ft=[1e-4,2e-4]"], "one budget for all: each method needs the same number of rates, but ft has 2, lora"),
