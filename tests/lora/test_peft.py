@@ -54,8 +54,8 @@ def test_peft_loads_what_we_trained(kind: str, fields: dict, tmp_path: Path):
     theirs = read_by_peft(kind, tmp_path)
     assert not torch.allclose(tiny.logits(tiny.model(kind)), tiny.logits(model))
     ours = tiny.logits(model.double())
-    assert_close(tiny.logits(theirs.double()), ours, rtol=1e-9, atol=1e-9)
-    assert_close(tiny.logits(theirs.merge_and_unload()), ours, rtol=1e-9, atol=1e-9)
+    assert_close(tiny.logits(theirs.double()), ours, rtol=1e-6, atol=1e-6)
+    assert_close(tiny.logits(theirs.merge_and_unload()), ours, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "gpt2"])
