@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
 def printed() -> list[dict[str, str]]:
     """The statements of section 4.2, as printed."""
-    with (CONF / "paper" / "section04_cost.csv").open(newline="") as file:
+    with (CONF / "statements" / "section04_cost.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 

@@ -70,6 +70,8 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     groups = instantiate(cfg.method).apply(model, pooler=cfg.model.pooler)
     model.train()
     model.config.use_cache = False
+    if kind == "classification":  # said, for DeBERTa would look into the labels, which a shadow has not
+        model.config.problem_type = "single_label_classification"
     if cfg.checkpointing:
         with warnings.catch_warnings():  # of its new name, which the first versions 5 do not have
             warnings.simplefilter("ignore", FutureWarning)

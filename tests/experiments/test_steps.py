@@ -17,7 +17,9 @@ SHAPES = {
     "roberta-base": {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
                      "intermediate_size": 32},
     "gpt2": {"vocab_size": 50, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 32, "bos_token_id": 0,
-             "eos_token_id": 0}}
+             "eos_token_id": 0},
+    "deberta-v2-xxlarge": {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+                           "intermediate_size": 32, "max_position_embeddings": 32}}
 
 
 def config(model: str, method: str, **changes: Any) -> DictConfig:
@@ -35,7 +37,7 @@ def config(model: str, method: str, **changes: Any) -> DictConfig:
 
 
 def kept_bytes(cfg: DictConfig) -> int:
-    """Bytes of what autograd keeps over a real forward pass, each storage once, weights and batch left out."""
+    """Bytes of what autograd keeps over a real forward pass, each storage once, weights left out."""
     step = training_step(cfg, kind_of(cfg.model))
     # buffers (positions, masks) lie in the model before the pass
     outside = {tensor.untyped_storage().data_ptr() for tensor in (*step.model.parameters(), *step.model.buffers())}
@@ -43,7 +45,7 @@ def kept_bytes(cfg: DictConfig) -> int:
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in outside and tensor.is_floating_point():
+        if storage.data_ptr() not in outside:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
@@ -59,8 +61,9 @@ def test_activations_are_what_autograd_keeps(model: str, method: str) -> None:
     cfg = config(model, method)
     kind = kind_of(cfg.model)
     found, kept = shadow_of(cfg, kind).activation_bytes, kept_bytes(cfg)
-    # beyond it: the loss, and numbers that are no activations (ids, masks), a few for each token
-    assert kept <= found <= kept + 64 * cfg.batch_size * cfg.length
+    batch = 8 * (cfg.batch_size * cfg.length + cfg.batch_size)  # ids and labels, which were there before
+    loss = 4
+    assert kept - batch <= found <= kept + loss
 
 
 @pytest.mark.parametrize("method", ["ft", "lora"])
