@@ -38,8 +38,22 @@ FACTOR = "factor"                          # our further column: ||dW|| over ||U
 PROJECTIONS = {"delta_w": "through_update", "w": "through_weight", "random": "through_random"}  # rows of table 7
 
 
+class OfRuns:
+    """What a study of runs by rank and seed needs: all of `of`, at least one."""
+
+    of: Sequence[Sequence[int]]
+
+    def runs(self) -> list[Key]:
+        """The runs that it needs."""
+        return [key_of(run) for run in self.of]
+
+    def ready(self, there: Sequence[Key]) -> bool:
+        """Whether one run is there."""
+        return any(key in there for key in self.runs())
+
+
 @dataclass(frozen=True)
-class BaseDirections:
+class BaseDirections(OfRuns):
     """Figure 8: phi between W's right singular vectors and those of dW, one panel a rank: the first run of a rank."""
 
     of: Sequence[Sequence[int]]  # runs as [rank, seed]
@@ -51,14 +65,6 @@ class BaseDirections:
 
     def __post_init__(self) -> None:
         check_drawn(self.roles, self.layers)
-
-    def runs(self) -> list[Key]:
-        """The runs that it needs."""
-        return [key_of(run) for run in self.of]
-
-    def ready(self, there: Sequence[Key]) -> bool:
-        """Whether one run is there."""
-        return any(key in there for key in self.runs())
 
     def answer(self, subject: Subject) -> Answer:
         """Every run in numbers, the first of each rank in pictures."""
@@ -110,7 +116,7 @@ class BaseDirections:
 
 
 @dataclass(frozen=True)
-class Amplification:
+class Amplification(OfRuns):
     """Table 7: norms of W seen through dW, through its own and through random directions, a block for each rank."""
 
     of: Sequence[Sequence[int]]  # runs as [rank, seed]
@@ -126,14 +132,6 @@ class Amplification:
         check_drawn(self.roles, self.layers)
         for name in self.columns.values():
             check_choice("column", name, NORMS)
-
-    def runs(self) -> list[Key]:
-        """The runs that it needs."""
-        return [key_of(run) for run in self.of]
-
-    def ready(self, there: Sequence[Key]) -> bool:
-        """Whether one run is there."""
-        return any(key in there for key in self.runs())
 
     def answer(self, subject: Subject) -> Answer:
         """The table for the chosen layers, and every layer of the first run of each rank in a picture."""
