@@ -8,6 +8,7 @@ RUN := OMP_NUM_THREADS=1 $(BIN)/python -m
 # Train full fine-tuning, BitFit and LoRA on three tasks of the micro-world, and print this slice of Table 2.
 demo: .venv/installed
 	$(RUN) experiments.paper artifact=table2 suite=nano models=[roberta-nano] tasks=[sst2-nano,cola-nano,rte-nano] \
+		methods=[ft,bitfit,lora] \
 		seeds=[0] store=results/local/demo empty=false
 
 # Pre-train the models of results/nano/pretrained anew, into results/local/pretrained: an hour or two on two cores.
