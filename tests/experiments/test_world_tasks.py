@@ -19,7 +19,7 @@ from experiments.tasks.world.source import WorldSource
 from experiments.tasks.world.surface import bag_of_words
 from tests.conftest import ROOT
 from tests.experiments import world_oracle as oracle
-from tests.experiments.test_world import CLASSED, TASKS, TOLD, WORLD, all_rows, rows, splits, task, texts
+from tests.experiments.test_world import CLASSED, TASKS, TOLD, WORLD, all_rows, rows, splits, task, texts, told
 from tests.experiments.tiny import compose
 
 RESTAURANT = r"(?P<name>\w+) "
@@ -226,6 +226,21 @@ def test_a_setting_that_cannot_be_is_named_before_anything_is_drawn(override: st
 def test_a_split_that_is_not_there_is_named() -> None:
     with pytest.raises(ValueError, match="'trian' is not one of development, train, validation; did you mean 'train'"):
         task("rte").split("trian")
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_text_is_both_in_the_development_rows_and_in_those_that_tables_report(name: str) -> None:
+    source, said = task(name).source, {}
+    for split in source.rows:
+        columns = source.load(split).columns
+        found = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+        said[split] = {text for row in found  # a line of a talk ("i am 40 years old .") may be anyone's
+                       for text in ([row["summary"]] if name == "samsum" else told(name, row))}
+    development = said.pop("development")
+    reported = [text for split, found in said.items() if split != "train" for text in found]
+    assert len(development) > 20
+    assert len(reported) > 20
+    assert not development.intersection(reported)
 
 
 def test_development_rows_are_the_sources_own_and_training_rows_stay() -> None:

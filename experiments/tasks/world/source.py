@@ -26,7 +26,7 @@ class WorldSource:
     """Rows of one data set of a world; `rows` says how many each split has.
 
     The splits train and development use those parts of the world's words, all others that of validation. No row
-    occurs twice.
+    occurs twice, and development says nothing that a split of validation says.
     """
 
     name: str
@@ -42,7 +42,7 @@ class WorldSource:
     def load(self, split: str) -> Table:
         """All rows of a split."""
         check_choice(f"split of {self.name}", split, self.rows)
-        rows = list(_rows(self.world, self.name, split, self.rows[split]))
+        rows = self._first(split, self.rows[split])
         columns = {column: [row[column] for row in rows] for column in rows[0]}
         if self.name in NUMBERED:
             columns[NUMBERED[self.name]] = list(range(len(rows)))
@@ -54,15 +54,20 @@ class WorldSource:
 
     def identity(self, splits: list[str]) -> dict[str, Any]:
         """The world, and the sha256 of the first rows of each split: another grammar gives others."""
-        shown = {split: _rows(self.world, self.name, split, min(SHOWN, self.rows[split])) for split in splits}
+        shown = {split: self._first(split, min(SHOWN, self.rows[split])) for split in splits}
         rows = {split: self.rows[split] for split in splits}
         digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
         return asdict(self) | {"rows": rows, "sha256": digest}
 
+    def _first(self, split: str, count: int) -> tuple[Row, ...]:
+        reported = self.rows.keys() - {"train", "development"} if split == "development" else ()
+        taken = {text for other in reported for row in self._first(other, self.rows[other]) for text in says(row)}
+        return _rows(self.world, self.name, split, count, frozenset(taken))
+
 
 @functools.lru_cache(maxsize=128)
-def _rows(world: World, name: str, split: str, count: int) -> tuple[Row, ...]:
-    """The first `count` rows of a split, each label as often as the dice want it."""
+def _rows(world: World, name: str, split: str, count: int, taken: frozenset[str] = frozenset()) -> tuple[Row, ...]:
+    """The first `count` rows of a split, each label as often as the dice want it, without the sentences `taken`."""
     make, labels = ROWS.get(f"{name}_{split.rpartition('_')[2]}", ROWS[name])
     speaker = Speaker(world, world.dice(f"{name} {split}"), split if split in PARTS else "validation")
     found: dict[str, Row] = {}
@@ -70,7 +75,10 @@ def _rows(world: World, name: str, split: str, count: int) -> tuple[Row, ...]:
         label = speaker.dice.number(0, labels - 1)
         for _ in range(PATIENCE):
             row = _made(make, speaker, label)
-            if row is not None and (key := json.dumps(row)) not in found and all(map(speaker.may_say, says(row))):
+            if row is None or (key := json.dumps(row)) in found:
+                continue
+            said = says(row)
+            if taken.isdisjoint(said) and all(map(speaker.may_say, said)):
                 found[key] = row
                 break
         else:
