@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import loralib
@@ -13,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from analysis.adapters import Adapter, pair, read_updates, select
+from analysis.adapters import read_updates, select
 from analysis.updates import Update
 from experiments.runs import RunRecord, Store
 from lora.adapter_file import save_adapter
@@ -268,72 +267,6 @@ def test_a_folder_that_is_no_adapter_and_a_file_that_is_none_are_refused(tmp_pat
     (tmp_path / "b.bin").write_bytes(b"no checkpoint")
     with pytest.raises(ValueError, match=r"b.bin is truncated or not a checkpoint"):
         read_updates(tmp_path / "b.bin")
-
-
-@pytest.fixture
-def adapter(tmp_path: Path) -> Adapter:
-    return read_updates(ours("bert", tmp_path / "a"))
-
-
-def test_updates_are_chosen_by_role_and_layer(adapter: Adapter):
-    assert [(u.layer, u.role) for u in select(adapter, ["v"], [1])] == [(1, "v")]
-    assert select(adapter) == adapter.updates
-    assert [u.role for u in select(adapter, ["query"])] == ["q", "q"]
-
-
-@pytest.mark.parametrize(("roles", "layers", "message"), [
-    (["k"], None, r"site 'k' of \S*/a is not one of q, v"),
-    (["qeury"], None, r"site 'qeury' .* is not one of q, v; did you mean 'query'\?"),
-    (None, [2], r"layer 2 of \S*/a is not one of 0, 1"),
-])
-def test_what_is_not_there_cannot_be_chosen(adapter: Adapter, roles: list, layers: list, message: str):
-    with pytest.raises(ValueError, match=message):
-        select(adapter, roles, layers)
-
-
-def test_the_problems_of_an_adapter_explain_a_site_that_is_not_there(tmp_path: Path):
-    adapter = read_updates(spoil(lambda t: [t[key].zero_() for key in t if "query.lora_B" in key], tmp_path))
-    with pytest.raises(ValueError, match=r"site 'q' of .* is not one of v \(bert.*query.*is zero: this site is untrai"):
-        select(adapter, ["q"])
-
-
-def test_pairs_are_the_same_matrices_whatever_their_ranks_layouts_and_prefixes(adapter: Adapter, tmp_path: Path):
-    by_peft("bert", tmp_path / "b", ["query", "key"], r=5)
-    other = read_updates(tmp_path / "b")
-    bare = replace(other, updates=[replace(u, module=u.module.removeprefix("bert.")) for u in other.updates])
-    for b in (other, bare):
-        found = pair(adapter, b)
-        assert [(x.layer, x.role, y.layer, y.role, x.rank, y.rank) for x, y in found.pairs] == [
-            (0, "q", 0, "q", 2, 5), (1, "q", 1, "q", 2, 5)]
-        assert list(map(str, found.problems)) == [f"v: only {adapter.source} has it, in 2 matrices",
-                                                  f"k: only {b.source} has it, in 2 matrices"]
-    alone = pair(adapter, replace(other, updates=[u for u in other.updates if u.layer == 0]), ["q"]).problems
-    assert str(alone[0]) == f"bert.encoder.layer.1.attention.self.query: only {adapter.source} has it"
-    assert [x.layer for x, _ in pair(adapter, other, ["q"], [1]).pairs] == [1]
-    with pytest.raises(ValueError, match=r"site 'o' of .*/a and .*/b is not one of q, v, k"):
-        pair(adapter, other, ["o"])
-
-
-def test_a_site_of_another_shape_is_a_problem_beside_the_others(adapter: Adapter):
-    wide = replace(adapter.updates[0], B=torch.randn(32, 2))
-    found = pair(adapter, replace(adapter, updates=[wide, *adapter.updates[1:]], source="b"))
-    assert len(found.pairs) == 3
-    assert found.problems[0].message == f"dW is (16, 16) in {adapter.source} and (32, 16) in b"
-    with pytest.raises(ValueError, match=r"no matrix in common: bert.*query: dW is \(16, 16\) in .*\(32, 16\)"):
-        pair(adapter, replace(adapter, updates=[wide], source="b"), ["q"], [0])
-
-
-@pytest.mark.parametrize(("first", "second", "message"), [
-    ({"name": "bert-tiny"}, {"name": "bert-small"}, "'bert-tiny' in a and 'bert-small' in b (name)"),
-    ({"name": "x", "revision": "1"}, {"name": "x", "revision": "2"}, "'1' in a and '2' in b (revision)"),
-    ({"name": "x", "fingerprint": "f"}, {"name": "folder/x", "fingerprint": "f"}, None),
-    ({"name": "x", "fingerprint": "f"}, {"name": "x", "fingerprint": "g"}, None),
-    ({"name": "x"}, {}, None),
-])
-def test_adapters_of_different_bases_are_told(adapter: Adapter, first: dict, second: dict, message: str | None):
-    found = pair(replace(adapter, source="a", base=first), replace(adapter, source="b", base=second))
-    assert [problem.message for problem in found.problems] == ([message] if message else [])
-    assert len(found.pairs) == 4
 
 
 def test_rank_one_is_studied_like_any_other(tmp_path: Path):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments import pretrain
+from tests.experiments.language import ROWS, save_gpt2
 from tests.experiments.tiny import save_model, write_rows
 
 
@@ -51,3 +52,22 @@ def small_corpus() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pretrain, "CORPUS_BYTES", 10_000)
         yield
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """ROWS as E2E's training and validation splits in a mirror of the hub."""
+    from tests.experiments.test_data import write
+
+    for split, rows in (("train", ROWS), ("validation", ROWS[::5])):
+        write(tmp_path / f"hub/tuetschek/e2e_nlg/default/{split}-00000-of-00001.parquet", rows)
+    monkeypatch.setenv("LORA_LAB_HUB", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def tiny_language_run(mirror: Path, tmp_path: Path) -> list[str]:
+    return ["model=local", f"model.path={save_gpt2(tmp_path / 'gpt2')}", "task=e2e", "method=lora", "method.rank=4",
+            "method.alpha=8", "trainer.epochs=2", "trainer.batch_size=8", "trainer.learning_rate=2e-2",
+            "trainer.max_length=48", "trainer.precision=fp32", "trainer.device=cpu", "trainer.threads=1",
+            "logger.wandb.mode=disabled", f"store={tmp_path / 'store'}"]

@@ -2,7 +2,6 @@
 
 import math
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from experiments.tasks.data_to_text import by_category
 from experiments.tasks.generation import IGNORED, Generation
 from experiments.tasks.schemas import SCHEMAS
 from experiments.train import run
-from tests.experiments.language import END, ROWS, byte_level, gpt2, save_gpt2, word_level
+from tests.experiments.language import END, ROWS, byte_level, gpt2, word_level
 from tests.experiments.test_data import write
 from tests.experiments.tiny import adapted, compose, trainer_of
 
@@ -31,23 +30,6 @@ def batch_of(tokenizer, count: int = 5, **others):
     rows = task.encode(TABLE, tokenizer, max_length=128)
     rows = random.Random(1).sample(rows, count)
     return task, rows, task.collate(rows, pad_token_id=0, **others)
-
-
-@pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """ROWS as E2E's training and validation splits in a mirror of the hub."""
-    for split, rows in (("train", ROWS), ("validation", ROWS[::5])):
-        write(tmp_path / f"hub/tuetschek/e2e_nlg/default/{split}-00000-of-00001.parquet", rows)
-    monkeypatch.setenv("LORA_LAB_HUB", str(tmp_path / "hub"))
-    return tmp_path / "hub"
-
-
-@pytest.fixture
-def tiny_language_run(mirror: Path, tmp_path: Path) -> list[str]:
-    return ["model=local", f"model.path={save_gpt2(tmp_path / 'gpt2')}", "task=e2e", "method=lora", "method.rank=4",
-            "method.alpha=8", "trainer.epochs=2", "trainer.batch_size=8", "trainer.learning_rate=2e-2",
-            "trainer.max_length=48", "trainer.precision=fp32", "trainer.device=cpu", "trainer.threads=1",
-            "logger.wandb.mode=disabled", f"store={tmp_path / 'store'}"]
 
 
 @pytest.mark.parametrize("tokenizer", TOKENIZERS)
@@ -281,37 +263,6 @@ def test_identity_follows_the_content_of_files_without_a_revision(mirror):
     write(file, ROWS[:3])
     assert make().identity() != before
     assert "files" not in make("task.source.revision=0123").identity()["source"]
-
-
-def test_published_e2e_has_its_rows_and_trains(hub, monkeypatch, tiny_language_run):
-    if not (hub / "tuetschek").is_dir():
-        pytest.skip("needs E2E in the mirror")
-    monkeypatch.setenv("LORA_LAB_HUB", str(hub))
-    data = make().load()
-    assert (len(data.train), len(data.evaluation["validation"])) == (42061, 4672)
-    assert make().pairs(data.train.select([0])) == [(
-        "name : The Vaults | Type : pub | price : more than £ 30 | customer rating : 5 out of 5 | near : Café Adriatic",
-        ["The Vaults pub near Café Adriatic has a 5 star rating . Prices start at £ 30 ."])]
-    monkeypatch.setattr("experiments.tasks.base.Task.load", lambda task: type(data)(
-        data.train.select(range(16)), {"validation": data.evaluation["validation"].select(range(8))}))
-    assert run(compose(*tiny_language_run, "trainer.max_length=64", "trainer.epochs=1")).status == "done"
-
-
-def test_published_webnlg_has_its_rows_and_both_kinds_of_categories(hub, monkeypatch):
-    if not (hub / "web-nlg").is_dir():
-        pytest.skip("needs WebNLG in the mirror")
-    monkeypatch.setenv("LORA_LAB_HUB", str(hub))
-    task = make(task="webnlg")
-    data = task.load()
-    assert (len(data.train), {name: len(table) for name, table in data.evaluation.items()}) == (
-        6940, {"dev": 872, "test_seen": 971, "test_unseen": 891})
-    for name in ("seen", "unseen"):
-        assert set(data.evaluation[f"test_{name}"]["test_category"]) == {f"testdata_with_lex_{name}"}
-    assert sum(len(references) for _, references in task.pairs(data.train)) == 18025
-    assert task.pairs(data.train)[0] == (
-        'Aarhus_Airport : cityServed : "Aarhus, Denmark"',
-        ["The Aarhus is the airport of Aarhus, Denmark.", "Aarhus Airport serves the city of Aarhus, Denmark."])
-    assert len(task.groups(data.train)) == 6940
 
 
 def test_a_set_without_rows_of_a_category_is_refused():

@@ -2,7 +2,6 @@ import inspect
 import json
 import re
 import shutil
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments import paper
-from experiments.artifacts import plan, read_paper, read_rows, suite_for, train_configs
+from experiments.artifacts import plan, read_paper, suite_for, train_configs
 from experiments.entry import CONF
-from experiments.presets import presets
 from experiments.runs import RunRecord, Store, run_name
 
 
@@ -265,65 +263,6 @@ def test_a_metric_that_a_run_lacks_is_named(tmp_path, fake_runs):
         read_only(tmp_path, fake_runs, "artifact.shows=metrics.acuracy")
     read_only(tmp_path, fake_runs, "artifact.shows=metrics.accuracy")
     assert cells(tmp_path).loc[("lora", "mrpc"), "ours"] == 1.0
-
-
-def test_a_crash_of_one_run_does_not_stop_the_others(monkeypatch, tmp_path):
-    script = tmp_path / "python"
-    script.write_text('#!/bin/sh\ncase "$*" in *seed=0*) echo why >&2; kill -9 $$;; *) exit 0;; esac\n')
-    script.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(script))
-    runs = [paper.Run(f"run{seed}", seed, (f"seed={seed}",)) for seed in range(3)]
-    assert paper.train_apart(runs, 2) == {"run0": "exit code -9 why"}
-
-
-@pytest.mark.parametrize(("jobs", "expected"), [(2, ["1"] * 4 + ["false"]), (1, ["7"] * 5)])
-def test_runs_side_by_side_have_one_thread_each_and_one_alone_has_what_there_is(monkeypatch, tmp_path, jobs, expected):
-    names = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "MKL_NUM_THREADS",
-             "TOKENIZERS_PARALLELISM"]
-    for name in names:
-        monkeypatch.setenv(name, "7")
-    script = tmp_path / "python"
-    script.write_text(f"#!/bin/sh\necho {' '.join(f'${name}' for name in names)} $PWD > '{tmp_path}/said'\n")
-    script.chmod(0o755)
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setattr(sys, "executable", str(script))
-    assert paper.train_apart([paper.Run("run", 0, ())], jobs) == {}
-    said = (tmp_path / "said").read_text().split()
-    assert said == [*expected, str(tmp_path / "here")]  # from the same folder, so that a relative path means the same
-
-
-@pytest.mark.parametrize("path", sorted((CONF / "artifact").glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_artifact_file_names_itself_and_columns_that_its_csv_has(path):
-    artifact = OmegaConf.to_container(OmegaConf.load(path))
-    assert artifact["name"] == path.stem
-    if artifact["kind"] == "scores":
-        assert read_paper(artifact)
-    elif artifact["paper"] is not None:  # a figure has no numbers in print
-        assert read_rows(artifact["paper"])
-
-
-@pytest.mark.parametrize("path", sorted((CONF / "suite").glob("*.yaml")), ids=lambda path: path.stem)
-def test_what_a_suite_names_exists(path):
-    suite = OmegaConf.load(path)
-    assert suite.name == path.stem
-    own = [suite, *suite.artifacts.values()]
-    for group in ("model", "task"):
-        named = {name for part in own for name in part.get(f"{group}s", {}).values()}
-        assert named <= {file.stem for file in (CONF / group).glob("*.yaml")}
-    assert set(suite.methods) <= {file.stem for file in (CONF / "method").glob("*.yaml")}
-    assert {suite.preset, *suite.presets.values()} <= set(presets())
-
-
-def test_nano_has_a_miniature_of_every_model_and_task_of_the_paper():
-    suite = OmegaConf.load(CONF / "suite" / "nano.yaml")
-    tables = [pd.read_csv(path, dtype=str) for path in (CONF / "paper").glob("*.csv")]
-    named = {model for table in tables if "model" in table for model in table.model.dropna()}
-    assert set(suite.models) == named | {"gpt3"}
-    tasks = {path.stem.removesuffix("-nano") for path in (CONF / "task").glob("*-nano.yaml")}
-    assert set(suite.tasks) == tasks
-    assert len(tasks) == 13
-    assert all(ours == f"{theirs}-nano" for theirs, ours in suite.tasks.items())
 
 
 def test_a_cell_is_the_run_that_the_training_command_line_would_make(tmp_path):

@@ -224,3 +224,9 @@ def test_every_method_has_a_learning_rate_of_its_own_by_default(method: str, rat
     """Full fine-tuning collapses at LoRA's learning rate."""
     row = presets.find_row("default", "any-model", method, "any-task")
     assert presets.values(row) == {"trainer.learning_rate": rate}
+
+
+def test_a_number_is_written_as_presets_have_it_and_reads_as_itself():
+    rates = {2e-4: "2e-4", 0.0026: "2.6e-3", 0.01: "1e-2", 1e-5: "1e-5", 0.123456789: "1.23456789e-1"}
+    assert {rate: presets.written(rate) for rate in rates} == rates
+    assert [presets.parse(text) for text in rates.values()] == list(rates)

@@ -58,7 +58,6 @@ def preset_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.fixture
 def fake_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's name says what it is of: rte-nano-lora8-0.001."""
-
     def name(cfg: DictConfig) -> str:
         return f"{cfg.task.name}-{cfg.method.name}{cfg.method.get('rank', '')}-{cfg.trainer.learning_rate:g}"
 
@@ -84,8 +83,7 @@ def no_training(runs: list[Run], jobs: int) -> dict[str, str]:
 
 
 def read_only(store: Path, *overrides: str) -> dict[str, Any]:
-    cfg = configured(store, "train=false", *overrides)
-    return tune.report(cfg, ["model=roberta-nano"], composed, no_training)
+    return tune.report(configured(store, "train=false", *overrides), ["model=roberta-nano"], composed, no_training)
 
 
 def lines(store: Path) -> pd.DataFrame:
@@ -284,10 +282,9 @@ def test_a_run_is_the_one_of_its_command_line_and_is_found_again_after_the_choic
 def test_an_altered_model_is_refused_at_planning(tmp_path: Path):
     copy = Path(shutil.copytree(CONF.parent / "results" / "nano" / "pretrained" / "deberta-nano", tmp_path / "copy"))
     (copy / "config.json").write_text("{}")
-    cfg = configured(tmp_path, *SMALL)
+    cfg, model = configured(tmp_path, *SMALL), ["model=deberta-nano", f"model.path='{copy}'"]
     with train_configs() as compose_train, pytest.raises(ValueError, match=r"config\.json has sha256 .*altered"):
-        tune.report(cfg, ["model=deberta-nano", f"model.path='{copy}'"], compose_train,
-                    no_training)
+        tune.report(cfg, model, compose_train, no_training)
 
 
 def test_a_model_of_the_command_line_is_the_model_of_every_run(
@@ -297,14 +294,8 @@ def test_a_model_of_the_command_line_is_the_model_of_every_run(
     monkeypatch.setattr(sys, "argv", ["tune", *model, *few])
     with pytest.raises(SystemExit, match="1"):  # full fine-tuning has no choice
         tune.main()
+    one = ["task=e2e-nano", "task.evaluate_on=development", "method=ft", "preset=nano", "trainer.learning_rate=1e-4"]
     with train_configs() as compose_train:
-        expected = run_name(compose_train([*model, "task=e2e-nano", "task.evaluate_on=development", "method=ft",
-                                           "preset=nano", "trainer.learning_rate=1e-4"]))
+        expected = run_name(compose_train([*model, *one]))
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (last["model"], last["missing"], last["failed"]) == ("gpt2-nano", [expected], ["ft"])
-
-
-def test_a_number_is_written_as_presets_have_it_and_reads_as_itself():
-    rates = {2e-4: "2e-4", 0.0026: "2.6e-3", 0.01: "1e-2", 1e-5: "1e-5", 0.123456789: "1.23456789e-1"}
-    assert {rate: presets.written(rate) for rate in rates} == rates
-    assert [presets.parse(text) for text in rates.values()] == list(rates)
+    assert [last[key] for key in ("model", "missing", "failed")] == ["gpt2-nano", [expected], ["ft"]]

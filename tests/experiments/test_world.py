@@ -8,12 +8,9 @@ import os
 import re
 import subprocess
 import sys
-from functools import cache
 from typing import Any
 
 import pytest
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
 from experiments.data import Table
 from experiments.tasks.schemas import read_pairs
@@ -24,10 +21,9 @@ from experiments.tasks.world.source import WorldSource
 from experiments.tasks.world.world import World
 from tests.conftest import ROOT
 from tests.experiments import world_oracle as oracle
+from tests.experiments.grammar_oracle import mistakes
+from tests.experiments.world_rows import CLASSED, TASKS, TOLD, WORLD, all_rows, rows, sentences, splits, texts, told
 
-CLASSED = ["cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte"]
-TOLD = ["e2e", "webnlg", "dart", "wikisql", "samsum"]
-TASKS = CLASSED + TOLD
 LAST = 2  # stage of the corpus, with documents of all kinds
 STAGES = [(name, stage) for name, stages in CURRICULA.items() for stage in range(len(stages))]
 STREAM = 1_000_000  # the seed of the first documents that pre-training with seed 1 reads
@@ -43,60 +39,6 @@ FORMULAS = re.compile(r"(yes|no|perhaps|that is (true|false|open|similar|differe
                       r"\w+ \w+ , \w+ , (same|other)|\w+) \.|\w+( , \w+)* \?")
 TABLE = re.compile(r"(\w+ : )?\w+ \w+( \w+)?( ; \w+ \w+( \w+)?)* \.")
 FRAMES = re.compile(r"\b(we found|find|years old|how old|select)\b")  # words of these are open-class elsewhere
-REPORTS = re.compile(r"^(?:they say that|the letter said that|\w+ thinks that|\w+ :|in other words ,|(?:yes|no) ,) ")
-
-
-def task(name: str, *overrides: str) -> Any:
-    """A task of conf/task in the world of conf/world."""
-    cfg: Any = OmegaConf.load(ROOT / "conf" / "task" / f"{name}-nano.yaml")
-    cfg.source.world = OmegaConf.load(ROOT / "conf" / "world" / "default.yaml")
-    del cfg["defaults"]
-    return instantiate(OmegaConf.merge(cfg, OmegaConf.from_dotlist(list(overrides))))
-
-
-WORLD: World = task("rte").source.world
-
-
-@cache
-def rows(name: str, split: str) -> list[dict[str, Any]]:
-    """Some rows of a split."""
-    columns = WorldSource(name=name, world=WORLD, rows={split: 1000 if split == "train" else 200}).load(split).columns
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-
-
-def splits(name: str) -> list[str]:
-    """As in conf/task: train, development, and those that tables report."""
-    return list(task(name).source.rows)
-
-
-def all_rows(*names: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """(task, split, row)."""
-    return [(name, split, row) for name in names for split in splits(name) for row in rows(name, split)]
-
-
-def texts(value: Any) -> list[str]:
-    """Every text in a row."""
-    if isinstance(value, str):
-        return [value]
-    value = [value[key] for key in value if key != "comment"] if isinstance(value, dict) else value
-    return [text for part in value for text in texts(part)] if isinstance(value, list) else []
-
-
-def told(name: str, row: dict[str, Any]) -> list[str]:
-    """The texts of a row that are made of sentences which other splits must not have."""
-    columns = {"e2e": ["human_reference"], "webnlg": ["lex"], "dart": ["annotations"], "wikisql": ["question"],
-               "samsum": ["summary"]}.get(name) or [column for column, value in row.items() if isinstance(value, str)]
-    replies = re.findall(r"^\w+ : (.* \.)$", row["dialogue"], re.MULTILINE) if name == "samsum" else []
-    return replies + [text for column in columns for text in texts(row[column]) if re.search(r" [.?]$", text)]
-
-
-def sentences(text: str) -> list[str]:
-    """The simple sentences and questions of a text, whoever says them."""
-    found = []
-    for sentence in re.findall(r"\S[^.?]*[.?]", text):
-        *first, last = re.split(r" , (?:and|but|so) ", REPORTS.sub("", sentence))
-        found += [*(f"{part} ." for part in first), last]
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -200,11 +142,11 @@ def test_only_sentences_that_break_a_rule_do_not_parse(name: str) -> None:
 def test_heads_agree_with_verbs_and_nouns_with_articles_and_numbers(corpus: list[Document]) -> None:
     said = [s for document in corpus[:6000] for text in document.segments for s in sentences(text)]
     assert sum(" near " in sentence for sentence in said) > 400
-    assert not [(sentence, oracle.mistakes(sentence)) for sentence in said if oracle.mistakes(sentence)]
+    assert not [(sentence, mistakes(sentence)) for sentence in said if mistakes(sentence)]
 
 
 def test_broken_cola_sentences_break_the_rules_of_english_and_others_do_not() -> None:
-    wrong = {label: [oracle.mistakes(row["sentence"]) for _, _, row in all_rows("cola") if row["label"] == label]
+    wrong = {label: [mistakes(row["sentence"]) for _, _, row in all_rows("cola") if row["label"] == label]
              for label in (0, 1)}
     assert not any(wrong[1])
     assert sum(map(bool, wrong[0])) > 0.6 * len(wrong[0])  # the rest has its words in a wrong order
@@ -331,7 +273,7 @@ def right(kind: str, text: str, answer: str) -> bool:
         one, other = filled.split(" in other words , ")
         return oracle.same(oracle.read(one), oracle.read(other))
     if kind == "agreement":
-        return not oracle.mistakes(filled)
+        return not mistakes(filled)
     if kind.endswith("polarity"):
         opinion, _ = text.split(f" we {MASK}")
         assert bool(re.search(r"\b(not|never|nobody)\b", opinion)) == (kind == "negated_polarity")

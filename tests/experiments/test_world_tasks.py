@@ -19,8 +19,8 @@ from experiments.tasks.world.source import WorldSource
 from experiments.tasks.world.surface import bag_of_words
 from tests.conftest import ROOT
 from tests.experiments import world_oracle as oracle
-from tests.experiments.test_world import CLASSED, TASKS, TOLD, WORLD, all_rows, rows, splits, task, texts, told
 from tests.experiments.tiny import compose
+from tests.experiments.world_rows import CLASSED, TASKS, TOLD, WORLD, all_rows, rows, splits, task, texts, told
 
 RESTAURANT = r"(?P<name>\w+) "
 TELLINGS = [re.compile(pattern + r" \.") for pattern in (

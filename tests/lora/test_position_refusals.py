@@ -1,0 +1,71 @@
+"""What positions cannot be added to, and what of them a model cannot be given."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from tests.lora.extended import (
+    SEPARATOR,
+    batch,
+    language_model,
+    prefix,
+)
+from tests.lora.test_positions import GENERATE
+from tests.lora.tiny import D, tiny
+
+
+def test_positions_that_are_used_up_are_said_with_how_many_are_left() -> None:
+    with pytest.raises(ValueError, match="l_p 20 and l_i 4 take 24 positions of the model's 24: none is left"):
+        prefix(l_p=20, l_i=4).apply(tiny("gpt2"), pooler="train")
+    with pytest.raises(ValueError, match="take 23 positions of the model's 23"):  # RoBERTa counts from the padding
+        prefix(l_p=20, l_i=3).apply(tiny("roberta"), pooler="train")
+    prefix(l_p=20, l_i=4).apply(tiny("deberta-v2"), pooler="train")  # its positions are relative only
+    model = tiny("bert")
+    prefix(l_p=18, l_i=2).apply(model, pooler="train")
+    model(torch.tensor([[1, 2, 3, 4]]))
+    with pytest.raises(ValueError, match="1 more positions are needed than the model has: l_p 18 and l_i 2 leave 4"):
+        model(torch.tensor([[1, 2, 3, 4, 5]]))
+
+
+def test_padding_needs_no_position_of_its_own() -> None:
+    model = tiny("bert")
+    prefix(l_p=18, l_i=2).apply(model, pooler="train")
+    short = batch([[5, 6, 7]], "right", 3).inputs()
+    assert_close(model(**batch([[5, 6, 7]], "right", 8).inputs()).logits, model(**short).logits)
+
+
+def test_an_infix_needs_a_separator_and_another_can_be_named() -> None:
+    model = language_model()
+    prefix().apply(model, pooler="train")
+    with pytest.raises(ValueError, match=rf"row 1 of the batch has no separator \(token {SEPARATOR}\)"):
+        model(torch.tensor([[4, SEPARATOR, 5], [4, 5, 6]]))
+    with pytest.raises(ValueError, match="row 0 of the batch has no separator"):
+        model(inputs_embeds=torch.zeros(1, 3, D))
+    model = language_model()
+    prefix(separator=6).apply(model, pooler="train")
+    model(torch.tensor([[4, 6, 5], [4, 5, 6]]))
+    model = language_model()
+    model.config.bos_token_id = model.config.eos_token_id = None
+    with pytest.raises(ValueError, match="the model has no beginning- or end-of-text token: name by"):
+        prefix().apply(model, pooler="train")
+    prefix(l_i=0).apply(model, pooler="train")  # without an infix there is nothing to place
+    model(torch.tensor([[4, 5, 6]]))
+
+
+def test_a_cache_of_another_model_and_a_prepared_mask_are_refused() -> None:
+    model, ids = language_model(), torch.tensor([[4, 5, SEPARATOR]])
+    cache = model(ids, use_cache=True).past_key_values
+    prefix().apply(model, pooler="train")
+    with pytest.raises(ValueError, match="the cache holds 3 positions, the mask is of 3 tokens before these and 5 pos"):
+        model(ids[:, -1:], past_key_values=cache, attention_mask=torch.ones(1, 4))
+    with pytest.raises(ValueError, match="an attention mask of 4 dimensions cannot be made longer"):
+        model(ids, attention_mask=torch.ones(1, 1, 3, 3))
+    with pytest.raises(ValueError, match="an attention mask of 4 dimensions"):
+        model.generate(ids, **GENERATE, cache_implementation="static")
+
+
+def test_an_encoder_as_a_decoder_is_refused() -> None:
+    model = tiny("bert")
+    model.config.is_decoder = True
+    with pytest.raises(ValueError, match="prefix_embed: a bert with is_decoder=True is not supported"):
+        prefix().apply(model, pooler="train")
