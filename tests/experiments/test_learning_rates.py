@@ -51,10 +51,11 @@ def test_the_rate_of_a_swept_row_is_the_best_of_its_records(preset: str, row: di
     found = outcomes(ROOT / row["source"], row["model"], row["method"], row["method.rank"])
     tasks = {task for scores in found.values() for task in scores}
     whole = {rate: scores for rate, scores in found.items() if scores.keys() == tasks and None not in scores.values()}
-    losses = row["model"].startswith(("gpt2", "gpt3"))  # whose scores are losses
+    metrics = {record["config"]["task"]["main_metric"] for record in records(ROOT / row["source"])
+               if record["config"]["task"]["name"] in tasks}
     means = {rate: statistics.mean(filter(None, scores.values())) for rate, scores in whole.items()}
     assert len(found) >= 4
-    assert float(row["trainer.learning_rate"]) == (min if losses else max)(means, key=means.__getitem__)
+    assert float(row["trainer.learning_rate"]) == (min if metrics == {"loss"} else max)(means, key=means.__getitem__)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results" / "nano").glob("learning_rates*/tables/*.csv")),
