@@ -14,14 +14,14 @@ from torch import Tensor
 
 from experiments.batches import evaluation_batches
 from experiments.language import Batch, Language, head, loss_sum
+from experiments.tasks.world.probes import MASK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from experiments.tasks.world.probes import Probe
 
-MASK = "<mask>"  # in a probe's text
-ROWS = 128       # a batch
+ROWS = 128  # a batch
 GATES = {"class": 0.9, "synonym": 0.9, "agreement": 0.9, "polarity": 0.9, "negated_polarity": 0.75, "yes_no": 0.75}
 
 

@@ -17,9 +17,10 @@ from lora.errors import check_choice
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
-# Parameters of a model below which a process has one thread. A second one makes a lone process of such a model 1.1 to
-# 1.3 times as fast (results/cpu/arithmetic.json), but threads that wait for each other starve beside a busy process.
-ONE_THREAD = 2_000_000
+# Parameters of a model below which a process has one thread. A process of two threads makes 1.1 to 1.3 (bf16) or 1.4 to
+# 1.6 (fp32) times half of what two processes of one thread make together (results/cpu/arithmetic.json), but threads
+# that wait for each other starve beside a busy process.
+FEW_PARAMETERS = 2_000_000
 # glibc: blocks of this many bytes and more go back to the system when freed; peak memory varies by 5 % without it
 FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 Arguments = ParamSpec("Arguments")

@@ -1,7 +1,7 @@
 """Pre-train a nano model on the micro-world, or check the one that is shipped.
 
     <output>/<model>/        the finished model (experiments.pretrained)
-    <output>/checkpoints/    state of a pre-training in progress
+    <output>/checkpoints/    states of pre-trainings in progress, one a config and corpus
     <output>/locks/          so that two processes never compute one model at once
 
 What can change the weights is the config without the keys of NOT_RUN, and the corpus; a finished model of the same
@@ -22,18 +22,14 @@ from typing import TYPE_CHECKING, Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.entry import CONF, entry
+from experiments.entry import entry
+from experiments.pretrain_config import check_config, check_stages
 from lora.errors import check_choice
 
 if TYPE_CHECKING:
     from experiments.language import Language, Source
     from experiments.pretrained import PretrainRecord
 
-CHOICES = {"precision": ("auto", "fp32", "bf16"), "attention": ("auto", "sdpa", "eager")}
-WHOLE = ("tokens", "batch_size", "max_length", "held_out_documents", "probe_count", "probes_in_curve",
-         "evaluate_every", "checkpoint_every", "threads")
-ABOVE_0 = ("learning_rate", "epsilon", "gradient_clip")
-SHARES = ("warmup_ratio", "decay_ratio", "dropout", "masking.content", "masking.function", "masking.answer")
 NOT_RUN = ("output", "overwrite", "check", "gates", "threads", "checkpoint_every")
 CORPUS_BYTES = 1_000_000  # of the corpus, that stand for it
 log = logging.getLogger(__name__)
@@ -69,44 +65,6 @@ def world_source(world: DictConfig, curriculum: str | None) -> Source:
                   lambda count: probes(made, count), len(CURRICULA[curriculum]))
 
 
-def check_config(cfg: DictConfig) -> None:
-    """Raise ValueError for a setting that cannot be trained with, before anything is made."""
-    if not cfg.model.config or cfg.tokens is None:
-        files = sorted((CONF / "model").glob("*.yaml"))
-        nano = ", ".join(path.stem for path in files if "pretraining" in OmegaConf.load(path))
-        raise ValueError(f"model {cfg.model.name!r} is no nano model: its file in conf/model has no shape and settings "
-                         f"(config and pretraining) to pre-train with; these have: {nano}")
-    for choice, allowed in CHOICES.items():
-        check_choice(choice, cfg[choice], allowed)
-    if cfg.positions is not None:
-        check_choice("positions", cfg.positions, ("sinusoidal",))
-    if cfg.model.config.model_type == "deberta-v2" and cfg.attention == "sdpa":
-        raise ValueError("attention=sdpa: transformers' DeBERTa has eager attention only")
-    for key in WHOLE:
-        if key == "threads" and cfg.threads is None:
-            continue
-        if not isinstance(cfg[key], int) or isinstance(cfg[key], bool) or cfg[key] < 1:
-            raise ValueError(f"{key} {cfg[key]} is not a whole number above 0")
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise ValueError(f"seed {cfg.seed} is not a whole number from 0")
-    for key in ABOVE_0:
-        if not isinstance(cfg[key], int | float) or not cfg[key] > 0:
-            raise ValueError(f"{key} {cfg[key]} is not a number above 0")
-    for key in SHARES:
-        value = OmegaConf.select(cfg, key)
-        if not isinstance(value, int | float) or not 0 <= value <= 1:
-            raise ValueError(f"{key} {value} is not a number in 0..1")
-
-
-def check_stages(shares: Any, stages: int) -> None:
-    """Raise ValueError unless `shares` say where each stage of the corpus but the first begins."""
-    found = list(shares)
-    good = all(isinstance(share, int | float) and 0 <= share <= 1 for share in found) and found == sorted(found)
-    if not good or len(found) != stages - 1:
-        raise ValueError(f"stages {found} is not a list of {stages - 1} shares of the budget in 0..1, in order: the "
-                         f"corpus has {stages} stages, and the first begins at 0")
-
-
 def run(cfg: DictConfig, source: Source) -> PretrainRecord:
     """The record of the model that `cfg` describes, trained unless it is there."""
     from experiments.pretrained import check_files, read_record
@@ -127,7 +85,7 @@ def run(cfg: DictConfig, source: Source) -> PretrainRecord:
         if stored is not None and not cfg.overwrite:
             raise ValueError(f"{folder} holds a model of {_difference(cfg, corpus, stored)}: overwrite=true replaces "
                              "it, output=<folder> keeps both")
-        return _train(cfg, source, folder, store.checkpoint_folder(cfg.model.name), name, corpus)
+        return _train(cfg, source, folder, store.checkpoint_folder(f"{cfg.model.name}-{name[:8]}"), name, corpus)
 
 
 def run_config(cfg: DictConfig) -> dict[str, Any]:
@@ -219,7 +177,7 @@ def _arithmetic(cfg: DictConfig, config: Any, language: Language, checkpoints: P
     from experiments.pretraining import fastest
 
     state = load_checkpoint(checkpoints)
-    if state is not None and state["run"] == name and not _outlived(checkpoints, folder):
+    if state is not None and state["run"] == name and not _outlived(checkpoints, folder, name):
         return state["arithmetic"]
     if state is not None:
         log.info("%s: starts anew, the checkpoint is of another config or corpus, or older than the finished model",
@@ -229,13 +187,15 @@ def _arithmetic(cfg: DictConfig, config: Any, language: Language, checkpoints: P
     return {"precision": precision, "attention": attention, "measured": measured}
 
 
-def _outlived(checkpoints: Path, folder: Path) -> bool:
-    """Whether the model was finished after its checkpoint, which is then no part of a training that replaces it."""
+def _outlived(checkpoints: Path, folder: Path, name: str) -> bool:
+    """Whether this very run was finished after its checkpoint, which is then no part of a training that replaces it."""
     from experiments.checkpoint import FILE
-    from experiments.pretrained import RECORD
+    from experiments.pretrained import RECORD, read_record
 
-    record = folder / RECORD
-    return record.exists() and record.stat().st_mtime_ns > (checkpoints / FILE).stat().st_mtime_ns
+    stored = read_record(folder)
+    if stored is None or stored.run != name:
+        return False
+    return (folder / RECORD).stat().st_mtime_ns > (checkpoints / FILE).stat().st_mtime_ns
 
 
 def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str, threads: int) -> PretrainRecord:

@@ -51,14 +51,14 @@ def jobs_beside() -> int:
 def threads_for_this_process(parameters: int | None = None) -> int:
     """This job's share of the cores: all of them over the launcher's parallel jobs, at least 1.
 
-    A model of few `parameters` gets one thread: more gain it little (experiments.hardware.ONE_THREAD).
+    A model of few `parameters` gets one thread: beside others it loses by more (experiments.hardware.FEW_PARAMETERS).
     OMP_NUM_THREADS, where it is set, is the most.
     """
     from joblib import cpu_count
 
-    from experiments.hardware import ONE_THREAD
+    from experiments.hardware import FEW_PARAMETERS
 
-    small = parameters is not None and parameters < ONE_THREAD
+    small = parameters is not None and parameters < FEW_PARAMETERS
     share = 1 if small else max(1, cpu_count() // jobs_beside())  # cpu_count heeds affinity and container limits
     limit = os.environ.get("OMP_NUM_THREADS", "")
     return min(share, int(limit)) if limit.isdigit() and int(limit) > 0 else share

@@ -2,9 +2,11 @@
 
 Every method has as many rates to choose from as every other, and every rank a sweep of its own, so that a difference
 between two of them is not one of care. The rate with the best mean score over the tasks is chosen, of those whose
-runs all ended well; `write=true` puts the choice into conf/presets.
+runs all ended well; `write=true` puts the choice into conf/presets. The table of a model keeps the settings of earlier
+sweeps over the same tasks.
 """
 
+import csv
 import math
 import re
 import statistics
@@ -28,6 +30,7 @@ from experiments.sweep import cell, parallel_jobs, print_rows, shown_score
 from experiments.tables import markdown_rows
 from lora.errors import check_choice
 
+LABELS = ("method", "rank", "learning_rate")  # columns that say what a row of the table is of
 Outcome = float | str | None  # of a run: its score, or collapsed | failed, or nothing where it was not made
 
 
@@ -75,7 +78,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 def report(cfg: DictConfig, model: list[str], compose_train: Compose, train: Train) -> dict[str, Any]:
     """Check, plan, train what is missing, choose, print, save; `model` are overrides. Returns the last line."""
     metrics = check(cfg, compose_train)
-    settings = plan(cfg, model, compose_train)
+    settings, tables = plan(cfg, model, compose_train), Path(cfg.store) / "tables"
+    kept = earlier(tables / f"{cfg.model.name}.csv", cfg.tasks, settings)
     rows = {str(setting): preset_row(cfg, setting) for setting in settings} if cfg.write else {}
     runs = [run for setting in settings for at_rate in setting.runs.values() for run in at_rate]
     store, problems = Store(cfg.store), {}
@@ -87,7 +91,7 @@ def report(cfg: DictConfig, model: list[str], compose_train: Compose, train: Tra
     outcomes = {run.name: outcome(records[run.name], run.name in problems) for run in runs}
     lower = not LOWER_IS_BETTER.isdisjoint(metrics.values())
     sweeps = [choose(setting, outcomes, lower) for setting in settings]
-    files = show_and_save(sweeps, metrics, store.root / "tables", cfg.model.name)
+    files = show_and_save(sweeps, metrics, kept, tables, cfg.model.name)
     chosen = [(sweep, sweep.rate) for sweep in sweeps if sweep.rate is not None]
     if cfg.write and chosen:
         new = [rows[str(sweep.setting)] | {"trainer.learning_rate": written(rate)} for sweep, rate in chosen]
@@ -190,20 +194,39 @@ def choose(setting: Setting, outcomes: Mapping[str, Outcome], lower: bool) -> Sw
     return Sweep(setting, found, means, best)
 
 
-def show_and_save(sweeps: list[Sweep], metrics: Mapping[str, str], folder: Path, name: str) -> list[Path]:
-    """Print a line for each rate, and write it to <name>.csv in full and to <name>.md as printed."""
+def earlier(file: Path, tasks: Iterable[str], settings: list[Setting]) -> list[list[Any]]:
+    """The rows that a table has of other settings; ValueError, before anything runs, if it is of other tasks."""
+    if not file.exists():
+        return []
+    with file.open(newline="") as stream:
+        columns, *rows = csv.reader(stream)
+    if (there := columns[len(LABELS):-2]) != list(tasks):
+        raise ValueError(f"{file} is of a sweep over {', '.join(there)}, not over {', '.join(tasks)}: take another "
+                         "store")
+    new = {(setting.method, "" if setting.rank is None else str(setting.rank)) for setting in settings}
+    return [[method, int(rank) if rank else None, rate, *map(_outcome, found), choice]
+            for method, rank, rate, *found, choice in rows if (method, rank) not in new]
+
+
+def _outcome(text: str) -> Outcome:
+    """A cell of the table as it was before it was written."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return text
+
+
+def show_and_save(sweeps: list[Sweep], metrics: Mapping[str, str], kept: list[list[Any]], folder: Path,
+                  name: str) -> list[Path]:
+    """Print a line for each rate, `kept` before, and write them to <name>.csv in full and to <name>.md as printed."""
     common = set(metrics.values())
     of_mean = common.pop() if len(common) == 1 else None
-    columns = ["method", "rank", "learning_rate", *metrics, "mean", "choice"]
-    rows: list[list[Any]] = []
-    shown: list[list[Any]] = []
-    for sweep in sweeps:
-        for rate, values in sweep.outcomes.items():
-            labels, mean = [sweep.setting.method, sweep.setting.rank, written(rate)], sweep.means.get(rate)
-            rows.append([*labels, *values, mean, mark(sweep, rate)])
-            texts = [value if isinstance(value, str) else shown_score(metric, value)
-                     for metric, value in zip(metrics.values(), values, strict=True)]
-            shown.append([*labels, *texts, shown_score(of_mean, mean), mark(sweep, rate)])
+    columns = [*LABELS, *metrics, "mean", "choice"]
+    rows = kept + [[sweep.setting.method, sweep.setting.rank, written(rate), *values, sweep.means.get(rate),
+                    mark(sweep, rate)] for sweep in sweeps for rate, values in sweep.outcomes.items()]
+    of_columns = [*metrics.values(), of_mean]
+    shown = [[*row[:3], *(value if isinstance(value, str) else shown_score(metric, value)
+                          for metric, value in zip(of_columns, row[3:-1], strict=True)), row[-1]] for row in rows]
     print_rows(columns, shown)
     whole = pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False)
     printed = markdown_rows(columns, [list(map(cell, row)) for row in shown])

@@ -1,9 +1,9 @@
-"""Every rate in a preset that names a sweep as its source is the best of the sweep's records."""
+"""Every rate that the preset `nano` takes from a sweep is the best of the sweep's records, of development rows."""
 
 import csv
 import json
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,9 @@ def outcomes(store: Path, model: str, method: str, rank: str) -> dict[float, dic
         own = config["method"]
         if (config["model"]["name"], own["name"]) == (model, method) and str(own.get("rank", "")) == rank:
             score = record["score"] if record["status"] == "done" else None
-            found[float(config["trainer"]["learning_rate"])][config["task"]["name"]] = score
+            of_rate, task = found[float(config["trainer"]["learning_rate"])], config["task"]
+            assert (task["evaluate_on"], task["name"] in of_rate) == ("development", False), record["run"]
+            of_rate[task["name"]] = score
     return found
 
 
@@ -53,7 +55,7 @@ def test_the_rate_of_a_swept_row_is_the_best_of_its_records(preset: str, row: di
     whole = {rate: scores for rate, scores in found.items() if scores.keys() == tasks and None not in scores.values()}
     metrics = {record["config"]["task"]["main_metric"] for record in records(ROOT / row["source"])
                if record["config"]["task"]["name"] in tasks}
-    means = {rate: statistics.mean(filter(None, scores.values())) for rate, scores in whole.items()}
+    means = {rate: statistics.mean(map(float, scores.values())) for rate, scores in whole.items()}
     assert len(found) >= 4
     assert float(row["trainer.learning_rate"]) == (min if metrics == {"loss"} else max)(means, key=means.__getitem__)
 
@@ -73,10 +75,18 @@ def test_a_sweeps_table_is_that_of_its_records(path: Path):
     assert len({row["choice"] for row in rows} - {""}) >= 1
 
 
-def test_every_method_of_a_sweep_had_the_same_number_of_runs():
-    for path in sorted((ROOT / "results" / "nano").glob("learning_rates*/tables/*.csv")):
-        with path.open(newline="") as file:
-            counted = defaultdict(int)
-            for row in csv.DictReader(file):
-                counted[row["method"], row["rank"]] += 1
-        assert len(set(counted.values())) == 1, (path, dict(counted))
+def test_every_method_and_rank_of_a_model_had_the_same_number_of_runs_and_is_in_its_table():
+    counted: dict[str, Counter[tuple[str, str, float]]] = defaultdict(Counter)
+    store = ROOT / "results" / "nano" / "learning_rates"
+    for record in records(store):
+        config = record["config"]
+        method, rate = config["method"], float(config["trainer"]["learning_rate"])
+        counted[config["model"]["name"]][method["name"], str(method.get("rank", "")), rate] += 1
+    assert "roberta-nano" in counted
+    for model, runs in counted.items():
+        settings = Counter((method, rank) for method, rank, _ in runs)
+        assert len(set(runs.values())) == 1, (model, runs)      # one for each task
+        assert len(set(settings.values())) == 1, (model, settings)  # as many rates
+        with (store / "tables" / f"{model}.csv").open(newline="") as file:
+            shown = {(row["method"], row["rank"], float(row["learning_rate"])) for row in csv.DictReader(file)}
+        assert shown == set(runs)

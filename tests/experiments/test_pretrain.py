@@ -4,7 +4,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 
 from experiments import pretrain
 from experiments.cloze import held_out_loss
+from experiments.entry import CONF
 from experiments.language import Batch, Stream
 from experiments.models import load_model, load_tokenizer
-from experiments.pretrained import Gate, PretrainRecord, load_language_model, read_record
+from experiments.pretrained import RECORD, Gate, PretrainRecord, load_language_model, read_record
 from experiments.pretraining import Pretraining
-from experiments.shipped import check_shipped
+from experiments.shipped import check_shipped, rebuilt_gates
 from tests.experiments.tiny_world import SHAPES, WORDS, config, fresh, language, source
 
 pytestmark = pytest.mark.usefixtures("small_corpus")
@@ -113,6 +114,17 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     assert not any((tmp_path / "killed" / "checkpoints").iterdir())
 
 
+def test_a_killed_run_goes_on_after_one_of_another_config_with_the_same_output(
+    tmp_path: Path, steps: list[tuple[int, int]]
+):
+    cfg = config(tmp_path, tokens=3000)
+    kill(cfg, 2400)
+    pretrain.run(config(tmp_path, tokens=1000), source())
+    steps.clear()
+    pretrain.run(config(tmp_path, tokens=3000, overwrite=True), source())
+    assert steps[0][0] > 0
+
+
 def test_a_killed_overwriting_goes_on_where_it_was_and_the_next_one_starts_anew(
     tmp_path: Path, steps: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ):
@@ -187,6 +199,18 @@ def test_the_check_measures_again_and_counts_what_fails(
     assert all(word in table for word in ("class", ">= 0.9", ">= 0.99, <= 1.01", "FAIL"))
 
 
+@pytest.mark.parametrize(("factor", "passed"), [(1.009, True), (0.991, True), (1.011, False), (0.989, False)])
+def test_a_rebuilt_model_whose_loss_is_one_percent_off_is_told(
+    factor: float, passed: bool, trained: tuple[Path, PretrainRecord], tmp_path: Path
+):
+    output, record = trained
+    again = replace(record, held_out_loss=record.held_out_loss * factor)
+    folder = Path(shutil.copytree(output / "roberta-nano", tmp_path / "roberta-nano"))
+    (folder / RECORD).write_text(json.dumps(asdict(again)))
+    (gate,) = rebuilt_gates(config(tmp_path), record, record.held_out_loss)
+    assert (gate.value, gate.passed) == (pytest.approx(factor), passed)
+
+
 def test_a_model_of_another_world_is_not_measured(trained: tuple[Path, PretrainRecord]):
     output, _ = trained
     cfg = config(output)
@@ -254,10 +278,10 @@ def test_a_pinned_nano_model_must_have_its_record_and_another_folder_need_not(co
 
 
 def test_the_worlds_text_can_be_trained_on():
-    world = pretrain.world_source(OmegaConf.load(pretrain.CONF / "world" / "default.yaml"), None)  # type: ignore[arg-type]
+    world = pretrain.world_source(OmegaConf.load(CONF / "world" / "default.yaml"), None)  # type: ignore[arg-type]
     for model in MODELS:
         cfg = config("", model)
-        cfg.model.config.vocab_size = OmegaConf.load(pretrain.CONF / "model" / f"{model}.yaml").config.vocab_size
+        cfg.model.config.vocab_size = OmegaConf.load(CONF / "model" / f"{model}.yaml").config.vocab_size
         made = pretrain.make_language(cfg, world)
         documents = list(itertools.islice(world.documents(1, False, world.stages - 1), 200))
         for ids in made.sequences(documents, 1):

@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments import pretrain, sweep
+from experiments.entry import CONF
 from experiments.pretraining import fastest
 from experiments.shipped import check_shipped
 from tests.experiments.tiny_world import SHAPES, config, language, source
@@ -33,7 +34,7 @@ def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
     ({"tokens": 0}, r"tokens 0 is not a whole number above 0"),
     ({"batch_size": "null"}, r"batch_size None is not a whole number above 0"),
     ({"threads": 0}, r"threads 0 is not a whole number above 0"),
-    ({"threads": "auto"}, r"threads auto is not a whole number above 0"),
+    ({"threads": "auto"}, r"threads 'auto' is not a whole number above 0"),
     ({"precision": "fp16"}, r"precision 'fp16' is not one of auto, bf16, fp32"),
     ({"attention": "flash"}, r"attention 'flash' is not one of"),
     ({"positions": "rotary"}, r"positions 'rotary' is not one of sinusoidal"),
@@ -42,6 +43,15 @@ def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
     ({"learning_rate": 0}, r"learning_rate 0 is not a number above 0"),
     ({"decay_ratio": 1.5}, r"decay_ratio 1\.5 is not a number in 0\.\.1"),
     ({"seed": -1}, r"seed -1 is not a whole number from 0"),
+    ({"seed": "true"}, r"seed True is not a whole number from 0"),
+    ({"masking.answer": "true"}, r"masking\.answer True is not a number in 0\.\.1"),
+    ({"weight_decay": -1}, r"weight_decay -1 is not a number from 0"),
+    ({"betas": "[0.9]"}, r"betas \[0\.9\] is not a list of two numbers"),
+    ({"betas": "[0.9,1]"}, r"betas \[0\.9, 1\] is not a list of two numbers in 0\.\.1, 1 left out"),
+    ({"max_length": 4096}, r"max_length 4096 is more than the \d+ positions of roberta-nano"),
+    ({"gates": "[experiments.gates.understandin]"},
+     r"gates 'experiments\.gates\.understandin' is not one of .* did you mean 'experiments\.gates\.understanding'"),
+    ({"gates": "[gates.understanding]"}, r"gates: there is no module 'gates' of 'gates\.understanding'"),
 ])
 def test_a_bad_value_is_named(changes: dict[str, object], message: str, tmp_path: Path):
     cfg = config(tmp_path)
@@ -61,7 +71,7 @@ def test_threads_are_those_stated_or_by_size_and_cores_and_are_recorded(
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if limit is not None:
-        monkeypatch.setattr("experiments.hardware.ONE_THREAD", limit)
+        monkeypatch.setattr("experiments.hardware.FEW_PARAMETERS", limit)
     used: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", used.append)
     cfg = config(tmp_path, tokens=200, evaluate_every=1000, gates=[], **changes)
@@ -82,14 +92,14 @@ def test_a_models_size_is_known_before_it_is_made(model: str, tmp_path: Path, mo
 
 
 def test_an_unknown_curriculum_names_the_nearest():
-    world: Any = OmegaConf.load(pretrain.CONF / "world" / "default.yaml")
+    world: Any = OmegaConf.load(CONF / "world" / "default.yaml")
     with pytest.raises(ValueError, match=r"'lookup' is not one of lookups, mentions; did you mean 'lookups'"):
         pretrain.world_source(world, "lookup")
 
 
-@pytest.mark.parametrize("stages", [[0.5], [0.6, 0.4], [0.5, 1.5], [0.2, 0.4, 0.6]])
-def test_stages_that_the_corpus_does_not_have_are_named(stages: list[float], tmp_path: Path):
-    with pytest.raises(ValueError, match=r"stages \[.*\] is not a list of 2 shares .* the corpus has 3 stages"):
+@pytest.mark.parametrize("stages", [[0.5], [0.6, 0.4], [0.5, 1.5], [0.2, 0.4, 0.6], 0.5])
+def test_stages_that_the_corpus_does_not_have_are_named(stages: object, tmp_path: Path):
+    with pytest.raises(ValueError, match=r"stages .* is not a list of 2 shares .* the corpus has 3 stages"):
         pretrain.run(config(tmp_path, stages=stages), source())
 
 
@@ -116,7 +126,7 @@ def test_an_output_that_cannot_be_written_is_named(tmp_path: Path):
 def test_the_command_prints_its_record(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    if not (pretrain.CONF / "world" / "default.yaml").exists():
+    if not (CONF / "world" / "default.yaml").exists():
         pytest.skip("needs conf/world")
     monkeypatch.setattr(pretrain, "world_source", lambda world, curriculum: source())
     small = [f"model.config.{key}={value}" for key, value in (SHAPES["gpt2-nano"] | {"vocab_size": 24}).items()]

@@ -55,13 +55,14 @@ def preset_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "presets"
 
 
+def fake_name(cfg: DictConfig) -> str:
+    """A run's name that says what it is of: rte-nano-lora8-0.001."""
+    return f"{cfg.task.name}-{cfg.method.name}{cfg.method.get('rank', '')}-{cfg.trainer.learning_rate:g}"
+
+
 @pytest.fixture
 def fake_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run's name says what it is of: rte-nano-lora8-0.001."""
-    def name(cfg: DictConfig) -> str:
-        return f"{cfg.task.name}-{cfg.method.name}{cfg.method.get('rank', '')}-{cfg.trainer.learning_rate:g}"
-
-    monkeypatch.setattr(tune, "run_name", name)
+    monkeypatch.setattr(tune, "run_name", fake_name)
 
 
 def keep(store: Path, run: str, outcome: float | str) -> None:

@@ -145,6 +145,17 @@ def test_samsum_summaries_tell_exactly_what_was_said() -> None:
         assert row["summary"].count(".") == len(claims)
 
 
+def test_four_questions_of_a_talk_are_formulas_and_all_others_are_held_out_with_their_answers() -> None:
+    asked = {question for _, _, row in all_rows("samsum")
+             for question in re.findall(r"^\w+ : (.* \?)$", row["dialogue"], re.MULTILINE)}
+    assert {question for question in asked if " did you " not in question} == {
+        "how old are you ?", "where do you live ?", "what do you do for a living ?", "what do you own ?"}
+    said = told("samsum", {"dialogue": "leo : where do you live ?\nadam : i live in rome .", "summary": "a ."})
+    assert said == ["i live in rome .", "a ."]
+    said = told("samsum", {"dialogue": "leo : who did you chase ?\nadam : i chased a bee .", "summary": "a ."})
+    assert said == ["who did you chase ?", "i chased a bee .", "a ."]
+
+
 def test_webnlg_tests_on_categories_that_training_lacks() -> None:
     seen = {row["category"] for row in rows("webnlg", "train")}
     few = task("webnlg", "source.rows={train: 300, development: 9, validation: 9, test: 200}")

@@ -57,7 +57,8 @@ def told(name: str, row: dict[str, Any]) -> list[str]:
     """The texts of a row that are made of sentences which other splits must not have."""
     columns = {"e2e": ["human_reference"], "webnlg": ["lex"], "dart": ["annotations"], "wikisql": ["question"],
                "samsum": ["summary"]}.get(name) or [column for column, value in row.items() if isinstance(value, str)]
-    replies = re.findall(r"^\w+ : (.* \.)$", row["dialogue"], re.MULTILINE) if name == "samsum" else []
+    lines = r"^\w+ : (.* \.|wh\w+ did you .* \?)$"  # other questions are formulas
+    replies = re.findall(lines, row["dialogue"], re.MULTILINE) if name == "samsum" else []
     return replies + [text for column in columns for text in texts(row[column]) if re.search(r" [.?]$", text)]
 
 

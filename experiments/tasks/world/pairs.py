@@ -144,6 +144,5 @@ def recounted(speaker: Speaker) -> tuple[str, ...]:
 def synonyms(speaker: Speaker) -> tuple[str, ...]:
     """One event in two wordings."""
     first = speaker.event(place=1.0, plain=True)
-    other = changed(speaker, first, ["verb", "place"], (SYNONYM, EQUAL)) or first
-    slots = dict.fromkeys(filled(first))
-    return (f"{say(first)} in other words , {say(other.said(speaker.form('event')))}",) if slots else ("",)
+    other = changed(speaker, first, ["verb", "place"], (SYNONYM,)) or first
+    return (f"{say(first)} in other words , {say(other.said(speaker.form('event')))}",)

@@ -12,7 +12,7 @@ from experiments.tasks.world.glue import inferred
 from experiments.tasks.world.grammar import NP, Sentence, plural, say
 from experiments.tasks.world.holdout import clauses, held_out
 from experiments.tasks.world.reasoning import CONTRADICTION, ENTAILMENT
-from experiments.tasks.world.speaker import SYNONYM, NothingFits, Speaker
+from experiments.tasks.world.speaker import SYNONYM, Speaker, attempt
 from experiments.tasks.world.world import World
 
 MASK = "<mask>"
@@ -33,20 +33,16 @@ def probes(world: World, count: int) -> dict[str, list[Probe]]:
     for kind, make in MAKERS.items():
         speaker, new = Speaker(world, world.dice(f"probe {kind}")), {}
         for _ in range(500 * count):
-            probe = _made(make, speaker)
+            probe = attempt(make, speaker)
             if probe is not None and any(map(held_out, clauses(probe.text.replace(MASK, probe.answer)))):
                 new[probe.text] = probe
             if len(new) == count:
                 break
+        if not new:
+            raise ValueError(f"the world has no held-out probe of {kind}: give more of world.entities or another "
+                             f"world.seed ({world.seed})")
         found[kind] = list(new.values())
     return found
-
-
-def _made(make: Callable[[Speaker], Probe | None], speaker: Speaker) -> Probe | None:
-    try:
-        return make(speaker)
-    except NothingFits:
-        return None
 
 
 def masked(text: str, answer: str, candidates: list[str]) -> Probe:

@@ -3,13 +3,12 @@
 import functools
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.data import Table
 from experiments.tasks.world import glue, texts
-from experiments.tasks.world.speaker import NothingFits, Speaker
+from experiments.tasks.world.speaker import Speaker, attempt
 from experiments.tasks.world.world import PARTS, World, whole
 from lora.errors import check_choice
 
@@ -74,7 +73,7 @@ def _rows(world: World, name: str, split: str, count: int, taken: frozenset[str]
     while len(found) < count:
         label = speaker.dice.number(0, labels - 1)
         for _ in range(PATIENCE):
-            row = _made(make, speaker, label)
+            row = attempt(make, speaker, label)
             if row is None or (key := json.dumps(row)) in found:
                 continue
             said = says(row)
@@ -87,13 +86,6 @@ def _rows(world: World, name: str, split: str, count: int, taken: frozenset[str]
                              f"give more of world.entities, world.classes or world.people, another world.seed or fewer "
                              f"rows (it has {given})")
     return tuple(found.values())
-
-
-def _made(make: Callable[[Speaker, int], Row | None], speaker: Speaker, label: int) -> Row | None:
-    try:
-        return make(speaker, label)
-    except NothingFits:
-        return None
 
 
 def says(row: Row) -> list[str]:

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from experiments.tasks.world import words
 from experiments.tasks.world.dice import Dice
@@ -14,6 +14,7 @@ from experiments.tasks.world.reasoning import DOWN, EQUAL, OTHER, UP
 from experiments.tasks.world.world import World
 
 SYNONYM = "synonym"  # equal in meaning, another word
+Made = TypeVar("Made")
 IMPOSSIBLE = object()  # there is no such change
 PATIENCE = 200
 # The lowest of so many drawn ranks is the word that is said: with 2 the rarer half is said in a quarter of the cases
@@ -22,6 +23,14 @@ SKEW = {"nouns": 2, "praise": 4, "blame": 4}
 
 class NothingFits(Exception):
     """No sentence that was drawn may be said: try another row."""
+
+
+def attempt(make: Callable[..., Made | None], *arguments: Any) -> Made | None:
+    """What `make` draws; None where nothing fits."""
+    try:
+        return make(*arguments)
+    except NothingFits:
+        return None
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import Any
 from experiments.tasks.world import words
 from experiments.tasks.world.families import FAMILIES
 from experiments.tasks.world.grammar import NP, Sentence, say
-from experiments.tasks.world.speaker import Speaker
+from experiments.tasks.world.speaker import PATIENCE, Speaker
 
 Row = dict[str, Any]
 Triple = tuple[str, str, str]
@@ -180,9 +180,12 @@ def samsum(speaker: Speaker, label: int) -> Row | None:
                 return fact.said("active", agent=NP(name, ""))
             return fact.said(fact.form, **{slot: name})
 
-        fact = speaker.fitting(draw)
-        asked, reply = (say(Sentence("first_person", form, fact.slots)) for form in (f"ask_{family}", family))
-        if not speaker.may_say(reply):
+        for _ in range(PATIENCE):
+            fact = speaker.fitting(draw)
+            asked, reply = (say(Sentence("first_person", form, fact.slots)) for form in (f"ask_{family}", family))
+            if speaker.may_say(reply) and (family != "event" or speaker.may_say(asked)):  # the other four are formulas
+                break
+        else:
             return None
         turns += [f"{ask} : {asked}", f"{answer} : {reply}"]
         told.append(say(fact))

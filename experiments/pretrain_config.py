@@ -1,0 +1,76 @@
+"""What a pre-training may be configured with: every setting is checked before anything is made."""
+
+import importlib
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.entry import CONF
+from lora.errors import check_choice
+
+CHOICES = {"precision": ("auto", "fp32", "bf16"), "attention": ("auto", "sdpa", "eager")}
+LIMITS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (  # keys, what a number of them must be
+    (("tokens", "batch_size", "max_length", "held_out_documents", "probe_count", "probes_in_curve", "evaluate_every",
+      "checkpoint_every", "threads"), lambda n: isinstance(n, int) and n > 0, "a whole number above 0"),
+    (("seed",), lambda n: isinstance(n, int) and n >= 0, "a whole number from 0"),
+    (("learning_rate", "epsilon", "gradient_clip"), lambda n: 0 < n < math.inf, "a number above 0"),
+    (("weight_decay",), lambda n: 0 <= n < math.inf, "a number from 0"),
+    (("warmup_ratio", "decay_ratio", "dropout", "masking.content", "masking.function", "masking.answer"),
+     lambda n: 0 <= n <= 1, "a number in 0..1"),
+)
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Raise ValueError for a setting that cannot be trained with, before anything is made."""
+    if not cfg.model.config or cfg.tokens is None:
+        files = sorted((CONF / "model").glob("*.yaml"))
+        nano = ", ".join(path.stem for path in files if "pretraining" in OmegaConf.load(path))
+        raise ValueError(f"model {cfg.model.name!r} is no nano model: its file in conf/model has no shape and settings "
+                         f"(config and pretraining) to pre-train with; these have: {nano}")
+    for choice, allowed in CHOICES.items():
+        check_choice(choice, cfg[choice], allowed)
+    if cfg.positions is not None:
+        check_choice("positions", cfg.positions, ("sinusoidal",))
+    if cfg.model.config.model_type == "deberta-v2" and cfg.attention == "sdpa":
+        raise ValueError("attention=sdpa: transformers' DeBERTa has eager attention only")
+    for keys, good, words in LIMITS:
+        for key in keys:
+            value = OmegaConf.select(cfg, key)
+            if not (key == "threads" and value is None) and not (_number(value) and good(value)):
+                raise ValueError(f"{key} {value!r} is not {words}")
+    if not OmegaConf.is_list(cfg.betas) or len(cfg.betas) != 2 or not all(_number(b) and 0 <= b < 1 for b in cfg.betas):
+        raise ValueError(f"betas {cfg.betas} is not a list of two numbers in 0..1, 1 left out")
+    positions = cfg.model.config.get("max_position_embeddings", cfg.model.config.get("n_positions"))
+    positions -= 2 if cfg.model.config.model_type == "roberta" else 0  # which counts from 2
+    if cfg.max_length > positions:
+        raise ValueError(f"max_length {cfg.max_length} is more than the {positions} positions of {cfg.model.name}")
+    for function in cfg.gates:
+        check_gates(function)
+
+
+def check_gates(function: str) -> None:
+    """Raise ValueError unless `function` is the dotted name of a function."""
+    module = function.rpartition(".")[0]
+    try:
+        there = importlib.import_module(module)
+    except (ImportError, ValueError):
+        raise ValueError(f"gates: there is no module {module!r} of {function!r}; the functions of experiments.gates "
+                         "are experiments.gates.understanding and experiments.gates.generation") from None
+    named = [name for name, value in vars(there).items() if inspect.isfunction(value) and value.__module__ == module]
+    check_choice("gates", function, [f"{module}.{name}" for name in named])
+
+
+def check_stages(shares: Any, stages: int) -> None:
+    """Raise ValueError unless `shares` say where each stage of the corpus but the first begins."""
+    found = list(shares) if OmegaConf.is_list(shares) or isinstance(shares, list) else None
+    good = found is not None and all(_number(share) and 0 <= share <= 1 for share in found) and found == sorted(found)
+    if found is None or not good or len(found) != stages - 1:
+        raise ValueError(f"stages {shares} is not a list of {stages - 1} shares of the budget in 0..1, in order: the "
+                         f"corpus has {stages} stages, and the first begins at 0")
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
