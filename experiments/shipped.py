@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from hydra.utils import get_method
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from experiments.cloze import GATES, accuracies, held_out_loss
+from experiments.files import write_atomic
 from experiments.language import Language, Source
 from experiments.models import checked_folder, load_tokenizer
 from experiments.pretrained import Gate, PretrainRecord, load_language_model, read_record
@@ -41,7 +42,9 @@ def check_shipped(cfg: DictConfig, source: Source) -> dict[str, Any]:
         further = get_method(function)(cfg)
         print_gates(f"{cfg.model.name}: {function.rpartition('.')[2]}", further)
         gates += further
+    file = write_gates(cfg, loss, gates)
     return {"model": cfg.model.name, "held_out_loss": loss, "failed": sum(not gate.passed for gate in gates),
+            "file": str(file),
             "gates": [{"name": gate.name, "value": gate.value, "least": gate.least, "most": gate.most,
                        "strict": gate.strict, "passed": gate.passed} for gate in gates]}
 
@@ -62,6 +65,19 @@ def rebuilt_gates(cfg: DictConfig, shipped: PretrainRecord | None, loss: float) 
         print(f"no model of this config and corpus in {folder}: no rebuild is compared")
         return []
     return [Gate("rebuilt held-out loss / shipped", rebuilt.held_out_loss / loss, 1 - REBUILT, 1 + REBUILT)]
+
+
+def write_gates(cfg: DictConfig, loss: float, gates: list[Gate]) -> Path:
+    """Keep what was measured, in tables/ beside the gates' runs: <model>.md, or <model>-part.md of a part of them."""
+    from experiments.gates import store_folder
+    from experiments.tables import markdown_rows
+
+    whole = list(cfg.gates) == list(OmegaConf.select(cfg, "model.pretraining.gates", default=[]))
+    rows = [[gate.name, f"{gate.value:.3f}", gate.limits, "pass" if gate.passed else "FAIL"] for gate in gates]
+    table = markdown_rows(["gate", "value", "asked", ""], rows)
+    command = f"python -m experiments.pretrain model={cfg.model.name} check=true"
+    return write_atomic(store_folder(cfg) / "tables" / f"{cfg.model.name}{'' if whole else '-part'}.md",
+                        f"{cfg.model.name} (`{command}`), held-out loss {loss:.3f}\n\n{table}\n")
 
 
 def print_gates(title: str, gates: list[Gate]) -> None:

@@ -43,6 +43,9 @@ def test_what_was_not_measured_counts_as_failed(trained: Path):
         return int(check_shipped(cfg, source())["failed"])
 
     assert failed(f"{HERE}.unmeasured") == failed() + 1
+    lines = (trained / "gates" / "tables" / "roberta-nano-part.md").read_text().splitlines()
+    assert [line.split(" | ")[0] for line in lines[4:]] == [
+        "| class", "| polarity", "| rebuilt held-out loss / shipped"]
 
 
 @pytest.mark.parametrize("there", ["nothing", "another config"])
