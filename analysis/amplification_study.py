@@ -14,9 +14,9 @@ from analysis.adapters import Adapter, read_updates, select
 from analysis.amplify import Amplification, Leading, amplification, exact_directions, leading_directions
 from analysis.base_weights import BaseWeights
 from analysis.bases import base_folder, own_base
+from analysis.directions import directions, left_out
 from analysis.figures import Panel, Projections, amplification_figure, similarity_figure, spread
 from analysis.similarity import expected_similarity, similarity
-from analysis.singular import update_svd
 from analysis.statistics import mean_interval
 from analysis.study import Study, name_of, place, role_names, short_name, shown
 from analysis.updates import Problem, Update
@@ -39,6 +39,7 @@ class Site:
 
     @property
     def rank(self) -> int:
+        """How many directions dW has: its rank, or fewer where some are zero to rounding."""
         return len(self.found.factors)
 
     @property
@@ -59,9 +60,8 @@ def measure(update: Update, W: Tensor, role: str, full: bool | None, seed: int) 
     exact = max(W.shape) <= EXACT if full is None else full
     count = min(W.shape) if exact else min(max(LEADING, update.rank), *W.shape)
     own = exact_directions(W, count) if exact else leading_directions(W, count, seed=seed)
-    V = update_svd(update.A, update.B, update.scaling).V
     return Site(update.layer, role, update.module, amplification(W, update.A, update.B, update.scaling), own,
-                similarity(own.svd.V.double(), V), W.shape[1])
+                similarity(own.svd.V.double(), directions(update, "dW")), W.shape[1])
 
 
 def open_base(base: str | None, adapter: Adapter) -> tuple[BaseWeights, list[Problem]]:
@@ -100,7 +100,7 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
 
 def measure_all(updates: Sequence[Update], weights: BaseWeights, full: bool | None,
                 seed: int) -> tuple[list[Site], list[Problem]]:
-    """The sites whose base weight can be read, and a problem for each other."""
+    """The sites whose base weight can be read, and a problem for each other and for directions that are left out."""
     names, sites, problems = role_names(updates), [], []
     for update in updates:
         try:
@@ -111,6 +111,7 @@ def measure_all(updates: Sequence[Update], weights: BaseWeights, full: bool | No
             problems.append(Problem(update.label, str(error)))
             continue
         sites.append(measure(update, W, name_of(update, names), full, seed))
+        problems += left_out(update, "ΔW", sites[-1].rank)
     return sites, problems
 
 

@@ -2,7 +2,8 @@
 
 Shapes: W (n_out, n_in); U (n_out, k) and V (n_in, k) have orthonormal columns, best direction first. Table 7 prints
 ||U^T W V||_F (as U^T W V^T) for U, V of dW, of W itself and of a random matrix. The factor is ||dW||_F / ||U^T W V||_F
-with U, V of dW.
+with U, V of dW. Its rank is the number of directions that it determines: a singular value that is zero to rounding
+has arbitrary ones, through which W would be seen at random.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analysis.singular import SVD, update_svd
+from analysis.singular import SVD, determined, update_svd
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def amplification(W: Tensor, A: Tensor, B: Tensor, scaling: float) -> Amplificat
     """Amplification of W (n_out, n_in) by dW = scaling * B A; W's own SVD is not needed."""
     if (wanted := (B.shape[0], A.shape[1])) != W.shape:
         raise ValueError(f"dW is {tuple(wanted)} and W is {tuple(W.shape)}: they are not of one site")
-    U, S, V = update_svd(A, B, scaling)
+    U, S, V = determined(update_svd(A, B, scaling))
     norms, through = S.square().cumsum(0).sqrt(), projected_norms(W, U, V)
     weight_norm = torch.linalg.vector_norm(W, dtype=torch.float64).item()
     return Amplification(weight_norm, norms, through, random_norms(weight_norm, len(S), *W.shape), norms / through)

@@ -111,7 +111,7 @@ class BaseDirections(OfRuns):
         for (role, rank), group in groups_of(measured).items():
             own = mean_interval([_own(site) for site in group], level=self.level, seed=self.seed)
             rows.append({"role": role, "rank": rank, "sites": len(group), "own": own.mean, "low": own.low,
-                         "high": own.high, "chance": rank / group[0].d})
+                         "high": own.high, "chance": sum(site.rank / site.d for site in group) / len(group)})
         return pd.DataFrame(rows)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from analysis.adapters import Adapter, pair
+from analysis.directions import WHICH
 from analysis.paper_runs import (
     Answer,
     Key,
@@ -26,7 +27,6 @@ from analysis.paper_runs import (
 from analysis.similarity import right_singular, similarity
 from analysis.study import Study
 from analysis.subspace_study import (
-    WHICH,
     Drawn,
     Options,
     Overlap,
@@ -49,7 +49,7 @@ class Similarity:
     """phi between the two runs of each pair: the first pair that is there is drawn, all are in the numbers."""
 
     pairs: Sequence[Sequence[Sequence[int]]]  # [[rank, seed], [rank, seed]]: of i and of j
-    which: str                                # of subspace_study.WHICH
+    which: str                                # of directions.WHICH
     roles: Sequence[str]
     layers: str | Sequence[int]               # drawn: middle, quarters, all, or numbers
     zoom: bool                                # beside each panel its lower-left triangle

@@ -9,23 +9,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analysis.adapters import Pairs, pair, read_updates
+from analysis.directions import WHICH, directions, left_out
 from analysis.figures import CORNER, Panel, shared_figure, similarity_figure, spread
-from analysis.similarity import (
-    expected_similarity,
-    left_singular,
-    principal_angles,
-    right_singular,
-    similarity,
-)
-from analysis.singular import numerical_rank, update_svd
+from analysis.similarity import expected_similarity, principal_angles, right_singular, similarity
 from analysis.start import initial_A, of_update
 from analysis.statistics import Interval, Shared, mean_interval, shared_directions
 from analysis.study import Study, name_of, place, role_names, run_of, short_name, shown
-from analysis.updates import Problem, Update
+from analysis.updates import Problem
 from lora.errors import check_choice
 
-WHICH = {"A": "the right singular vectors of A", "B": "the left singular vectors of B",
-         "dW": "the right singular vectors of ΔW"}
 Key = tuple[str, int, int, int]  # role, ranks and d: the sites of a key are read together
 
 
@@ -66,18 +58,6 @@ class Overlap:
         return self.phi[p - 1, p - 1].item()
 
 
-def directions(update: Update, which: str) -> Tensor:
-    """Orthonormal directions of an update (d, rank), without those whose singular value is zero to rounding."""
-    if which == "dW":
-        svd = update_svd(update.A, update.B)
-        V, S = svd.V, svd.S
-    elif which == "A":
-        V, S = right_singular(update.A), torch.linalg.svdvals(update.A.double())
-    else:
-        V, S = left_singular(update.B), torch.linalg.svdvals(update.B.double())
-    return V[:, :numerical_rank(S)]
-
-
 def overlaps(pairs: Pairs, which: str, starts: Mapping[str, float]) -> tuple[list[Overlap], list[Problem]]:
     """phi of each pair, and what is odd about some; `starts` is phi(p, p) before training by the update's label."""
     names = role_names([a for a, _ in pairs.pairs])
@@ -85,9 +65,7 @@ def overlaps(pairs: Pairs, which: str, starts: Mapping[str, float]) -> tuple[lis
     for a, b in pairs.pairs:
         V1, V2 = directions(a, which), directions(b, which)
         for update, V, of in ((a, V1, "a"), (b, V2, "b")):
-            if V.shape[1] < update.rank:
-                problems.append(Problem(update.label, f"{of}'s {which} has {V.shape[1]} directions: the other "
-                                                      f"{update.rank - V.shape[1]} are zero to rounding, and left out"))
+            problems += left_out(update, f"{of}'s {which}", V.shape[1])
         identical = a.A.shape == b.A.shape and torch.equal(a.A, b.A) and torch.equal(a.B, b.B)
         angle = principal_angles(V1, V2)[0].rad2deg().item()
         found.append(Overlap(a.layer, name_of(a, names), a.module, len(V1), similarity(V1, V2), angle,

@@ -94,6 +94,8 @@ def of_site(site: Site, A: Tensor, B: Tensor, scaling: float | None) -> Update:
     """The update of a matrix that is known."""
     if A.shape[0] != B.shape[1]:
         raise ValueError(f"A {tuple(A.shape)} and B {tuple(B.shape)} have no common rank")
+    if not (A.any(dim=1) & B.any(dim=0)).any():
+        raise ValueError("B A is zero, though neither A nor B is: this site is untrained")
     return Update(layer_number(site.module), site.role, site.module, site.part, A, B, scaling)
 
 

@@ -207,6 +207,7 @@ Q0 = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_"
 @pytest.mark.parametrize(("change", "message"), [
     (lambda t: t[f"{Q0}A.weight"][0, 3].fill_(torch.nan), "query.lora_A.weight holds NaN or infinite values"),
     (lambda t: t[f"{Q0}B.weight"][0, 1].fill_(torch.inf), "query.lora_B.weight holds NaN or infinite values"),
+    (lambda t: (t[f"{Q0}B.weight"][:, 0].zero_(), t[f"{Q0}A.weight"][1].zero_()), "B A is zero, though neither"),
     (lambda t: t[f"{Q0}B.weight"].zero_(), "query.lora_B.weight is zero: this site is untrained"),
     (lambda t: t.pop(f"{Q0}A.weight"), "query.lora_B.weight is there without .*query.lora_A.weight"),
     (lambda t: t.pop(f"{Q0}B.weight"), "query.lora_A.weight is there without .*query.lora_B.weight"),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from analysis import amplification
@@ -12,7 +13,7 @@ from analysis.adapters import read_updates
 from analysis.amplify import amplification as table_7
 from analysis.base_weights import BaseWeights
 from lora.adapter_file import save_adapter
-from tests.analysis.made import base, call, module, write
+from tests.analysis.made import base, call, factors, module, write
 from tests.lora import adapted_models as tiny
 
 
@@ -54,6 +55,22 @@ def test_a_missing_or_zero_tensor_is_named_and_the_rest_comes_out(given: dict, t
     assert f"has no tensor {module(1, 'query')}.weight" in found["problems"][0]
     assert f"tensor {module(2, 'value')}.weight of {given['base']} is zero here" in found["problems"][1]
     assert [row["sites"] for row in found["summary"]] == [2, 2]
+
+
+def test_directions_that_are_zero_are_left_out_and_named(given: dict, tmp_path: Path):
+    tensors = factors(rank=4)
+    B = tensors[f"{module(0, 'query')}.lora_B"]
+    B[:, 1] = B[:, 0]
+    write(given["adapter"], tensors)
+    found = amplify(tmp_path / "out", **given)
+    assert found["problems"] == [f"{module(0, 'query')}: ΔW has 3 directions: the other 1 are zero to rounding, "
+                                 "and left out"]
+    sites = pd.read_csv(tmp_path / "out" / "amplification_sites.csv")
+    assert list(sites["rank"]) == [3, 4, 4, 4, 4, 4]
+    W = load_file(given["base"])[f"{module(0, 'query')}.weight"].double()
+    assert sites.through_weight[0] == pytest.approx(torch.linalg.svdvals(W)[:3].norm().item())
+    U, _, Vh = torch.linalg.svd(B.double() @ tensors[f"{module(0, 'query')}.lora_A"].double())
+    assert sites.through_update[0] == pytest.approx((U[:, :3].T @ W @ Vh[:3].T).norm().item(), rel=1e-4)
 
 
 def test_a_base_without_any_of_the_weights_is_an_error_before_anything_is_written(given: dict, tmp_path: Path):
