@@ -129,7 +129,7 @@ def _explained(sites: Sequence[Site], level: float) -> list[str]:
     return ["factor: ‖ΔW‖ over ‖UᵀWV‖, U and V the directions of ΔW (table 7 has k = rank; amplification_ranks.csv has "
             "every k); through random: root mean square over random U and V",
             f"W's own directions by {how}: ‖WV − US‖ is at most {error:.2g} of ‖S‖; brackets: {level:.0%} bootstrap "
-            "interval over sites"]
+            "interval over layers"]
 
 
 def summarise(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFrame, list[str]]:
@@ -139,10 +139,11 @@ def summarise(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFr
         groups.setdefault((site.role, site.rank), []).append(site)
     rows, notes = [], []
     for (role, rank), group in groups.items():
-        last = [site.projections(rank) for site in group]
-        factor = mean_interval([_ratio(each.update, each.through_update) for each in last], level=level, seed=seed)
-        over = mean_interval([each.through_update / each.through_random for each in last], level=level, seed=seed)
-        share = mean_interval([each.through_update / each.through_weight for each in last], level=level, seed=seed)
+        last, layers = [site.projections(rank) for site in group], [site.layer for site in group]
+        factor, over, share = (mean_interval(ratios, groups=layers, level=level, seed=seed) for ratios in (
+            [_ratio(each.update, each.through_update) for each in last],
+            [each.through_update / each.through_random for each in last],
+            [each.through_update / each.through_weight for each in last]))
         rows.append({"role": role, "rank": rank, "sites": len(group), "factor": factor.mean, "low": factor.low,
                      "high": factor.high, "over_random": over.mean, "over_own": share.mean})
         notes.append(f"{role} (rank {rank}, {len(group)} site{'s' * (len(group) > 1)}): ΔW is {shown(factor)} times as "

@@ -78,7 +78,7 @@ class BaseDirections(OfRuns):
             phi_table([site for site in sites if site.layer in layers]).assign(rank=key[0], seed=key[1])
             for key, sites in first.items()], ignore_index=True)}
         notes = ["own: φ(r, r), the share of ΔW's r directions found in W's first r; chance: r / d; low, high: "
-                 f"{self.level:.0%} bootstrap interval over sites", *subject.notes]
+                 f"{self.level:.0%} bootstrap interval over layers", *subject.notes]
         study = Study(subject.name, subject.title, tables, details, {subject.name: figure}, notes, problems)
         return Answer(study, None)
 
@@ -109,7 +109,8 @@ class BaseDirections(OfRuns):
         """Means over the sites of a role and rank."""
         rows = []
         for (role, rank), group in groups_of(measured).items():
-            own = mean_interval([_own(site) for site in group], level=self.level, seed=self.seed)
+            own = mean_interval([_own(site) for site in group], groups=[site.layer for site in group],
+                                level=self.level, seed=self.seed)
             rows.append({"role": role, "rank": rank, "sites": len(group), "own": own.mean, "low": own.low,
                          "high": own.high, "chance": sum(site.rank / site.d for site in group) / len(group)})
         return pd.DataFrame(rows)

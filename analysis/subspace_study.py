@@ -87,14 +87,16 @@ def common_start(sources: Sequence[str], pairs: Pairs) -> tuple[dict[str, float]
         drawn = [initial_A(*run) for run in runs if run is not None]
     except (ValueError, OSError, RuntimeError) as error:
         return {}, [f"{warning}; their initial A could not be drawn again ({error})"]
-    starts = {}
+    starts, layers = {}, []
     for a, b in pairs.pairs:
         A1, A2 = of_update(drawn[0], a), of_update(drawn[1], b)
         if A1 is not None and A2 is not None:
             starts[a.label] = similarity(right_singular(A1), right_singular(A2)).diagonal()[-1].item()
+            layers.append(a.layer)
     if not starts:
         return {}, [f"{warning}; their initial A could not be drawn again (other sites or shapes)"]
-    return starts, [f"{warning}: before training φ(p, p) was {shown(mean_interval(list(starts.values())))} on average"]
+    mean = mean_interval(list(starts.values()), groups=layers)
+    return starts, [f"{warning}: before training φ(p, p) was {shown(mean)} on average"]
 
 
 def by_key(found: Sequence[Overlap]) -> dict[Key, list[Overlap]]:
@@ -118,9 +120,11 @@ def read(group: Sequence[Overlap], options: Options) -> Reading:
     """Means over sites with bootstrap intervals, and how many leading directions are shared beyond chance."""
     phis = torch.stack([each.phi for each in group])                       # (sites, rank_a, rank_b)
     diagonals = phis.diagonal(dim1=1, dim2=2)                              # (sites, p)
-    means = [mean_interval(column.tolist(), level=options.level, seed=options.seed) for column in diagonals.T]
+    layers = [each.layer for each in group]
+    means = [mean_interval(column.tolist(), groups=layers, level=options.level, seed=options.seed)
+             for column in diagonals.T]
     shared = shared_directions(phis, group[0].d, level=options.level, samples=options.samples, seed=options.seed)
-    return Reading(means, shared, mean_interval([each.angle for each in group], level=options.level))
+    return Reading(means, shared, mean_interval([each.angle for each in group], groups=layers, level=options.level))
 
 
 def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[int] | None,
@@ -149,7 +153,7 @@ def explained(options: Options) -> list[str]:
     return ["φ(i, j) is the share of a's first i directions found in b's first j (equation 4); random subspaces have "
             "max(i, j) / d on average",
             f"shared: leading directions that each add more to i φ(i, i) than {options.level:.0%} of random pairs; "
-            f"p is the smaller rank; brackets: {options.level:.0%} bootstrap interval over sites"]
+            f"p is the smaller rank; brackets: {options.level:.0%} bootstrap interval over layers"]
 
 
 def sentence(key: Key, reading: Reading) -> str:
@@ -242,5 +246,5 @@ def draw_shared(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[O
         columns[f"{role}, ranks {rank_a} and {rank_b}" if again else role] = (reading.means, reading.shared, d)
     count = max(len(group) for group in groups.values())
     level = next(iter(readings.values())).shared.level
-    sites = f" Mean over {count} sites, band: {level:.0%} bootstrap interval." if count > 1 else ""
+    sites = f" Mean over {count} sites, band: {level:.0%} bootstrap interval over layers." if count > 1 else ""
     return shared_figure(columns, f"{title}.{sites}")

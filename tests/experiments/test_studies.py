@@ -151,6 +151,23 @@ def test_figure_8_has_all_of_dw_in_all_of_w(trained: Path, given: list[str]):
     assert phi.groupby("rank").j.max().to_dict() == {2: 2, 9: 9}
 
 
+@pytest.mark.parametrize(("name", "summary", "sites", "mean", "ends"), [
+    ("figure3", "figure3", "figure3_sites", "phi_p_p", ("low_p", "high_p")),
+    ("figure8", "figure8", "figure8_sites", "own", ("low", "high")),
+    ("table7", "table7_summary", "table7_layers", "factor", ("low", "high"))])
+def test_intervals_are_over_layers_however_many_runs_each_has(name: str, summary: str, sites: str, mean: str,
+                                                              ends: tuple[str, str], trained: Path, given: list[str]):
+    report(configured(name, trained, given))
+    found, each = (pd.read_csv(trained / "figures" / f"{file}.csv") for file in (summary, sites))
+    row = found.iloc[0]
+    rank = "rank" if "rank" in each else "rank_b"
+    layers = each[(each.role == row.role) & (each[rank] == row[rank])].groupby("layer")[mean].mean()
+    assert len(layers) == 2
+    assert row.sites == 4
+    assert row[mean] == pytest.approx(layers.mean())
+    assert [row[end] for end in ends] == pytest.approx([layers.min(), layers.max()])  # of two: one of them twice
+
+
 def test_a_run_without_its_adapter_is_trained_again_and_only_that_one(trained: Path, given: list[str]):
     cfg = configured("figure4", trained, given, "train=false")
     [first, second] = report(cfg)["runs"]
