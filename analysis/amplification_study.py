@@ -125,7 +125,7 @@ def by_role(sites: Sequence[Site]) -> dict[str, dict[int | None, Site]]:
 
 def _explained(sites: Sequence[Site], level: float) -> list[str]:
     error = max(site.own.error for site in sites)
-    how = "full SVD" if error < 1e-4 else "subspace iteration"
+    how = " and ".join(dict.fromkeys("full SVD" if site.own.exact else "subspace iteration" for site in sites))
     return ["factor: ‖ΔW‖ over ‖UᵀWV‖, U and V the directions of ΔW (table 7 has k = rank; amplification_ranks.csv has "
             "every k); through random: root mean square over random U and V",
             f"W's own directions by {how}: ‖WV − US‖ is at most {error:.2g} of ‖S‖; brackets: {level:.0%} bootstrap "

@@ -52,13 +52,14 @@ def random_norms(weight_norm: float, rank: int, n_out: int, n_in: int) -> Tensor
 
 @dataclass(frozen=True)
 class Leading:
-    """W's first k singular directions, and how far from exact they are: ||W V - U S||_F / ||S||, 0 when exact.
+    """W's first k singular directions, and how far from exact they are: ||W V - U S||_F / ||S||, rounding when exact.
 
     Each of S is within `error` * ||S|| of a singular value of W, and none is larger than the one it stands for.
     """
 
     svd: SVD
     error: float
+    exact: bool   # of W's full SVD; else of subspace iteration
 
     @property
     def norms(self) -> Tensor:
@@ -75,16 +76,17 @@ def leading_directions(W: Tensor, k: int, *, iterations: int = 8, oversampling: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         U, S, V = torch.svd_lowrank(W, q=width, niter=iterations)
-    return _leading(W, U[:, :k], S[:k], V[:, :k])
+    return _leading(W, SVD(U[:, :k], S[:k], V[:, :k]), exact=False)
 
 
 def exact_directions(W: Tensor, k: int) -> Leading:
     """W's first k directions by its full SVD."""
     U, S, Vh = torch.linalg.svd(W, full_matrices=False)
-    return _leading(W, U[:, :k], S[:k], Vh[:k].T)
+    return _leading(W, SVD(U[:, :k], S[:k], Vh[:k].T), exact=True)
 
 
-def _leading(W: Tensor, U: Tensor, S: Tensor, V: Tensor) -> Leading:
+def _leading(W: Tensor, svd: SVD, exact: bool) -> Leading:
+    U, S, V = svd
     # W^T U - V S is zero by construction in svd_lowrank, or W V - U S when it works on W^T: take the larger
     residual = max((W @ V - U * S).norm().item(), (W.T @ U - V * S).norm().item())
-    return Leading(SVD(U, S, V), residual / (S.norm().item() or 1.0))
+    return Leading(svd, residual / (S.norm().item() or 1.0), exact)

@@ -26,11 +26,12 @@ def given(tmp_path: Path) -> dict[str, Any]:
     return {"adapter": write(tmp_path / "a.bin", rank=4), "base": base(tmp_path / "base.safetensors"), "alpha": 8}
 
 
-@pytest.mark.parametrize("full", [None, True, False])
-def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, given: dict, tmp_path: Path):
+@pytest.mark.parametrize(("full", "how"), [(None, "full SVD"), (True, "full SVD"), (False, "subspace iteration")])
+def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, how: str, given: dict, tmp_path: Path):
     found = amplify(tmp_path / "out", **given, full_svd=full, pictures=full is None)
     names = [f"amplification{suffix}" for suffix in (".csv", ".md", ".pdf", ".png", "_ranks.csv", "_sites.csv")]
     assert sorted(Path(file).name for file in found["files"]) == [*names, "directions_of_w.pdf", "directions_of_w.png"]
+    assert any(note.startswith(f"W's own directions by {how}: ") for note in found["notes"])
     ranks = pd.read_csv(tmp_path / "out" / "amplification_ranks.csv")
     update = read_updates(given["adapter"], alpha=8).updates[2]
     W = BaseWeights(given["base"]).weight(update)
