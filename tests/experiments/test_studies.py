@@ -123,12 +123,10 @@ def test_table_7_is_the_papers_beside_norms_of_matrices_written_out(trained: Pat
     assert found.paper[4, "delta_w", "frobenius_norm_of_projected_w"] == "0.32"
     assert found.paper[64, "w", "frobenius_norm_of_projected_w"] == "37.71"
     assert found.paper[4, "delta_w", "factor"] == "21.59"  # 6.91 / 0.32
-    W = load_file(model_folder / "model.safetensors")["encoder.layer.0.attention.self.query.weight"].double()
+    W = query_weight(model_folder)
     projected, factors = [], []
     for seed in (0, 1):
-        [A], [B] = ([value.double() for key, value in tensors(trained, last, 2, seed).items()
-                     if "layer.0.attention.self.query" in key and key.endswith(end)] for end in (".A", ".B"))
-        dW = 16 / 2 * B @ A
+        dW = query_update(trained, last, 2, seed)
         U, _, Vh = torch.linalg.svd(dW)
         projected.append((U[:, :2].T @ W @ Vh[:2].T).norm().item())
         factors.append(dW.norm().item() / projected[-1])
@@ -144,9 +142,30 @@ def test_table_7_is_the_papers_beside_norms_of_matrices_written_out(trained: Pat
     assert r"frobenius\_norm" in (trained / "tables" / "table7.tex").read_text()
 
 
-def test_figure_8_has_all_of_dw_in_all_of_w(trained: Path, given: list[str]):
-    report(configured("figure8", trained, given))
+def query_update(store: Path, last: dict, rank: int, seed: int) -> torch.Tensor:
+    """dW (n_out, n_in) of the first layer's query, formed from the run's file; alpha is 16."""
+    [A], [B] = ([value.double() for key, value in tensors(store, last, rank, seed).items()
+                 if "layer.0.attention.self.query" in key and key.endswith(end)] for end in (".A", ".B"))
+    return 16 / rank * B @ A
+
+
+def query_weight(folder: Path) -> torch.Tensor:
+    """W0 (n_out, n_in) of the first layer's query."""
+    return load_file(folder / "model.safetensors")["encoder.layer.0.attention.self.query.weight"].double()
+
+
+def test_figure_8_is_phi_of_w_and_dw_written_out(trained: Path, given: list[str], model_folder: Path):
+    last = report(configured("figure8", trained, given))
     phi = pd.read_csv(trained / "figures" / "figure8_phi.csv")
+    V1 = torch.linalg.svd(query_weight(model_folder)).Vh                        # (32, n_in)
+    V2 = torch.linalg.svd(query_update(trained, last, 2, 0)).Vh[:2]             # (2, n_in)
+    rows = phi[phi["rank"] == 2].set_index(["i", "j"])
+    for i in range(1, 9):
+        for j in (1, 2):
+            expected = (V1[:i] @ V2[:j].T).square().sum().item() / min(i, j)
+            assert rows.phi[i, j] == pytest.approx(expected, abs=2e-5)
+    sites = pd.read_csv(trained / "figures" / "figure8_sites.csv").set_index(["layer", "rank", "seed"])
+    assert sites.own[0, 2, 0] == pytest.approx((V1[:2] @ V2.T).square().sum().item() / 2, abs=1e-5)
     assert set(phi[phi.i == 32].phi) == {1.0}  # W's 32 directions are the whole space
     assert phi.groupby("rank").j.max().to_dict() == {2: 2, 9: 9}
 
@@ -162,8 +181,7 @@ def test_intervals_are_over_layers_however_many_runs_each_has(name: str, summary
     row = found.iloc[0]
     rank = "rank" if "rank" in each else "rank_b"
     layers = each[(each.role == row.role) & (each[rank] == row[rank])].groupby("layer")[mean].mean()
-    assert len(layers) == 2
-    assert row.sites == 4
+    assert (len(layers), row.sites) == (2, 4)
     assert row[mean] == pytest.approx(layers.mean())
     assert [row[end] for end in ends] == pytest.approx([layers.min(), layers.max()])  # of two: one of them twice
 
