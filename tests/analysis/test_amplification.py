@@ -13,7 +13,7 @@ from analysis.adapters import read_updates
 from analysis.amplify import amplification as table_7
 from analysis.base_weights import BaseWeights
 from lora.adapter_file import save_adapter
-from tests.analysis.made import base, call, factors, module, write
+from tests.analysis.made import base, call, factors, layouts, module, write
 from tests.lora import adapted_models as tiny
 
 
@@ -44,6 +44,17 @@ def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, how: str
     sites = pd.read_csv(tmp_path / "out" / "amplification_sites.csv")
     assert sites.factor[2] == pytest.approx(expected.factors[-1].item())
     assert found["summary"][0]["factor"] == pytest.approx(sites[sites.role == "q"].factor.mean())
+
+
+def test_the_three_layouts_give_the_same_numbers(tmp_path: Path):
+    weights = base(tmp_path / "base.safetensors", layers=2, d=16)
+    found = {}
+    for layout, adapter in layouts(tmp_path, rank=3).items():
+        amplify(tmp_path / layout, adapter=adapter, base=weights, alpha=6)
+        found[layout] = pd.read_csv(tmp_path / layout / "amplification.csv")
+    assert list(found["ours"].sites) == [2, 2]
+    pd.testing.assert_frame_equal(found["peft"], found["ours"])
+    pd.testing.assert_frame_equal(found["loralib"], found["ours"])
 
 
 def test_a_missing_or_zero_tensor_is_named_and_the_rest_comes_out(given: dict, tmp_path: Path):

@@ -17,7 +17,7 @@ from torch import Tensor
 from analysis import report
 from analysis.report_page import steps
 from lora.adapter_file import save_adapter
-from lora.peft import save_peft
+from tests.analysis.made import layouts
 from tests.analysis.pages import Page
 from tests.experiments.tiny import compose
 from tests.lora import adapted_models as tiny
@@ -149,13 +149,13 @@ def test_the_reading_names_an_update_of_rank_one(tmp_path: Path):
     assert any("1 of 1 updates is nearly rank one" in line and "layer 0 q" in line for line in page.lists["reading"])
 
 
-@pytest.mark.parametrize("layout", ["ours", "peft"])
-def test_layouts_give_the_same_numbers(layout: str, tmp_path: Path):
-    model = tiny.adapted("roberta", tiny.method())
-    ours = save_adapter(model, tmp_path / "ours", base={})
-    other = ours if layout == "ours" else save_peft(model, tmp_path / "peft")
-    tables = [report_on(tmp_path, f"adapter={folder}")[1].table for folder in (ours, other)]
-    assert tables[0] == tables[1]
+def test_the_three_layouts_give_the_same_numbers(tmp_path: Path):
+    weights = base(tmp_path / "base")
+    tables = {layout: report_on(tmp_path, f"adapter={adapter}", "alpha=6", f"base={weights}")[1].table
+              for layout, adapter in layouts(tmp_path).items()}
+    assert float(tables["ours"]["layer 1 v"]["factor"]) > 0
+    assert tables["peft"] == tables["ours"]
+    assert tables["loralib"] == tables["ours"]
 
 
 def test_the_page_asks_the_network_for_nothing(tmp_path: Path):

@@ -16,8 +16,7 @@ from analysis.similarity import right_singular, similarity
 from experiments.entry import CONF
 from experiments.train import run
 from lora.adapter_file import save_adapter
-from lora.peft import save_peft
-from tests.analysis.made import call, factors, module, write
+from tests.analysis.made import call, factors, layouts, module, write
 from tests.experiments.tiny import compose, save_model, write_rows
 from tests.lora import adapted_models as tiny
 
@@ -65,13 +64,8 @@ def test_a_direction_that_two_adapters_share_is_counted(tmp_path: Path):
 
 @pytest.mark.parametrize("which", ["A", "B", "dW"])
 def test_peft_loralib_and_our_files_give_the_same_numbers(which: str, tmp_path: Path):
-    model = tiny.adapted("roberta", tiny.method(rank=3))
-    ours = save_adapter(model, tmp_path / "ours", base={"name": "tiny"})
-    theirs = save_peft(model, tmp_path / "peft", base="tiny")
-    tensors = {f"{u.module}.lora_{key}": getattr(u, key) for u in read_updates(ours).updates for key in "AB"}
-    loralib = write(tmp_path / "loralib.bin", tensors)
     other = write(tmp_path / "other.bin", seed=3, rank=2, layers=2, d=16)
-    found = [compare(tmp_path / "out", a, other, which=which) for a in (ours, theirs, loralib)]
+    found = [compare(tmp_path / "out", a, other, which=which) for a in layouts(tmp_path, rank=3).values()]
     for each in found[1:]:
         assert [list(row.values()) for row in each["summary"]] == [
             [pytest.approx(value) for value in row.values()] for row in found[0]["summary"]]
