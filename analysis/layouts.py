@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from analysis.updates import Named, Problem, Update, checked, of_module, of_site
+from analysis.updates import Named, Problem, Update, checked, of_module, of_site, trained
 from lora.adapter_file import read_adapter
 from lora.loralib import read_loralib, split_merged
 from lora.low_rank import Part, scaling_of
@@ -58,7 +58,7 @@ def read_peft_folder(folder: Path) -> Contents:
     def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
         size = size_of(config, module)
         if size.rank != len(A):
-            raise ValueError(f"lora_A has rank {len(A)}, adapter_config.json says {size.rank}")
+            raise ValueError(f"tensor {pairs[module][0].name} has rank {len(A)}, adapter_config.json says {size.rank}")
         return of_module(module, A, B, scaling_of(size.rank, size.alpha, config.get("use_rslora", False)))
 
     base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision")}
@@ -74,10 +74,15 @@ def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str]
             return of_module(module, A, B, scaling)
         roles = split_merged(module, A, B, fused)
         order = "qkv" if set(roles) <= set("qkv") else tuple(roles)  # q and v are parts 0 and 2 of three
-        return [of_site(Site(role, module, Part(parts=len(order), index=order.index(role))), *pair, scaling)
-                for role, pair in roles.items()]
+        found = [of_site(Site(role, module, Part(parts=len(order), index=order.index(role))), *pair, scaling)
+                 for role, pair in roles.items() if trained(*pair)]
+        if not found:
+            raise ValueError(f"tensors {pairs[module][0].name} and {pairs[module][1].name} have a product of zero in "
+                             "every part: this site is untrained")
+        return found
 
-    return Contents({}, *_each(_pairs(read_loralib(file), r"(.+)\.lora_([AB])"), updates))
+    pairs = _pairs(read_loralib(file), r"(.+)\.lora_([AB])")
+    return Contents({}, *_each(pairs, updates, stacked=True))
 
 
 def _refuse_descendants(folder: Path, dora: bool, init: object) -> None:
@@ -105,12 +110,12 @@ def _pairs(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, Pair]:
 
 
 def _each(pairs: Mapping[str, Pair], make: Callable[[str, Tensor, Tensor], list[Update]],
-          ) -> tuple[list[Update], list[Problem]]:
-    """The updates of every module, and the problems of those that have none."""
+          stacked: bool = False) -> tuple[list[Update], list[Problem]]:
+    """The updates of every module, and the problems of those that have none; `stacked` as in checked."""
     updates, problems = [], []
     for module, (A, B) in pairs.items():
         try:
-            updates += make(module, *checked(A, B))
+            updates += make(module, *checked(A, B, stacked))
         except ValueError as error:
             problems.append(Problem(module, str(error)))
     return updates, problems
