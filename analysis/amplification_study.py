@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from analysis.base_weights import BaseWeights
 from analysis.bases import base_folder, own_base
 from analysis.directions import directions, left_out
 from analysis.figures import Panel, Projections, amplification_figure, similarity_figure, spread
+from analysis.phi import phi_table
 from analysis.similarity import expected_similarity, similarity
 from analysis.statistics import mean_interval
 from analysis.study import Study, name_of, place, role_names, short_name, shown
 from analysis.updates import Problem, Update
 
 EXACT = 1024  # a W no larger than this has its full SVD taken, in about a second
-LEADING = 64  # directions of a larger one
+LEADING = 64  # directions of a larger one, and those of any W that are drawn beside dW's
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,12 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
         raise ValueError(f"{weights.path} has no weight for any update of {source}: {problems[-1]}")
     title = f"Amplification of the base weights by {short_name(source)}"
     summary, notes = summarise(sites, level, seed)
+    first = [replace(site, phi=site.phi[:LEADING]) for site in sites]
     tables = {"amplification": summary, "amplification_sites": sites_table(sites)}
-    figures = {"amplification": _figure(sites, title), "directions_of_w": _directions_figure(sites, title)}
+    figures = {"amplification": _figure(sites, title), "directions_of_w": _directions_figure(first, title)}
     notes += _explained(sites, level)
-    return Study("amplification", title, tables, {"amplification_ranks": _ranks(sites)}, figures, notes, problems)
+    details = {"amplification_ranks": _ranks(sites), "directions_of_w_phi": phi_table(first)}
+    return Study("amplification", title, tables, details, figures, notes, problems)
 
 
 def measure_all(updates: Sequence[Update], weights: BaseWeights, full: bool | None,

@@ -21,10 +21,10 @@ from analysis.paper_runs import (
     drawn_layers,
     key_of,
     layer_words,
-    phi_table,
     run_words,
     update_words,
 )
+from analysis.phi import phi_table
 from analysis.similarity import expected_similarity
 from analysis.statistics import mean_interval
 from analysis.study import Study, place

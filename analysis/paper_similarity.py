@@ -20,10 +20,10 @@ from analysis.paper_runs import (
     drawn_layers,
     key_of,
     layer_words,
-    phi_table,
     run_words,
     update_words,
 )
+from analysis.phi import phi_table
 from analysis.similarity import right_singular, similarity
 from analysis.study import Study
 from analysis.subspace_study import (

@@ -11,6 +11,7 @@ from torch import Tensor
 from analysis.adapters import Pairs, pair, read_updates
 from analysis.directions import WHICH, directions, left_out
 from analysis.figures import CORNER, Panel, shared_figure, similarity_figure, spread
+from analysis.phi import phi_table
 from analysis.similarity import expected_similarity, principal_angles, right_singular, similarity
 from analysis.start import initial_A, of_update
 from analysis.statistics import Interval, Shared, mean_interval, shared_directions
@@ -146,7 +147,7 @@ def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[
     figures = {"similarity": _figure(found, names, options.which),
                "shared_directions": draw_shared(readings, groups, title)}
     tables = {"subspace": summary(readings, groups), "subspace_sites": sites_table(found, options)}
-    return Study("subspace", title, tables, {}, figures, notes, [*pairs.problems, *odd])
+    return Study("subspace", title, tables, {"subspace_phi": phi_table(found)}, figures, notes, [*pairs.problems, *odd])
 
 
 def explained(options: Options) -> list[str]:

@@ -30,7 +30,8 @@ def given(tmp_path: Path) -> dict[str, Any]:
 def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, how: str, given: dict, tmp_path: Path):
     found = amplify(tmp_path / "out", **given, full_svd=full, pictures=full is None)
     names = [f"amplification{suffix}" for suffix in (".csv", ".md", ".pdf", ".png", "_ranks.csv", "_sites.csv")]
-    assert sorted(Path(file).name for file in found["files"]) == [*names, "directions_of_w.pdf", "directions_of_w.png"]
+    names += [f"directions_of_w{suffix}" for suffix in (".pdf", ".png", "_phi.csv")]
+    assert sorted(Path(file).name for file in found["files"]) == names
     assert any(note.startswith(f"W's own directions by {how}: ") for note in found["notes"])
     ranks = pd.read_csv(tmp_path / "out" / "amplification_ranks.csv")
     update = read_updates(given["adapter"], alpha=8).updates[2]
@@ -41,6 +42,10 @@ def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, how: str
     assert rows.through_update.tolist() == pytest.approx(expected.through_update.tolist())
     singular = W.double().svd().S.square().cumsum(0).sqrt()[:4]
     assert rows.through_weight.tolist() == pytest.approx(singular.tolist(), rel=1e-4)
+    phi = pd.read_csv(tmp_path / "out" / "directions_of_w_phi.csv").set_index(["layer", "role", "i", "j"]).phi
+    V1, V2 = (torch.linalg.svd(each.double()).Vh for each in (W, update.B @ update.A))
+    for i, j in ((1, 1), (5, 2), (24, 4)):
+        assert phi[1, "q", i, j] == pytest.approx((V1[:i] @ V2[:j].T).square().sum().item() / min(i, j), abs=1e-3)
     sites = pd.read_csv(tmp_path / "out" / "amplification_sites.csv")
     assert sites.factor[2] == pytest.approx(expected.factors[-1].item())
     assert found["summary"][0]["factor"] == pytest.approx(sites[sites.role == "q"].factor.mean())

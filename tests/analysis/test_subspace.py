@@ -33,7 +33,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 def test_tables_and_figures_are_written_and_hold_phi(pair: tuple[Path, Path], tmp_path: Path):
     found = compare(tmp_path / "out", *pair, pictures=True)
     names = ["shared_directions.pdf", "shared_directions.png", "similarity.pdf", "similarity.png", "subspace.csv",
-             "subspace.md", "subspace_sites.csv"]
+             "subspace.md", "subspace_phi.csv", "subspace_sites.csv"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert sorted(found["files"]) == [str(tmp_path / "out" / name) for name in names]
     sites = pd.read_csv(tmp_path / "out" / "subspace_sites.csv")
@@ -41,6 +41,11 @@ def test_tables_and_figures_are_written_and_hold_phi(pair: tuple[Path, Path], tm
     a, b = (read_updates(source).updates[3] for source in pair)
     phi = similarity(right_singular(a.A), right_singular(b.A))
     assert (sites.phi_1_1[3], sites.phi_p_p[3]) == pytest.approx((phi[0, 0].item(), phi[1, 1].item()))
+    every = pd.read_csv(tmp_path / "out" / "subspace_phi.csv")
+    rows = every[(every.layer == 1) & (every.role == "v")]
+    assert list(zip(rows.i, rows.j, strict=True)) == [(i, j) for i in (1, 2) for j in range(1, 10)]
+    assert rows.phi.tolist() == pytest.approx(phi.flatten().tolist(), abs=1e-5)
+    assert rows.chance.tolist() == pytest.approx([max(i, j) / 24 for i in (1, 2) for j in range(1, 10)], abs=1e-5)
     assert (sites.chance_p[3], sites.rank_a[3], sites.rank_b[3]) == (pytest.approx(2 / 24), 2, 9)
     for row, role in zip(found["summary"], "qv", strict=True):
         assert row["phi_1_1"] == pytest.approx(sites[sites.role == role].phi_1_1.mean())
@@ -95,7 +100,8 @@ def test_wandb_gets_what_is_written(pair: tuple[Path, Path], tmp_path: Path, mon
 
     monkeypatch.setattr(study, "Logger", Recorder)
     compare(tmp_path / "out", *pair)
-    assert given == ["subspace", "subspace_sites", "similarity.png", "shared_directions.png", "subspace"]
+    tables, pictures = ["subspace", "subspace_sites", "subspace_phi"], ["similarity.png", "shared_directions.png"]
+    assert given == [*tables, *pictures, "subspace"]
 
 
 def test_what_cannot_be_compared_is_named_and_the_rest_comes_out(tmp_path: Path):
