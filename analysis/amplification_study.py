@@ -3,17 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.adapters import Adapter, read_updates, select
+from analysis.adapters import read_updates, select
 from analysis.amplify import Amplification, Leading, amplification, exact_directions, leading_directions
 from analysis.base_weights import BaseWeights
-from analysis.bases import base_folder, own_base
+from analysis.bases import needed_base
 from analysis.directions import directions, left_out
 from analysis.figures import Panel, Projections, amplification_figure, similarity_figure, spread
 from analysis.phi import phi_table
@@ -65,19 +64,6 @@ def measure(update: Update, W: Tensor, role: str, full: bool | None, seed: int) 
                 similarity(own.svd.V.double(), directions(update, "dW")), W.shape[1])
 
 
-def open_base(base: str | None, adapter: Adapter) -> tuple[BaseWeights, list[Problem]]:
-    """The base's weights, and a problem where the adapter says that it is of another model; ValueError without any."""
-    folder = own_base(adapter.base) if base is None else base_folder(base)
-    if folder is None:
-        known = adapter.base.get("name")
-        raise ValueError(f"base is not given, and {adapter.source} names {repr(known) if known else 'none'}"
-                         f"{', which is not on this machine' if known else ''}: "
-                         "base=<name in conf/model, or safetensors file or folder>")
-    name = adapter.base.get("name")
-    other = base is not None and not Path(base).exists() and name is not None and Path(str(name)).name != base
-    return BaseWeights(folder), [Problem("base model", f"{adapter.source} is of {name!r}, not {base!r}")] * other
-
-
 def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Sequence[int] | None,
           alpha: float | None, fused: Sequence[str] | None, full: bool | None, level: float, seed: int) -> Study:
     """All of the command, before anything is written."""
@@ -85,7 +71,7 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
     updates = select(adapter, roles, layers)
     if any(update.scaling is None for update in updates):
         raise ValueError(f"{source} does not store alpha, without which ΔW has no scale: give alpha=<number>")
-    weights, problems = open_base(base, adapter)
+    weights, problems = needed_base(base, adapter)
     problems = [*adapter.problems, *problems]
     sites, unread = measure_all(updates, weights, full, seed)
     problems += unread
@@ -108,8 +94,6 @@ def measure_all(updates: Sequence[Update], weights: BaseWeights, full: bool | No
     for update in updates:
         try:
             W = weights.weight(update)
-            if not W.any():
-                raise ValueError(f"tensor {weights.name_of(update.module)} of {weights.path} is zero here")
         except (ValueError, OSError) as error:
             problems.append(Problem(update.label, str(error)))
             continue

@@ -26,7 +26,7 @@ Pair = tuple[Named, Named]  # A and B
 class Contents:
     """What a file holds."""
 
-    base: Mapping[str, Any]  # the base model's name, path, revision and fingerprint, as far as they are stored
+    base: Mapping[str, Any]  # the base model's name, path, revision, fingerprint, architecture, as far as stored
     updates: list[Update]
     problems: list[Problem]
 
@@ -47,7 +47,8 @@ def read_ours(folder: Path) -> Contents:
         return [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
 
     pairs = {key: (_named(tensors, f"{key}.A"), _named(tensors, f"{key}.B")) for key in sites}
-    return Contents(description["base"], *_each(pairs, updates))
+    base = {**description["base"], "architecture": description.get("architecture")}
+    return Contents(base, *_each(pairs, updates))
 
 
 def read_peft_folder(folder: Path) -> Contents:
@@ -61,9 +62,17 @@ def read_peft_folder(folder: Path) -> Contents:
             raise ValueError(f"tensor {pairs[module][0].name} has rank {len(A)}, adapter_config.json says {size.rank}")
         return of_module(module, A, B, scaling_of(size.rank, size.alpha, config.get("use_rslora", False)))
 
-    base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision")}
+    base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision"),
+            "architecture": _architecture(config)}
     pairs = _pairs(tensors, rf"(?:{re.escape(PREFIX)})?(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
     return Contents({key: value for key, value in base.items() if value}, *_each(pairs, updates))
+
+
+def _architecture(config: Mapping[str, Any]) -> str | None:
+    """The model_type that PEFT's auto_mapping tells, of transformers.models.<type>.modeling_<type>."""
+    library = str((config.get("auto_mapping") or {}).get("parent_library"))
+    found = re.match(r"transformers\.models\.\w+\.modeling_(\w+)", library)
+    return found[1] if found else None
 
 
 def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str] | None = None) -> Contents:

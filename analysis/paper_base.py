@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis.adapters import Adapter, select
-from analysis.amplification_study import Site, measure_all, open_base, sites_table, summarise
-from analysis.bases import own_base
+from analysis.amplification_study import Site, measure_all, sites_table, summarise
+from analysis.bases import needed_base, own_base
 from analysis.figures import Panel, amplification_figure, similarity_figure
 from analysis.paper_runs import (
     Answer,
@@ -215,7 +215,7 @@ def measure_runs(subject: Subject, runs: Sequence[Key], roles: Sequence[str], fu
             continue
         adapter = subject.adapters[key]
         try:
-            weights, odd = open_base(_base(subject, adapter), adapter)
+            weights, odd = needed_base(_base(subject, adapter), adapter)
             sites, unread = measure_all(select(adapter, roles), weights, full, seed)
         except (ValueError, OSError) as error:
             problems.append(Problem(run_words(key), str(error)))

@@ -17,6 +17,7 @@ from torch import Tensor
 from analysis.adapters import Adapter, locate, pair, read_updates
 from analysis.amplify import amplification, leading_directions
 from analysis.base_weights import BaseWeights
+from analysis.bases import open_base
 from analysis.directions import directions, left_out
 from analysis.similarity import similarity
 from analysis.singular import effective_rank, energy_shares, stable_rank, update_svd
@@ -246,6 +247,17 @@ def parameters(updates: Sequence[Update]) -> int:
         count += update.B.numel() + (0 if shared else update.A.numel())
         seen.setdefault(update.module, []).append(update.A)
     return count
+
+
+def read_base(base: str | None, adapter: Adapter, problems: list[Problem]) -> BaseWeights | None:
+    """The base's weights; None where there are none, with a problem where they were asked for."""
+    try:
+        weights, odd = open_base(base, adapter)
+    except UNREADABLE as error:
+        problems.append(Problem("base", str(error)))
+        return None
+    problems += odd
+    return weights
 
 
 def read_other(source: str | None, fused: Sequence[str] | None, problems: list[Problem]) -> Adapter | None:

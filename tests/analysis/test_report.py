@@ -211,6 +211,18 @@ def test_a_base_or_other_that_is_not_there_is_a_problem(setting: str, message: s
     assert re.search(message, record["problems"][0])
 
 
+def test_what_speaks_against_the_base_is_said(tmp_path: Path):
+    weights = base(tmp_path / "base")
+    tensors = load_file(weights / "model.safetensors")
+    tensors[f"{A0}.weight"].zero_()
+    save_file(tensors, weights / "model.safetensors")
+    (weights / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    record, page = report_on(tmp_path, f"adapter={adapters(tmp_path / 'a')}", f"base={weights}")
+    assert page.table["layer 0 q"]["factor"] == "-"
+    for words in ("is of a 'roberta' model, and", f"no amplification: tensor {A0}.weight of {weights} is zero"):
+        assert sum(words in line for line in record["problems"]) == 1
+
+
 def test_an_adapter_of_another_shape_is_a_problem(tmp_path: Path):
     torch.save({f"{A0}.lora_A": torch.randn(2, 8), f"{A0}.lora_B": torch.randn(8, 2)}, tmp_path / "b.bin")
     record, page = report_on(tmp_path, f"adapter={adapters(tmp_path / 'a')}", f"other={tmp_path / 'b.bin'}")
