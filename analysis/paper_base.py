@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from analysis.adapters import Adapter, select
 from analysis.amplification_study import Site, measure_all, sites_table, summarise
@@ -25,7 +27,7 @@ from analysis.paper_runs import (
     update_words,
 )
 from analysis.phi import phi_table
-from analysis.similarity import expected_similarity
+from analysis.similarity import expected_similarity, right_singular, similarity
 from analysis.statistics import mean_interval
 from analysis.study import Study, place
 from analysis.updates import Problem
@@ -54,17 +56,24 @@ class OfRuns:
 
 @dataclass(frozen=True)
 class BaseDirections(OfRuns):
-    """Figure 8: phi between W's right singular vectors and those of dW, one panel a rank: the first run of a rank."""
+    """Figure 8: phi between W's right singular vectors and those of dW, one panel a rank: the first run of a rank.
+
+    Only the corner of W's first directions is drawn, which the claim is about.
+    """
 
     of: Sequence[Sequence[int]]  # runs as [rank, seed]
     roles: Sequence[str]
     layers: str | Sequence[int]  # drawn: middle, quarters, all, or numbers
+    window: int                  # of W's directions, the first are drawn
+    gaussian: bool               # beside dW the directions of a random Gaussian matrix
     full_svd: bool | None        # of W; null: up to 1024 wide, else 64 leading directions
     level: float                 # of bootstrap intervals
-    seed: int                    # of the bootstrap and of subspace iteration
+    seed: int                    # of the bootstrap, of subspace iteration and of the Gaussian
 
     def __post_init__(self) -> None:
         check_drawn(self.roles, self.layers)
+        if self.window < 1:
+            raise ValueError(f"window {self.window} is not at least 1")
 
     def answer(self, subject: Subject) -> Answer:
         """Every run in numbers, the first of each rank in pictures."""
@@ -84,20 +93,32 @@ class BaseDirections(OfRuns):
 
     def _figure(self, subject: Subject, first: Measured, layers: Sequence[int | None], words: str) -> Figure:
         """A row for each drawn layer and role, a column for each rank; in the last row what chance gives."""
-        rows = {}
-        for layer in layers:
-            for role in dict.fromkeys(site.role for sites in first.values() for site in sites):
-                found = {key: _at(sites, layer, role) for key, sites in first.items()}
-                rows[f"{place(layer)}, {role}"] = [
-                    Panel(f"{update_words(role)}, r = {key[0]}" if len(self.roles) == 1 else f"r = {key[0]}",
-                          None if site is None else site.phi) for key, site in found.items()]
+        roles = dict.fromkeys(site.role for sites in first.values() for site in sites)
+        rows = {f"{place(layer)}, {role}": self._row({key: _at(sites, layer, role) for key, sites in first.items()},
+                                                     role) for layer in layers for role in roles}
         some = [sites[0] for sites in first.values()]
-        rows["by chance"] = [Panel("", expected_similarity(site.phi.shape[0], site.rank, site.d)) for site in some]
+        shapes = [(len(site.phi), site.rank, site.d) for site in some]
+        shapes += [(len(some[-1].phi), some[-1].rank, some[-1].d)] * self.gaussian
+        rows["by chance"] = [Panel("", expected_similarity(*shape)[:self.window]) for shape in shapes]
         widths = " and ".join(dict.fromkeys(str(site.d) for site in some))
+        column = f" Last column: a random Gaussian matrix of {some[-1].rank} rows." if self.gaussian else ""
+        window = f" The first {self.window} of W's directions are drawn." if self.window < max(shapes)[0] else ""
         caption = (f"{subject.title}. φ(i, j) of the first i right singular vectors of W and the first j of ΔW, "
                    f"{subject.model} on {subject.task}, {words}; runs: {'; '.join(map(run_words, first))}. Last row: "
-                   f"random subspaces of {widths} dimensions, on average max(i, j) / {widths}.")
+                   f"random subspaces of {widths} dimensions, on average max(i, j) / {widths}.{column}{window}")
         return similarity_figure(rows, caption, "i, of W", "j, of ΔW")
+
+    def _row(self, found: Mapping[Key, Site | None], role: str) -> list[Panel]:
+        """The panels of one matrix: a rank each, then a Gaussian with as many directions as the last of them."""
+        def panel(title: str, phi: Tensor | None) -> Panel:
+            return Panel(title, None if phi is None else phi[:self.window])
+
+        words = f"{update_words(role)}, " if len(self.roles) == 1 else ""
+        panels = [panel(f"{words}r = {key[0]}", None if site is None else site.phi) for key, site in found.items()]
+        sites = [site for site in found.values() if site is not None]
+        if self.gaussian:
+            panels.append(panel("random Gaussian", gaussian_phi(sites[-1], self.seed) if sites else None))
+        return panels
 
     def _sites(self, measured: Measured) -> pd.DataFrame:
         rows = [{"layer": site.layer, "role": site.role, "rank": site.rank, "seed": seed, "d": site.d,
@@ -249,6 +270,12 @@ def groups_of(measured: Measured) -> dict[tuple[str, int], list[Site]]:
         for site in sites:
             groups.setdefault((site.role, rank), []).append(site)
     return groups
+
+
+def gaussian_phi(site: Site, seed: int) -> Tensor:
+    """phi of W's directions and those of a standard normal matrix (rank, d): (W's directions, rank)."""
+    draw = torch.Generator().manual_seed(seed)
+    return similarity(site.own.svd.V.double(), right_singular(torch.randn(site.rank, site.d, generator=draw)))
 
 
 def _at(sites: Sequence[Site], layer: int | None, role: str) -> Site | None:
