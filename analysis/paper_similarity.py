@@ -124,7 +124,7 @@ class Similarity:
             f"{subject.name}_shared": draw_shared(
                 readings, groups, f"{subject.title}: φ(i, i) of {words}, over all layers and {len(found)} "
                                   f"pair{'s' * (len(found) > 1)} of runs")}
-        tables = {subject.name: summary(readings, groups), f"{subject.name}_sites": self._sites(found)}
+        tables = {subject.name: summary(readings, groups, self.options), f"{subject.name}_sites": self._sites(found)}
         notes = [*(sentence(key, reading) for key, reading in readings.items()), *notes, *explained(self.options),
                  "a and b: " + "; ".join(f"{run_words(a)} and {run_words(b)}" for a, b in found)
                  + f" ({subject.model} on {subject.task}, all layers)", *subject.notes]

@@ -1,6 +1,7 @@
 """The command for two adapters: the numbers of the mathematics, files, layouts alike, and every input that is odd."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -46,10 +47,18 @@ def test_tables_and_figures_are_written_and_hold_phi(pair: tuple[Path, Path], tm
     assert list(zip(rows.i, rows.j, strict=True)) == [(i, j) for i in (1, 2) for j in range(1, 10)]
     assert rows.phi.tolist() == pytest.approx(phi.flatten().tolist(), abs=1e-5)
     assert rows.chance.tolist() == pytest.approx([max(i, j) / 24 for i in (1, 2) for j in range(1, 10)], abs=1e-5)
+    distances = [math.sqrt(2 * (1 - phi)) for phi in sites.phi_p_p]  # appendix G, p = 2
+    assert sites.distance_p.tolist() == pytest.approx(distances)
+    cosine = torch.linalg.svdvals(right_singular(a.A).T @ right_singular(b.A))[0].item()
+    assert sites.smallest_angle_degrees[3] == pytest.approx(math.degrees(math.acos(cosine)))
+    assert (sites.smallest_angle_degrees - sites.chance_angle_degrees).abs().max() < 30
     assert (sites.chance_p[3], sites.rank_a[3], sites.rank_b[3]) == (pytest.approx(2 / 24), 2, 9)
     for row, role in zip(found["summary"], "qv", strict=True):
         assert row["phi_1_1"] == pytest.approx(sites[sites.role == role].phi_1_1.mean())
         assert row["low"] <= row["phi_1_1"] <= row["high"]
+        assert row["distance_p"] == pytest.approx(sites[sites.role == role].distance_p.mean())
+    for column in ("smallest_angle_degrees", "chance_angle_degrees", "distance_p"):
+        assert sum(column in note for note in found["notes"]) == 1
     assert "| q | 2 | 9 | 24 | 3 |" in (tmp_path / "out" / "subspace.md").read_text()
 
 
