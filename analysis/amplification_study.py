@@ -43,6 +43,11 @@ class Site:
         return len(self.found.factors)
 
     @property
+    def chance(self) -> Tensor:
+        """The factor with W seen through k random directions, ||dW_k|| / ||U^T W V||, for k = 1..rank: (rank,)."""
+        return self.found.update_norms / self.found.through_random
+
+    @property
     def through_weight(self) -> Tensor:
         """||U^T W V||_F for the first 1..rank directions of W: (rank,)."""
         return self.own.norms[:self.rank]
@@ -81,7 +86,8 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
     summary, notes = summarise(sites, level, seed)
     first = [replace(site, phi=site.phi[:LEADING]) for site in sites]
     tables = {"amplification": summary, "amplification_sites": sites_table(sites)}
-    figures = {"amplification": _figure(sites, title), "directions_of_w": _directions_figure(first, title)}
+    figures = {"amplification": draw_table_7(by_role(sites), f"{title} (table 7)"),
+               "directions_of_w": _directions_figure(first, title)}
     notes += _explained(sites, level)
     details = {"amplification_ranks": _ranks(sites), "directions_of_w_phi": phi_table(first)}
     return Study("amplification", title, tables, details, figures, notes, problems)
@@ -160,13 +166,15 @@ def _ranks(sites: Sequence[Site]) -> pd.DataFrame:
     return pd.DataFrame([_row(site, k) for site in sites for k in range(1, site.rank + 1)]).astype({"layer": "Int64"})
 
 
-def _figure(sites: Sequence[Site], title: str) -> Figure:
-    roles = by_role(sites)
+def draw_table_7(columns: Mapping[str, Mapping[int | None, Site]], title: str) -> Figure:
+    """A column of panels for each key; its sites by layer."""
     return amplification_figure(
-        {role: {layer: site.projections(site.rank) for layer, site in found.items()} for role, found in roles.items()},
-        {role: {layer: site.found.factors for layer, site in found.items()} for role, found in roles.items()},
-        f"{title} (table 7). Above: Frobenius norms, with as many directions as ΔW has; below: ‖ΔW‖ over ‖UᵀWV‖ for "
-        "the first k directions of ΔW.")
+        {name: {layer: site.projections(site.rank) for layer, site in found.items()}
+         for name, found in columns.items()},
+        {name: {layer: site.found.factors for layer, site in found.items()} for name, found in columns.items()},
+        {name: {layer: site.chance for layer, site in found.items()} for name, found in columns.items()},
+        f"{title}. Above: Frobenius norms, with as many directions as ΔW has; below: ‖ΔW‖ over ‖UᵀWV‖ for the first k "
+        "directions of ΔW, on an axis that spans k ≥ 2; dashed: for random directions, mean over layers.")
 
 
 def _directions_figure(sites: Sequence[Site], title: str) -> Figure:

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analysis.adapters import Adapter, select
-from analysis.amplification_study import Site, measure_all, sites_table, summarise
+from analysis.amplification_study import Site, draw_table_7, measure_all, sites_table, summarise
 from analysis.bases import needed_base, own_base
-from analysis.figures import Panel, amplification_figure, similarity_figure
+from analysis.figures import Panel, similarity_figure
 from analysis.paper_runs import (
     Answer,
     Key,
@@ -178,12 +178,7 @@ class Amplification(OfRuns):
         """A column for each role and rank."""
         columns = {f"{role}, r = {key[0]}": {site.layer: site for site in sites if site.role == role}
                    for key, sites in first.items() for role in dict.fromkeys(site.role for site in sites)}
-        return amplification_figure(
-            {name: {layer: site.projections(site.rank) for layer, site in found.items()}
-             for name, found in columns.items()},
-            {name: {layer: site.found.factors for layer, site in found.items()} for name, found in columns.items()},
-            f"{title}; runs: {'; '.join(map(run_words, first))}. Above: Frobenius norms, with as many directions as ΔW "
-            "has; below: ‖ΔW‖ over ‖UᵀWV‖ for the first k directions of ΔW.")
+        return draw_table_7(columns, f"{title}; runs: {'; '.join(map(run_words, first))}")
 
     def _table(self, subject: Subject, chosen: Measured, notes: list[str]) -> Table:
         """Two lines for each rank and projection; a rank that the paper lacks has a dash for its numbers."""

@@ -8,8 +8,8 @@ import pandas as pd
 from torch import Tensor
 
 from analysis.adapters import read_updates, select
-from analysis.figures import Measure, energy_figure, layers_figure
-from analysis.singular import effective_rank, energy_shares, stable_rank, update_svd
+from analysis.singular import effective_rank, energy_shares, numerical_rank, stable_rank, update_svd
+from analysis.spectrum_figures import Measure, energy_figure, layers_figure, spectrum_figure
 from analysis.statistics import mean_interval
 from analysis.study import Study, name_of, role_names, short_name, shown
 from analysis.updates import Problem
@@ -44,7 +44,9 @@ def study(source: str, roles: Sequence[str] | None, layers: Sequence[int] | None
                                      for u in updates if u.scaling is None)]
     title = f"Spectrum of the updates in {short_name(source)}"
     summary, notes = _summary(sites, level, seed)
-    figures = {"ranks": layers_figure(_measures(sites), f"{title}. Dashed: the rank, the largest that either can be."),
+    figures = {"spectrum": spectrum_figure(by_role(sites, lambda S: S[:numerical_rank(S)]),
+                                           f"{title}: singular values of ΔW over the largest, a line for each layer."),
+               "ranks": layers_figure(_measures(sites), f"{title}. Dashed: the rank, the largest that either can be."),
                "energy": energy_figure(by_role(sites, energy_shares),
                                        f"{title}: share of ‖ΔW‖² (squared Frobenius norm) in its first k directions.")}
     explained = ("effective rank: exp of the entropy of the singular values as shares of their sum; stable rank: "

@@ -18,6 +18,7 @@ def analyse(folder: Path, **values: Any) -> dict[str, Any]:
 def test_singular_values_are_those_of_dw(tmp_path: Path):
     tensors = factors(rank=3)
     found = analyse(tmp_path / "out", adapter=write(tmp_path / "a.bin", tensors), alpha=6)
+    assert {"spectrum.png", "ranks.png", "energy.png"} <= {Path(file).name for file in found["files"]}
     row = pd.read_csv(tmp_path / "out" / "spectrum_sites.csv").iloc[3]
     dW = 2.0 * tensors[f"{module(1, 'value')}.lora_B"] @ tensors[f"{module(1, 'value')}.lora_A"]
     expected = torch.linalg.svdvals(dW)[:3]
