@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from torch import Tensor
 
 from analysis.statistics import Interval, Shared
@@ -183,6 +183,8 @@ def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]], 
                 axes.grid()
         grid[1, 0].set_ylim(_limits([line for lines in (*factors.values(), *chance.values())
                                      for line in lines.values()]))
+        grid[1, 0].yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
+        grid[1, 0].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         grid[0, 0].set_ylabel("Frobenius norm")
         grid[1, 0].set_ylabel("amplification factor")
         layer_bar(figure, list(grid[1]), layers)
