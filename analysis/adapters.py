@@ -22,7 +22,7 @@ class Adapter:
     """The low-rank updates of one adapter, by layer and role."""
 
     source: str
-    base: Mapping[str, Any]  # the base model's name, path, revision and fingerprint, as far as they are stored
+    base: Mapping[str, Any]  # the base model's name, path, revision, fingerprint, architecture, as far as stored
     updates: list[Update]
     problems: list[Problem]
 

@@ -2,27 +2,27 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.adapters import Adapter, read_updates, select
+from analysis.adapters import read_updates, select
 from analysis.amplify import Amplification, Leading, amplification, exact_directions, leading_directions
 from analysis.base_weights import BaseWeights
-from analysis.bases import base_folder, own_base
+from analysis.bases import needed_base
+from analysis.directions import directions, left_out
 from analysis.figures import Panel, Projections, amplification_figure, similarity_figure, spread
+from analysis.phi import phi_table
 from analysis.similarity import expected_similarity, similarity
-from analysis.singular import update_svd
 from analysis.statistics import mean_interval
 from analysis.study import Study, name_of, place, role_names, short_name, shown
 from analysis.updates import Problem, Update
 
 EXACT = 1024  # a W no larger than this has its full SVD taken, in about a second
-LEADING = 64  # directions of a larger one
+LEADING = 64  # directions of a larger one, and those of any W that are drawn beside dW's
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,13 @@ class Site:
 
     @property
     def rank(self) -> int:
+        """How many directions dW has: its rank, or fewer where some are zero to rounding."""
         return len(self.found.factors)
+
+    @property
+    def chance(self) -> Tensor:
+        """The factor with W seen through k random directions, ||dW_k|| / ||U^T W V||, for k = 1..rank: (rank,)."""
+        return self.found.update_norms / self.found.through_random
 
     @property
     def through_weight(self) -> Tensor:
@@ -59,22 +65,8 @@ def measure(update: Update, W: Tensor, role: str, full: bool | None, seed: int) 
     exact = max(W.shape) <= EXACT if full is None else full
     count = min(W.shape) if exact else min(max(LEADING, update.rank), *W.shape)
     own = exact_directions(W, count) if exact else leading_directions(W, count, seed=seed)
-    V = update_svd(update.A, update.B, update.scaling).V
     return Site(update.layer, role, update.module, amplification(W, update.A, update.B, update.scaling), own,
-                similarity(own.svd.V.double(), V), W.shape[1])
-
-
-def open_base(base: str | None, adapter: Adapter) -> tuple[BaseWeights, list[Problem]]:
-    """The base's weights, and a problem where the adapter says that it is of another model; ValueError without any."""
-    folder = own_base(adapter.base) if base is None else base_folder(base)
-    if folder is None:
-        known = adapter.base.get("name")
-        raise ValueError(f"base is not given, and {adapter.source} names {repr(known) if known else 'none'}"
-                         f"{', which is not on this machine' if known else ''}: "
-                         "base=<name in conf/model, or safetensors file or folder>")
-    name = adapter.base.get("name")
-    other = base is not None and not Path(base).exists() and name is not None and Path(str(name)).name != base
-    return BaseWeights(folder), [Problem("base model", f"{adapter.source} is of {name!r}, not {base!r}")] * other
+                similarity(own.svd.V.double(), directions(update, "dW")), W.shape[1])
 
 
 def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Sequence[int] | None,
@@ -84,7 +76,7 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
     updates = select(adapter, roles, layers)
     if any(update.scaling is None for update in updates):
         raise ValueError(f"{source} does not store alpha, without which ΔW has no scale: give alpha=<number>")
-    weights, problems = open_base(base, adapter)
+    weights, problems = needed_base(base, adapter)
     problems = [*adapter.problems, *problems]
     sites, unread = measure_all(updates, weights, full, seed)
     problems += unread
@@ -92,25 +84,27 @@ def study(source: str, base: str | None, roles: Sequence[str] | None, layers: Se
         raise ValueError(f"{weights.path} has no weight for any update of {source}: {problems[-1]}")
     title = f"Amplification of the base weights by {short_name(source)}"
     summary, notes = summarise(sites, level, seed)
+    first = [replace(site, phi=site.phi[:LEADING]) for site in sites]
     tables = {"amplification": summary, "amplification_sites": sites_table(sites)}
-    figures = {"amplification": _figure(sites, title), "directions_of_w": _directions_figure(sites, title)}
+    figures = {"amplification": draw_table_7(by_role(sites), f"{title} (table 7)"),
+               "directions_of_w": _directions_figure(first, title)}
     notes += _explained(sites, level)
-    return Study("amplification", title, tables, {"amplification_ranks": _ranks(sites)}, figures, notes, problems)
+    details = {"amplification_ranks": _ranks(sites), "directions_of_w_phi": phi_table(first)}
+    return Study("amplification", title, tables, details, figures, notes, problems)
 
 
 def measure_all(updates: Sequence[Update], weights: BaseWeights, full: bool | None,
                 seed: int) -> tuple[list[Site], list[Problem]]:
-    """The sites whose base weight can be read, and a problem for each other."""
+    """The sites whose base weight can be read, and a problem for each other and for directions that are left out."""
     names, sites, problems = role_names(updates), [], []
     for update in updates:
         try:
             W = weights.weight(update)
-            if not W.any():
-                raise ValueError(f"tensor {weights.name_of(update.module)} of {weights.path} is zero here")
         except (ValueError, OSError) as error:
             problems.append(Problem(update.label, str(error)))
             continue
         sites.append(measure(update, W, name_of(update, names), full, seed))
+        problems += left_out(update, "ΔW", sites[-1].rank)
     return sites, problems
 
 
@@ -124,11 +118,11 @@ def by_role(sites: Sequence[Site]) -> dict[str, dict[int | None, Site]]:
 
 def _explained(sites: Sequence[Site], level: float) -> list[str]:
     error = max(site.own.error for site in sites)
-    how = "full SVD" if error < 1e-4 else "subspace iteration"
+    how = " and ".join(dict.fromkeys("full SVD" if site.own.exact else "subspace iteration" for site in sites))
     return ["factor: ‖ΔW‖ over ‖UᵀWV‖, U and V the directions of ΔW (table 7 has k = rank; amplification_ranks.csv has "
             "every k); through random: root mean square over random U and V",
             f"W's own directions by {how}: ‖WV − US‖ is at most {error:.2g} of ‖S‖; brackets: {level:.0%} bootstrap "
-            "interval over sites"]
+            "interval over layers"]
 
 
 def summarise(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFrame, list[str]]:
@@ -138,10 +132,11 @@ def summarise(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFr
         groups.setdefault((site.role, site.rank), []).append(site)
     rows, notes = [], []
     for (role, rank), group in groups.items():
-        last = [site.projections(rank) for site in group]
-        factor = mean_interval([_ratio(each.update, each.through_update) for each in last], level=level, seed=seed)
-        over = mean_interval([each.through_update / each.through_random for each in last], level=level, seed=seed)
-        share = mean_interval([each.through_update / each.through_weight for each in last], level=level, seed=seed)
+        last, layers = [site.projections(rank) for site in group], [site.layer for site in group]
+        factor, over, share = (mean_interval(ratios, groups=layers, level=level, seed=seed) for ratios in (
+            [_ratio(each.update, each.through_update) for each in last],
+            [each.through_update / each.through_random for each in last],
+            [each.through_update / each.through_weight for each in last]))
         rows.append({"role": role, "rank": rank, "sites": len(group), "factor": factor.mean, "low": factor.low,
                      "high": factor.high, "over_random": over.mean, "over_own": share.mean})
         notes.append(f"{role} (rank {rank}, {len(group)} site{'s' * (len(group) > 1)}): ΔW is {shown(factor)} times as "
@@ -171,13 +166,15 @@ def _ranks(sites: Sequence[Site]) -> pd.DataFrame:
     return pd.DataFrame([_row(site, k) for site in sites for k in range(1, site.rank + 1)]).astype({"layer": "Int64"})
 
 
-def _figure(sites: Sequence[Site], title: str) -> Figure:
-    roles = by_role(sites)
+def draw_table_7(columns: Mapping[str, Mapping[int | None, Site]], title: str) -> Figure:
+    """A column of panels for each key; its sites by layer."""
     return amplification_figure(
-        {role: {layer: site.projections(site.rank) for layer, site in found.items()} for role, found in roles.items()},
-        {role: {layer: site.found.factors for layer, site in found.items()} for role, found in roles.items()},
-        f"{title} (table 7). Above: Frobenius norms, with as many directions as ΔW has; below: ‖ΔW‖ over ‖UᵀWV‖ for "
-        "the first k directions of ΔW.")
+        {name: {layer: site.projections(site.rank) for layer, site in found.items()}
+         for name, found in columns.items()},
+        {name: {layer: site.found.factors for layer, site in found.items()} for name, found in columns.items()},
+        {name: {layer: site.chance for layer, site in found.items()} for name, found in columns.items()},
+        f"{title}. Above: Frobenius norms, with as many directions as ΔW has; below: ‖ΔW‖ over ‖UᵀWV‖ for the first k "
+        "directions of ΔW, on an axis that spans k ≥ 2; dashed: for random directions, mean over layers.")
 
 
 def _directions_figure(sites: Sequence[Site], title: str) -> Figure:

@@ -2,7 +2,8 @@
 
 Shapes: W (n_out, n_in); U (n_out, k) and V (n_in, k) have orthonormal columns, best direction first. Table 7 prints
 ||U^T W V||_F (as U^T W V^T) for U, V of dW, of W itself and of a random matrix. The factor is ||dW||_F / ||U^T W V||_F
-with U, V of dW.
+with U, V of dW. Its rank is the number of directions that it determines: a singular value that is zero to rounding
+has arbitrary ones, through which W would be seen at random.
 """
 
 import math
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from analysis.singular import SVD, update_svd
+from analysis.singular import SVD, determined, update_svd
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def amplification(W: Tensor, A: Tensor, B: Tensor, scaling: float) -> Amplificat
     """Amplification of W (n_out, n_in) by dW = scaling * B A; W's own SVD is not needed."""
     if (wanted := (B.shape[0], A.shape[1])) != W.shape:
         raise ValueError(f"dW is {tuple(wanted)} and W is {tuple(W.shape)}: they are not of one site")
-    U, S, V = update_svd(A, B, scaling)
+    U, S, V = determined(update_svd(A, B, scaling))
     norms, through = S.square().cumsum(0).sqrt(), projected_norms(W, U, V)
     weight_norm = torch.linalg.vector_norm(W, dtype=torch.float64).item()
     return Amplification(weight_norm, norms, through, random_norms(weight_norm, len(S), *W.shape), norms / through)
@@ -51,13 +52,14 @@ def random_norms(weight_norm: float, rank: int, n_out: int, n_in: int) -> Tensor
 
 @dataclass(frozen=True)
 class Leading:
-    """W's first k singular directions, and how far from exact they are: ||W V - U S||_F / ||S||, 0 when exact.
+    """W's first k singular directions, and how far from exact they are: ||W V - U S||_F / ||S||, rounding when exact.
 
     Each of S is within `error` * ||S|| of a singular value of W, and none is larger than the one it stands for.
     """
 
     svd: SVD
     error: float
+    exact: bool   # of W's full SVD; else of subspace iteration
 
     @property
     def norms(self) -> Tensor:
@@ -74,16 +76,17 @@ def leading_directions(W: Tensor, k: int, *, iterations: int = 8, oversampling: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         U, S, V = torch.svd_lowrank(W, q=width, niter=iterations)
-    return _leading(W, U[:, :k], S[:k], V[:, :k])
+    return _leading(W, SVD(U[:, :k], S[:k], V[:, :k]), exact=False)
 
 
 def exact_directions(W: Tensor, k: int) -> Leading:
     """W's first k directions by its full SVD."""
     U, S, Vh = torch.linalg.svd(W, full_matrices=False)
-    return _leading(W, U[:, :k], S[:k], Vh[:k].T)
+    return _leading(W, SVD(U[:, :k], S[:k], Vh[:k].T), exact=True)
 
 
-def _leading(W: Tensor, U: Tensor, S: Tensor, V: Tensor) -> Leading:
+def _leading(W: Tensor, svd: SVD, exact: bool) -> Leading:
+    U, S, V = svd
     # W^T U - V S is zero by construction in svd_lowrank, or W V - U S when it works on W^T: take the larger
     residual = max((W @ V - U * S).norm().item(), (W.T @ U - V * S).norm().item())
-    return Leading(SVD(U, S, V), residual / (S.norm().item() or 1.0))
+    return Leading(svd, residual / (S.norm().item() or 1.0), exact)

@@ -57,6 +57,8 @@ class BaseWeights:
         W0 = wide(update.part.of(W, 0).reshape(n_part, n_in)).contiguous()
         if not W0.isfinite().all():
             raise ValueError(f"tensor {name} of {self.path} holds NaN or infinite values")
+        if not W0.any():
+            raise ValueError(f"tensor {name} of {self.path} is zero here")
         return W0
 
 

@@ -2,8 +2,10 @@
 
 phi's mean is max(i, j) / d (analysis.similarity.expected_similarity), and where min(i, j) = 1 phi is distributed as
 Beta(max(i, j) / 2, (d - max(i, j)) / 2). Other (i, j) have no closed form: all are simulated jointly, at a cost that
-does not grow with d.
+does not grow with d. The smallest principal angle has none either; by chance it is 0 once rank1 + rank2 exceeds d.
 """
+
+from functools import cache
 
 import numpy as np
 import torch
@@ -13,7 +15,24 @@ from analysis.similarity import phi_of
 
 
 def null_similarity(rank1: int, rank2: int, d: int, *, sites: int = 1, samples: int = 1000, seed: int = 0) -> Tensor:
-    """Draws of the mean of phi over `sites` independent pairs of random subspaces of R^d: (samples, rank1, rank2).
+    """Draws of the mean of phi over `sites` independent pairs of random subspaces of R^d: (samples, rank1, rank2)."""
+    random = np.random.default_rng(seed)
+    total = torch.zeros(samples, rank1, rank2, dtype=torch.float64)
+    for _ in range(sites):
+        total += phi_of(_products(random, samples, rank1, rank2, d))
+    return total / sites
+
+
+@cache  # every site of a study and all of them together ask for the same
+def null_smallest_angle(rank1: int, rank2: int, d: int, *, samples: int = 1000, seed: int = 0) -> float:
+    """Mean of the smallest principal angle between two random subspaces of R^d, in radians."""
+    products = _products(np.random.default_rng(seed), samples, rank1, rank2, d)
+    cosines = torch.linalg.matrix_norm(products, ord=2)                        # (samples,) the largest of each pair
+    return cosines.clamp(max=1).acos().mean().item()
+
+
+def _products(random: np.random.Generator, samples: int, rank1: int, rank2: int, d: int) -> Tensor:
+    """V1^T V2 of independent pairs of random orthonormal V1 (d, rank1) and V2 (d, rank2): (samples, rank1, rank2).
 
     One subspace may stand still, the span of the first rank2 unit vectors. The other is Q of G = Q R for a standard
     normal G (d, rank1), and only Q's first rank2 rows are needed. The rest of G enters R through its Gram matrix
@@ -21,13 +40,9 @@ def null_similarity(rank1: int, rank2: int, d: int, *, sites: int = 1, samples: 
     """
     if not 1 <= min(rank1, rank2) <= max(rank1, rank2) <= d:
         raise ValueError(f"ranks {rank1} and {rank2} are not both in 1..{d}")
-    random = np.random.default_rng(seed)
-    total = torch.zeros(samples, rank1, rank2, dtype=torch.float64)
-    for _ in range(sites):
-        top = torch.from_numpy(random.standard_normal((samples, rank2, rank1)))
-        Q = torch.linalg.qr(torch.cat([top, _like_normal(random, samples, d - rank2, rank1)], dim=1)).Q
-        total += phi_of(Q[:, :rank2].mT)                                       # (samples, rank1, rank2)
-    return total / sites
+    top = torch.from_numpy(random.standard_normal((samples, rank2, rank1)))
+    Q = torch.linalg.qr(torch.cat([top, _like_normal(random, samples, d - rank2, rank1)], dim=1)).Q
+    return Q[:, :rank2].mT                                                     # (samples, rank1, rank2)
 
 
 def _like_normal(random: np.random.Generator, samples: int, rows: int, columns: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Figures of section 7 and appendix H, from arrays: similarity heat maps, shared directions, spectra, amplification.
+"""Figures of section 7 and appendix H, from arrays: similarity heat maps, shared directions, amplification.
 
 Each takes numbers and gives a matplotlib Figure; nothing is read or written. Similarities have one fixed scale, and
 beside them stands what random subspaces give, max(i, j) / d on average, which at small d is far from 0.
@@ -15,14 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from torch import Tensor
 
 from analysis.statistics import Interval, Shared
 from analysis.style import COLOURS, COLUMN, DOUBLE, GREY, MARKERS, add_caption, new_figure, styled
 
 CORNER = 8  # the paper's zoomed panels show the lower-left triangle of i, j = 1..8
-LINES = {"linestyle": "--", "color": GREY, "linewidth": 0.9}
+LINES: dict[str, Any] = {"linestyle": "--", "color": GREY, "linewidth": 0.9}
+Tensors = Mapping[str, Mapping[int | None, Tensor]]  # (k,) by role and layer
 
 
 @dataclass(frozen=True)
@@ -82,10 +83,10 @@ def _heat_map(axes: Axes, panel: Panel) -> None:
     rank1, rank2 = phi.shape
     axes.imshow(phi, origin="upper", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
                 extent=(0.5, rank2 + 0.5, rank1 + 0.5, 0.5))
-    axes.set(xticks=_ticks(rank2), yticks=_ticks(rank1))
+    axes.set(xticks=ticks(rank2), yticks=ticks(rank1))
 
 
-def _ticks(rank: int) -> list[int]:
+def ticks(rank: int) -> list[int]:
     """1, the rank, and up to three in between."""
     step = 1 if rank <= 5 else round(rank / (2 if rank <= 12 else 4))
     return [1, *(tick for tick in range(step, rank, step) if 1 < tick <= rank - step / 2), *([rank] * (rank > 1))]
@@ -103,14 +104,13 @@ def shared_figure(roles: Mapping[str, tuple[Sequence[Interval], Shared, int]], c
         for (top, bottom), (role, (means, shared, d)) in zip(grid.T, roles.items(), strict=True):
             i = np.arange(1, len(means) + 1)
             _with_band(top, i, means, "one site" if shared.sites == 1 else f"mean of {shared.sites} sites")
-            top.plot(i, i / d, label="chance: mean", **LINES)  # type: ignore[arg-type]
+            top.plot(i, i / d, label="chance: mean", **LINES)
             quantile = f"chance: {shared.level:.0%} of draws below"
             top.plot(i, shared.phi_chance.numpy(), color=GREY, linestyle=":", label=quantile)
             top.set(title=role, ylim=(0, 1.02))
-            bottom.plot(i, shared.gain.numpy(), marker=_dots(len(i)), color=COLOURS[0])
+            bottom.plot(i, shared.gain.numpy(), marker=dots(len(i)), color=COLOURS[0])
             bottom.plot(i, shared.gain_chance.numpy(), color=GREY, linestyle=":")
-            bottom.set(xlabel="direction i")
-            bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            bottom.set(xlabel="direction i", xticks=ticks(len(i)))
             for axes in (top, bottom):
                 axes.grid()
         grid[0, 0].set_ylabel("φ(i, i)")
@@ -120,81 +120,25 @@ def shared_figure(roles: Mapping[str, tuple[Sequence[Interval], Shared, int]], c
     return figure
 
 
-def _dots(count: int) -> str:
+def dots(count: int) -> str:
     """The marker of a line of so many points: none where they would run into each other."""
     return "o" if count <= 16 else ""
 
 
 def _with_band(axes: Axes, i: np.ndarray, means: Sequence[Interval], label: str) -> None:
     """Means over i with their intervals."""
-    axes.plot(i, [each.mean for each in means], marker=_dots(len(i)), color=COLOURS[0], label=label)
+    axes.plot(i, [each.mean for each in means], marker=dots(len(i)), color=COLOURS[0], label=label)
     if all(each.low is not None for each in means):
         low, high = ([getattr(each, key) for each in means] for key in ("low", "high"))
         axes.fill_between(i, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
 
 
-Lines = Mapping[str, Mapping[int | None, float]]  # by role and layer
-
-
-@dataclass(frozen=True)
-class Measure:
-    """Something that each site has one of, over the layers: a panel of lines, one a role."""
-
-    label: str
-    values: Lines
-    log: bool = False
-    least: float | None = None   # where its axis begins
-    most: float | None = None    # the largest that it could be, as a dashed line
-
-
-def layers_figure(measures: Sequence[Measure], caption: str) -> Figure:
-    """A panel for each measure, over the layers, a line for each role."""
-    with styled():
-        figure = new_figure(2.2, DOUBLE if len(measures) > 1 else COLUMN)
-        grid = figure.subplots(1, len(measures), squeeze=False)[0]
-        for axes, measure in zip(grid, measures, strict=True):
-            for place, (role, values) in enumerate(measure.values.items()):
-                _over_layers(axes, values, place, role)
-            if measure.most is not None:
-                axes.axhline(measure.most, **LINES)  # type: ignore[arg-type]
-            if measure.log:
-                axes.set_yscale("log")
-            if measure.least is not None:
-                axes.set_ylim(bottom=measure.least)
-            axes.set(xlabel="layer", ylabel=measure.label)
-            axes.grid()
-        grid[0].legend()
-        add_caption(figure, caption)
-    return figure
-
-
-def _over_layers(axes: Axes, values: Mapping[int | None, float], place: int, label: str, **options: Any) -> None:
+def over_layers(axes: Axes, values: Mapping[int | None, float], place: int, label: str, **options: Any) -> None:
     """A line over the numbered layers; what is outside them has no place on the axis."""
     layers = [layer for layer in values if layer is not None]
     given = {"marker": MARKERS[place % len(MARKERS)], "color": COLOURS[place % len(COLOURS)]} | options
     axes.plot(layers, [values[layer] for layer in layers], label=label, **given)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-
-
-def energy_figure(roles: Mapping[str, Mapping[int | None, Tensor]], caption: str) -> Figure:
-    """Share of ||dW||_F^2 in the first k directions, layers upwards and k to the right: a heat map for each role."""
-    with styled():
-        figure = new_figure(2.4, max(COLUMN, min(DOUBLE, 1.0 + 2.6 * len(roles))))
-        grid = figure.subplots(1, len(roles), squeeze=False, sharey=True)[0]
-        for axes, (role, energies) in zip(grid, roles.items(), strict=True):
-            ranks = max(len(energy) for energy in energies.values())
-            shares = np.ones((len(energies), ranks))  # a lower rank has all of its energy in fewer directions
-            for line, energy in zip(shares, energies.values(), strict=True):
-                line[:len(energy)] = energy.numpy()
-            axes.imshow(shares, origin="lower", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
-                        extent=(0.5, ranks + 0.5, -0.5, len(energies) - 0.5))
-            axes.set(title=role, xlabel="first k directions", xticks=_ticks(ranks))
-            axes.set_yticks(range(len(energies)), ["–" if layer is None else str(layer) for layer in energies])
-            axes.yaxis.set_tick_params(labelsize=5 if len(energies) > 16 else 7)
-        grid[0].set_ylabel("layer")
-        figure.colorbar(ScalarMappable(Normalize(0, 1)), ax=list(grid), label="share of ‖ΔW‖²", pad=0.02)
-        add_caption(figure, caption)
-    return figure
 
 
 @dataclass(frozen=True)
@@ -214,37 +158,75 @@ NORMS = {  # of Projections: what the legend calls it, its colour and its marker
     "through_random": ("W in random directions", COLOURS[4], "v")}
 
 
-def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]],
-                         factors: Mapping[str, Mapping[int | None, Tensor]], caption: str) -> Figure:
-    """A column for each role: above, table 7's norms over the layers; below, the factor over k, a line for a layer."""
+def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]], factors: Tensors, chance: Tensors,
+                         caption: str) -> Figure:
+    """A column for each role: above, table 7's norms over the layers; below, the factor over k, a line for a layer.
+
+    `chance` has the factor that random directions of W would give, drawn as its mean over layers. Below, the axis
+    spans k >= 2: at k = 1 the factor divides by a single u^T W v, which can come as close to 0 as it likes.
+    """
     with styled():
         wide = len(norms) > 1
         figure = new_figure(4.3, DOUBLE if wide else COLUMN)
         grid = figure.subplots(2, len(norms), squeeze=False, sharey="row")
-        numbered = [layer for lines in factors.values() for layer in lines if layer is not None]
-        colours = ScalarMappable(Normalize(min(numbered, default=0), max([*numbered, min(numbered, default=0) + 1])),
-                                 cmap="viridis")
+        layers = [layer for lines in factors.values() for layer in lines]
         for (top, bottom), role in zip(grid.T, norms, strict=True):
             for key, (label, tint, marker) in NORMS.items():
                 values = {layer: getattr(found, key) for layer, found in norms[role].items()}
-                _over_layers(top, values, 0, label, color=tint, marker=marker)
+                over_layers(top, values, 0, label, color=tint, marker=marker)
             top.set(title=role, xlabel="layer", yscale="log")
-            for layer, line in factors[role].items():
-                k = np.arange(1, len(line) + 1)
-                colour: Any = GREY if layer is None else colours.to_rgba(np.array(layer))
-                bottom.plot(k, line.numpy(), marker=_dots(len(line)), markersize=2.5, color=colour)
+            over_directions(bottom, factors[role], layer_colours(layers))
+            mean = _mean_line(list(chance[role].values()))
+            bottom.plot(np.arange(1, len(mean) + 1), mean, label="factor in random directions", **LINES)
             bottom.set(xlabel="first k of ΔW" if len(norms) > 3 else "first k directions of ΔW", yscale="log")
-            bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             for axes in (top, bottom):
                 axes.grid()
+        grid[1, 0].set_ylim(_limits([line for lines in (*factors.values(), *chance.values())
+                                     for line in lines.values()]))
+        grid[1, 0].yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
+        grid[1, 0].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
         grid[0, 0].set_ylabel("Frobenius norm")
         grid[1, 0].set_ylabel("amplification factor")
-        if len(set(numbered)) > 1:
-            bar = figure.colorbar(colours, ax=list(grid[1]), label="layer", fraction=0.05, pad=0.01)
-            bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3 if wide else 2)
+        layer_bar(figure, list(grid[1]), layers)
+        named = [axes.get_legend_handles_labels() for axes in grid[:, 0]]
+        figure.legend(*(above + below for above, below in zip(*named, strict=True)), loc="outside upper center",
+                      ncols=3 if wide else 2)
         add_caption(figure, caption)
     return figure
+
+
+def over_directions(axes: Axes, lines: Mapping[int | None, Tensor], colours: ScalarMappable) -> None:
+    """A line for each layer over k = 1, 2, ..., coloured by layer."""
+    for layer, line in lines.items():
+        colour: Any = GREY if layer is None else colours.to_rgba(np.array(layer))
+        axes.plot(np.arange(1, len(line) + 1), line.numpy(), marker=dots(len(line)), markersize=2.5, color=colour)
+    axes.set_xticks(ticks(max(len(line) for line in lines.values())))
+
+
+def layer_colours(layers: Sequence[int | None]) -> ScalarMappable:
+    """The colour of each layer, from the first to the last."""
+    numbers = [layer for layer in layers if layer is not None] or [0]
+    return ScalarMappable(Normalize(min(numbers), max(*numbers, min(numbers) + 1)), cmap="viridis")
+
+
+def layer_bar(figure: Figure, axes: list[Axes], layers: Sequence[int | None]) -> None:
+    """What the colours of several layers mean."""
+    if len(set(layers) - {None}) > 1:
+        bar = figure.colorbar(layer_colours(layers), ax=axes, label="layer", fraction=0.05, pad=0.01)
+        bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _mean_line(lines: Sequence[Tensor]) -> np.ndarray:
+    """Mean over lines at each k, of those that are as long."""
+    longest = max(len(line) for line in lines)
+    return np.array([np.mean([line[k].item() for line in lines if k < len(line)]) for k in range(longest)])
+
+
+def _limits(lines: Sequence[Tensor]) -> tuple[float, float] | tuple[None, None]:
+    """Ends of a logarithmic axis with every point from the second of each line on, or the first of a line of one."""
+    values = torch.cat([line[min(1, len(line) - 1):] for line in lines])
+    values = values[values.isfinite() & (values > 0)]
+    return (values.min().item() / 1.3, values.max().item() * 1.3) if len(values) else (None, None)
 
 
 def slowdown_figure(rows: Mapping[str, Mapping[int, pd.DataFrame]], caption: str) -> Figure:

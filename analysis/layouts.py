@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from analysis.updates import Named, Problem, Update, checked, of_module, of_site
+from analysis.updates import Named, Problem, Update, checked, of_module, of_site, trained
 from lora.adapter_file import read_adapter
 from lora.loralib import read_loralib, split_merged
 from lora.low_rank import Part, scaling_of
@@ -26,7 +26,7 @@ Pair = tuple[Named, Named]  # A and B
 class Contents:
     """What a file holds."""
 
-    base: Mapping[str, Any]  # the base model's name, path, revision and fingerprint, as far as they are stored
+    base: Mapping[str, Any]  # the base model's name, path, revision, fingerprint, architecture, as far as stored
     updates: list[Update]
     problems: list[Problem]
 
@@ -47,7 +47,8 @@ def read_ours(folder: Path) -> Contents:
         return [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
 
     pairs = {key: (_named(tensors, f"{key}.A"), _named(tensors, f"{key}.B")) for key in sites}
-    return Contents(description["base"], *_each(pairs, updates))
+    base = {**description["base"], "architecture": description.get("architecture")}
+    return Contents(base, *_each(pairs, updates))
 
 
 def read_peft_folder(folder: Path) -> Contents:
@@ -58,12 +59,20 @@ def read_peft_folder(folder: Path) -> Contents:
     def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
         size = size_of(config, module)
         if size.rank != len(A):
-            raise ValueError(f"lora_A has rank {len(A)}, adapter_config.json says {size.rank}")
+            raise ValueError(f"tensor {pairs[module][0].name} has rank {len(A)}, adapter_config.json says {size.rank}")
         return of_module(module, A, B, scaling_of(size.rank, size.alpha, config.get("use_rslora", False)))
 
-    base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision")}
+    base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision"),
+            "architecture": _architecture(config)}
     pairs = _pairs(tensors, rf"(?:{re.escape(PREFIX)})?(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
     return Contents({key: value for key, value in base.items() if value}, *_each(pairs, updates))
+
+
+def _architecture(config: Mapping[str, Any]) -> str | None:
+    """The model_type that PEFT's auto_mapping tells, of transformers.models.<type>.modeling_<type>."""
+    library = str((config.get("auto_mapping") or {}).get("parent_library"))
+    found = re.match(r"transformers\.models\.\w+\.modeling_(\w+)", library)
+    return found[1] if found else None
 
 
 def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str] | None = None) -> Contents:
@@ -74,10 +83,15 @@ def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str]
             return of_module(module, A, B, scaling)
         roles = split_merged(module, A, B, fused)
         order = "qkv" if set(roles) <= set("qkv") else tuple(roles)  # q and v are parts 0 and 2 of three
-        return [of_site(Site(role, module, Part(parts=len(order), index=order.index(role))), *pair, scaling)
-                for role, pair in roles.items()]
+        found = [of_site(Site(role, module, Part(parts=len(order), index=order.index(role))), *pair, scaling)
+                 for role, pair in roles.items() if trained(*pair)]
+        if not found:
+            raise ValueError(f"tensors {pairs[module][0].name} and {pairs[module][1].name} have a product of zero in "
+                             "every part: this site is untrained")
+        return found
 
-    return Contents({}, *_each(_pairs(read_loralib(file), r"(.+)\.lora_([AB])"), updates))
+    pairs = _pairs(read_loralib(file), r"(.+)\.lora_([AB])")
+    return Contents({}, *_each(pairs, updates, stacked=True))
 
 
 def _refuse_descendants(folder: Path, dora: bool, init: object) -> None:
@@ -105,12 +119,12 @@ def _pairs(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, Pair]:
 
 
 def _each(pairs: Mapping[str, Pair], make: Callable[[str, Tensor, Tensor], list[Update]],
-          ) -> tuple[list[Update], list[Problem]]:
-    """The updates of every module, and the problems of those that have none."""
+          stacked: bool = False) -> tuple[list[Update], list[Problem]]:
+    """The updates of every module, and the problems of those that have none; `stacked` as in checked."""
     updates, problems = [], []
     for module, (A, B) in pairs.items():
         try:
-            updates += make(module, *checked(A, B))
+            updates += make(module, *checked(A, B, stacked))
         except ValueError as error:
             problems.append(Problem(module, str(error)))
     return updates, problems

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from analysis.adapters import Adapter, select
-from analysis.amplification_study import Site, measure_all, open_base, sites_table, summarise
-from analysis.bases import own_base
-from analysis.figures import Panel, amplification_figure, similarity_figure
+from analysis.amplification_study import Site, draw_table_7, measure_all, sites_table, summarise
+from analysis.bases import needed_base, own_base
+from analysis.figures import Panel, similarity_figure
 from analysis.paper_runs import (
     Answer,
     Key,
@@ -21,11 +23,11 @@ from analysis.paper_runs import (
     drawn_layers,
     key_of,
     layer_words,
-    phi_table,
     run_words,
     update_words,
 )
-from analysis.similarity import expected_similarity
+from analysis.phi import phi_table
+from analysis.similarity import expected_similarity, right_singular, similarity
 from analysis.statistics import mean_interval
 from analysis.study import Study, place
 from analysis.updates import Problem
@@ -54,17 +56,24 @@ class OfRuns:
 
 @dataclass(frozen=True)
 class BaseDirections(OfRuns):
-    """Figure 8: phi between W's right singular vectors and those of dW, one panel a rank: the first run of a rank."""
+    """Figure 8: phi between W's right singular vectors and those of dW, one panel a rank: the first run of a rank.
+
+    Only the corner of W's first directions is drawn, which the claim is about.
+    """
 
     of: Sequence[Sequence[int]]  # runs as [rank, seed]
     roles: Sequence[str]
     layers: str | Sequence[int]  # drawn: middle, quarters, all, or numbers
+    window: int                  # of W's directions, the first are drawn
+    gaussian: bool               # beside dW the directions of a random Gaussian matrix
     full_svd: bool | None        # of W; null: up to 1024 wide, else 64 leading directions
     level: float                 # of bootstrap intervals
-    seed: int                    # of the bootstrap and of subspace iteration
+    seed: int                    # of the bootstrap, of subspace iteration and of the Gaussian
 
     def __post_init__(self) -> None:
         check_drawn(self.roles, self.layers)
+        if self.window < 1:
+            raise ValueError(f"window {self.window} is not at least 1")
 
     def answer(self, subject: Subject) -> Answer:
         """Every run in numbers, the first of each rank in pictures."""
@@ -78,26 +87,38 @@ class BaseDirections(OfRuns):
             phi_table([site for site in sites if site.layer in layers]).assign(rank=key[0], seed=key[1])
             for key, sites in first.items()], ignore_index=True)}
         notes = ["own: φ(r, r), the share of ΔW's r directions found in W's first r; chance: r / d; low, high: "
-                 f"{self.level:.0%} bootstrap interval over sites", *subject.notes]
+                 f"{self.level:.0%} bootstrap interval over layers", *subject.notes]
         study = Study(subject.name, subject.title, tables, details, {subject.name: figure}, notes, problems)
         return Answer(study, None)
 
     def _figure(self, subject: Subject, first: Measured, layers: Sequence[int | None], words: str) -> Figure:
         """A row for each drawn layer and role, a column for each rank; in the last row what chance gives."""
-        rows = {}
-        for layer in layers:
-            for role in dict.fromkeys(site.role for sites in first.values() for site in sites):
-                found = {key: _at(sites, layer, role) for key, sites in first.items()}
-                rows[f"{place(layer)}, {role}"] = [
-                    Panel(f"{update_words(role)}, r = {key[0]}" if len(self.roles) == 1 else f"r = {key[0]}",
-                          None if site is None else site.phi) for key, site in found.items()]
+        roles = dict.fromkeys(site.role for sites in first.values() for site in sites)
+        rows = {f"{place(layer)}, {role}": self._row({key: _at(sites, layer, role) for key, sites in first.items()},
+                                                     role) for layer in layers for role in roles}
         some = [sites[0] for sites in first.values()]
-        rows["by chance"] = [Panel("", expected_similarity(site.phi.shape[0], site.rank, site.d)) for site in some]
+        shapes = [(len(site.phi), site.rank, site.d) for site in some]
+        shapes += [(len(some[-1].phi), some[-1].rank, some[-1].d)] * self.gaussian
+        rows["by chance"] = [Panel("", expected_similarity(*shape)[:self.window]) for shape in shapes]
         widths = " and ".join(dict.fromkeys(str(site.d) for site in some))
+        column = f" Last column: a random Gaussian matrix of {some[-1].rank} rows." if self.gaussian else ""
+        window = f" The first {self.window} of W's directions are drawn." if self.window < max(shapes)[0] else ""
         caption = (f"{subject.title}. φ(i, j) of the first i right singular vectors of W and the first j of ΔW, "
                    f"{subject.model} on {subject.task}, {words}; runs: {'; '.join(map(run_words, first))}. Last row: "
-                   f"random subspaces of {widths} dimensions, on average max(i, j) / {widths}.")
+                   f"random subspaces of {widths} dimensions, on average max(i, j) / {widths}.{column}{window}")
         return similarity_figure(rows, caption, "i, of W", "j, of ΔW")
+
+    def _row(self, found: Mapping[Key, Site | None], role: str) -> list[Panel]:
+        """The panels of one matrix: a rank each, then a Gaussian with as many directions as the last of them."""
+        def panel(title: str, phi: Tensor | None) -> Panel:
+            return Panel(title, None if phi is None else phi[:self.window])
+
+        words = f"{update_words(role)}, " if len(self.roles) == 1 else ""
+        panels = [panel(f"{words}r = {key[0]}", None if site is None else site.phi) for key, site in found.items()]
+        sites = [site for site in found.values() if site is not None]
+        if self.gaussian:
+            panels.append(panel("random Gaussian", gaussian_phi(sites[-1], self.seed) if sites else None))
+        return panels
 
     def _sites(self, measured: Measured) -> pd.DataFrame:
         rows = [{"layer": site.layer, "role": site.role, "rank": site.rank, "seed": seed, "d": site.d,
@@ -109,9 +130,10 @@ class BaseDirections(OfRuns):
         """Means over the sites of a role and rank."""
         rows = []
         for (role, rank), group in groups_of(measured).items():
-            own = mean_interval([_own(site) for site in group], level=self.level, seed=self.seed)
+            own = mean_interval([_own(site) for site in group], groups=[site.layer for site in group],
+                                level=self.level, seed=self.seed)
             rows.append({"role": role, "rank": rank, "sites": len(group), "own": own.mean, "low": own.low,
-                         "high": own.high, "chance": rank / group[0].d})
+                         "high": own.high, "chance": sum(site.rank / site.d for site in group) / len(group)})
         return pd.DataFrame(rows)
 
 
@@ -156,12 +178,7 @@ class Amplification(OfRuns):
         """A column for each role and rank."""
         columns = {f"{role}, r = {key[0]}": {site.layer: site for site in sites if site.role == role}
                    for key, sites in first.items() for role in dict.fromkeys(site.role for site in sites)}
-        return amplification_figure(
-            {name: {layer: site.projections(site.rank) for layer, site in found.items()}
-             for name, found in columns.items()},
-            {name: {layer: site.found.factors for layer, site in found.items()} for name, found in columns.items()},
-            f"{title}; runs: {'; '.join(map(run_words, first))}. Above: Frobenius norms, with as many directions as ΔW "
-            "has; below: ‖ΔW‖ over ‖UᵀWV‖ for the first k directions of ΔW.")
+        return draw_table_7(columns, f"{title}; runs: {'; '.join(map(run_words, first))}")
 
     def _table(self, subject: Subject, chosen: Measured, notes: list[str]) -> Table:
         """Two lines for each rank and projection; a rank that the paper lacks has a dash for its numbers."""
@@ -214,7 +231,7 @@ def measure_runs(subject: Subject, runs: Sequence[Key], roles: Sequence[str], fu
             continue
         adapter = subject.adapters[key]
         try:
-            weights, odd = open_base(_base(subject, adapter), adapter)
+            weights, odd = needed_base(_base(subject, adapter), adapter)
             sites, unread = measure_all(select(adapter, roles), weights, full, seed)
         except (ValueError, OSError) as error:
             problems.append(Problem(run_words(key), str(error)))
@@ -248,6 +265,12 @@ def groups_of(measured: Measured) -> dict[tuple[str, int], list[Site]]:
         for site in sites:
             groups.setdefault((site.role, rank), []).append(site)
     return groups
+
+
+def gaussian_phi(site: Site, seed: int) -> Tensor:
+    """phi of W's directions and those of a standard normal matrix (rank, d): (W's directions, rank)."""
+    draw = torch.Generator().manual_seed(seed)
+    return similarity(site.own.svd.V.double(), right_singular(torch.randn(site.rank, site.d, generator=draw)))
 
 
 def _at(sites: Sequence[Site], layer: int | None, role: str) -> Site | None:

@@ -8,13 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import pandas as pd
-import torch
-from torch import Tensor
-
 from analysis.adapters import Adapter
 from analysis.figures import spread
-from analysis.similarity import expected_similarity
 from analysis.study import Study
 from experiments.tables import Table
 from lora.errors import check_choice
@@ -43,19 +38,6 @@ class Answer:
 
     study: Study
     table: Table | None
-
-
-class Compared(Protocol):
-    """A site whose phi is drawn."""
-
-    @property
-    def layer(self) -> int | None: ...
-    @property
-    def role(self) -> str: ...
-    @property
-    def d(self) -> int: ...
-    @property
-    def phi(self) -> Tensor: ...
 
 
 class Question(Protocol):
@@ -115,16 +97,3 @@ def layer_words(drawn: Sequence[int | None], there: Sequence[int | None]) -> str
 def update_words(role: str) -> str:
     """dW of a role as a figure's title shows it."""
     return rf"$\Delta W_\mathrm{{{role}}}$" if role in ROLES else f"ΔW of {role}"
-
-
-def phi_table(drawn: Sequence[Compared]) -> pd.DataFrame:
-    """Every number of a heat map: layer, role, i, j, phi, and what chance gives."""
-    frames = []
-    for each in drawn:
-        rank1, rank2 = each.phi.shape
-        i, j = torch.meshgrid(torch.arange(1, rank1 + 1), torch.arange(1, rank2 + 1), indexing="ij")
-        chance = expected_similarity(rank1, rank2, each.d)
-        frames.append(pd.DataFrame({"layer": each.layer, "role": each.role, "i": i.flatten(), "j": j.flatten(),
-                                    "phi": each.phi.flatten().round(decimals=5),
-                                    "chance": chance.flatten().round(decimals=5)}))
-    return pd.concat(frames, ignore_index=True)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from analysis.adapters import Adapter, pair
+from analysis.directions import WHICH
 from analysis.paper_runs import (
     Answer,
     Key,
@@ -19,14 +20,13 @@ from analysis.paper_runs import (
     drawn_layers,
     key_of,
     layer_words,
-    phi_table,
     run_words,
     update_words,
 )
+from analysis.phi import phi_table
 from analysis.similarity import right_singular, similarity
 from analysis.study import Study
 from analysis.subspace_study import (
-    WHICH,
     Drawn,
     Options,
     Overlap,
@@ -49,7 +49,7 @@ class Similarity:
     """phi between the two runs of each pair: the first pair that is there is drawn, all are in the numbers."""
 
     pairs: Sequence[Sequence[Sequence[int]]]  # [[rank, seed], [rank, seed]]: of i and of j
-    which: str                                # of subspace_study.WHICH
+    which: str                                # of directions.WHICH
     roles: Sequence[str]
     layers: str | Sequence[int]               # drawn: middle, quarters, all, or numbers
     zoom: bool                                # beside each panel its lower-left triangle
@@ -124,7 +124,7 @@ class Similarity:
             f"{subject.name}_shared": draw_shared(
                 readings, groups, f"{subject.title}: φ(i, i) of {words}, over all layers and {len(found)} "
                                   f"pair{'s' * (len(found) > 1)} of runs")}
-        tables = {subject.name: summary(readings, groups), f"{subject.name}_sites": self._sites(found)}
+        tables = {subject.name: summary(readings, groups, self.options), f"{subject.name}_sites": self._sites(found)}
         notes = [*(sentence(key, reading) for key, reading in readings.items()), *notes, *explained(self.options),
                  "a and b: " + "; ".join(f"{run_words(a)} and {run_words(b)}" for a, b in found)
                  + f" ({subject.model} on {subject.task}, all layers)", *subject.notes]

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from analysis.bases import base_folder, own_base
 from experiments.entry import entry
 from experiments.files import write_atomic
 from experiments.logger import Logger, check_logger
 
 if TYPE_CHECKING:  # torch takes a second to import, which --help does without
-    from analysis.base_weights import BaseWeights
     from analysis.report_study import Study
     from analysis.updates import Problem
 
@@ -29,36 +27,20 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Study one LoRA adapter, beside its base model and another adapter where given, on one HTML page."""
     from analysis.adapters import read_updates
     from analysis.report_page import render
-    from analysis.report_study import facts, read_other, study_adapter
+    from analysis.report_study import facts, read_base, read_other, study_adapter
 
     check_logger(cfg.logger)
     if cfg.adapter is None:
         raise ValueError("adapter is not given: adapter=<run, folder or loralib file>")
     problems: list[Problem] = []
     adapter = read_updates(cfg.adapter, alpha=cfg.alpha, fused=cfg.fused)
-    weights = open_base(cfg.base, adapter.base, problems)
+    weights = read_base(cfg.base, adapter, problems)
     known = facts(adapter, cfg.alpha, None if weights is None else cfg.base or "the adapter's own")
     study = study_adapter(adapter, known, weights, read_other(cfg.other, cfg.fused, problems), problems)
     page = write_atomic(Path(cfg.output), render(study))
     record = {"page": str(page), **headline(study)}
     publish(cfg, study, record)
     return record
-
-
-def open_base(base: str | None, stored: Mapping[str, Any], problems: list["Problem"]) -> "BaseWeights | None":
-    """The weights of `base`, or where it is None of the model that the adapter names, if that is on this machine.
-
-    None where there are none; a problem where they were asked for and cannot be read.
-    """
-    from analysis.base_weights import BaseWeights
-    from analysis.updates import Problem
-
-    try:
-        folder = own_base(stored) if base is None else base_folder(base)
-        return None if folder is None else BaseWeights(folder)
-    except (ValueError, OSError) as error:
-        problems.append(Problem("base", str(error)))
-        return None
 
 
 def headline(study: "Study") -> dict[str, Any]:

@@ -42,9 +42,9 @@ def _ranks(matrices: Sequence[Matrix]) -> str:
     lowest, highest = (most(len(matrix.S) for matrix in matrices) for most in (min, max))
     if highest == 1:
         return "Every update has rank 1, so its effective rank is 1."
-    mean = mean_interval([matrix.effective_rank for matrix in matrices])
+    mean = mean_interval([matrix.effective_rank for matrix in matrices], groups=[matrix.layer for matrix in matrices])
     interval = ("" if mean.low is None or mean.high is None else
-                f" (95 % interval {shown(mean.low)} to {shown(mean.high)})")
+                f" (95 % interval over layers {shown(mean.low)} to {shown(mean.high)})")
     low, high = _ends(matrices, lambda matrix: matrix.effective_rank)
     columns = list(dict.fromkeys(matrix.column for matrix in matrices))
     roles = ", ".join(f"{column} {shown(statistics.fmean(m.effective_rank for m in matrices if m.column == column))}"

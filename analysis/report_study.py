@@ -17,7 +17,9 @@ from torch import Tensor
 from analysis.adapters import Adapter, locate, pair, read_updates
 from analysis.amplify import amplification, leading_directions
 from analysis.base_weights import BaseWeights
-from analysis.similarity import left_singular, right_singular, similarity
+from analysis.bases import open_base
+from analysis.directions import directions, left_out
+from analysis.similarity import similarity
 from analysis.singular import effective_rank, energy_shares, stable_rank, update_svd
 from analysis.statistics import Shared, shared_directions
 from analysis.updates import Problem, Update
@@ -49,7 +51,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Amplified:
-    """Table 7 for one matrix, with as many directions as dW has."""
+    """Table 7 for one matrix, with as many directions as dW has that are not zero to rounding."""
 
     weight_norm: float      # ||W||_F
     through_update: float   # ||U^T W V||_F, U and V of dW
@@ -150,7 +152,8 @@ def _amplified(matrices: Sequence[Matrix], base: BaseWeights, problems: list[Pro
             problems.append(Problem(update.label, f"no amplification: {error}"))
             continue
         each = amplification(W, update.A, update.B, update.scaling)
-        own = leading_directions(W, len(matrix.S))
+        problems += left_out(update, "ΔW", len(each.factors))
+        own = leading_directions(W, len(each.factors))
         found[matrix.name] = Amplified(each.weight_norm, each.through_update[-1].item(),
                                        each.through_random[-1].item(), own.norms[-1].item(), own.error,
                                        each.factors[-1].item())
@@ -167,9 +170,13 @@ def _overlaps(matrices: Sequence[Matrix], adapter: Adapter, other: Adapter,
         return {}
     problems += [problem for problem in pairs.problems if not _told(problem, adapter)]
     names = {matrix.update.site: matrix.name for matrix in matrices}
-    return {names[a.site]: Overlap(similarity(right_singular(a.A), right_singular(b.A)),
-                                   similarity(left_singular(a.B), left_singular(b.B)), a.A.shape[1], a.B.shape[0])
-            for a, b in pairs.pairs}
+    found = {}
+    for a, b in pairs.pairs:
+        V_a, V_b, U_a, U_b = (directions(update, which) for which in "AB" for update in (a, b))
+        for update, what, V in ((a, "A", V_a), (b, "the other's A", V_b), (a, "B", U_a), (b, "the other's B", U_b)):
+            problems += left_out(update, what, V.shape[1])
+        found[names[a.site]] = Overlap(similarity(V_a, V_b), similarity(U_a, U_b), a.A.shape[1], a.B.shape[0])
+    return found
 
 
 def _told(problem: Problem, adapter: Adapter) -> bool:
@@ -240,6 +247,17 @@ def parameters(updates: Sequence[Update]) -> int:
         count += update.B.numel() + (0 if shared else update.A.numel())
         seen.setdefault(update.module, []).append(update.A)
     return count
+
+
+def read_base(base: str | None, adapter: Adapter, problems: list[Problem]) -> BaseWeights | None:
+    """The base's weights; None where there are none, with a problem where they were asked for."""
+    try:
+        weights, odd = open_base(base, adapter)
+    except UNREADABLE as error:
+        problems.append(Problem("base", str(error)))
+        return None
+    problems += odd
+    return weights
 
 
 def read_other(source: str | None, fused: Sequence[str] | None, problems: list[Problem]) -> Adapter | None:

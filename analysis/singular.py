@@ -2,7 +2,8 @@
 
 Shapes: A (rank, n_in), B (n_out, rank), dW (n_out, n_in), which is never formed: QR of the thin factors leaves a
 rank x rank matrix with dW's singular values S (rank,). Everything is computed in fp64. Directions whose singular
-value is zero to rounding (see numerical_rank) are orthonormal but otherwise arbitrary.
+value is zero to rounding (see numerical_rank) are orthonormal but otherwise arbitrary, and `determined` cuts them.
+A rank above n_in or n_out counts as the smaller of these: dW has no more directions.
 """
 
 from typing import NamedTuple
@@ -21,10 +22,16 @@ class SVD(NamedTuple):
 
 def update_svd(A: Tensor, B: Tensor, scaling: float = 1.0) -> SVD:
     """Thin SVD of dW = scaling * B A."""
-    Q_in, R_in = torch.linalg.qr(A.double().T)     # (n_in, rank), (rank, rank)
-    Q_out, R_out = torch.linalg.qr(B.double())     # (n_out, rank), (rank, rank)
-    U, S, Vh = torch.linalg.svd(R_out @ R_in.T)    # all (rank, rank)
+    Q_in, R_in = torch.linalg.qr(A.double().T)                          # (n_in, rank), (rank, rank)
+    Q_out, R_out = torch.linalg.qr(B.double())                          # (n_out, rank), (rank, rank)
+    U, S, Vh = torch.linalg.svd(R_out @ R_in.T, full_matrices=False)    # all (rank, rank)
     return SVD(Q_out @ U, abs(scaling) * S, Q_in @ Vh.T * (1 if scaling >= 0 else -1))
+
+
+def determined(svd: SVD) -> SVD:
+    """The directions that the matrix determines: without those whose singular value is zero to rounding."""
+    k = numerical_rank(svd.S)
+    return SVD(svd.U[:, :k], svd.S[:k], svd.V[:, :k])
 
 
 def numerical_rank(S: Tensor) -> int:

@@ -8,8 +8,8 @@ import pandas as pd
 from torch import Tensor
 
 from analysis.adapters import read_updates, select
-from analysis.figures import Measure, energy_figure, layers_figure
-from analysis.singular import effective_rank, energy_shares, stable_rank, update_svd
+from analysis.singular import effective_rank, energy_shares, numerical_rank, stable_rank, update_svd
+from analysis.spectrum_figures import Measure, energy_figure, layers_figure, spectrum_figure
 from analysis.statistics import mean_interval
 from analysis.study import Study, name_of, role_names, short_name, shown
 from analysis.updates import Problem
@@ -44,12 +44,14 @@ def study(source: str, roles: Sequence[str] | None, layers: Sequence[int] | None
                                      for u in updates if u.scaling is None)]
     title = f"Spectrum of the updates in {short_name(source)}"
     summary, notes = _summary(sites, level, seed)
-    figures = {"ranks": layers_figure(_measures(sites), f"{title}. Dashed: the rank, the largest that either can be."),
+    figures = {"spectrum": spectrum_figure(by_role(sites, lambda S: S[:numerical_rank(S)]),
+                                           f"{title}: singular values of ΔW over the largest, a line for each layer."),
+               "ranks": layers_figure(_measures(sites), f"{title}. Dashed: the rank, the largest that either can be."),
                "energy": energy_figure(by_role(sites, energy_shares),
                                        f"{title}: share of ‖ΔW‖² (squared Frobenius norm) in its first k directions.")}
     explained = ("effective rank: exp of the entropy of the singular values as shares of their sum; stable rank: "
                  "‖ΔW‖² over the largest singular value squared; first: share of ‖ΔW‖² in the first direction; "
-                 f"brackets: {level:.0%} bootstrap interval over sites")
+                 f"brackets: {level:.0%} bootstrap interval over layers")
     return Study("spectrum", title, {"spectrum": summary, "spectrum_sites": _sites(sites)}, {}, figures,
                  [_reading(sites), *notes, explained], problems)
 
@@ -71,16 +73,18 @@ def _measures(sites: Sequence[Site]) -> list[Measure]:
 
 def _summary(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFrame, list[str]]:
     """Means over the sites of a role and rank, and each in a sentence."""
-    groups: dict[tuple[str, int], list[Tensor]] = {}
+    groups: dict[tuple[str, int], list[Site]] = {}
     for site in sites:
-        groups.setdefault((site.role, len(site.S)), []).append(site.S)
+        groups.setdefault((site.role, len(site.S)), []).append(site)
     rows, notes = [], []
-    for (role, rank), spectra in groups.items():
-        effective, stable, first = (mean_interval([measure(S) for S in spectra], level=level, seed=seed)
-                                    for measure in (effective_rank, stable_rank, _first))
-        rows.append({"role": role, "rank": rank, "sites": len(spectra), "effective_rank": effective.mean,
+    for (role, rank), group in groups.items():
+        layers = [site.layer for site in group]
+        effective, stable, first = (
+            mean_interval([measure(site.S) for site in group], groups=layers, level=level, seed=seed)
+            for measure in (effective_rank, stable_rank, _first))
+        rows.append({"role": role, "rank": rank, "sites": len(group), "effective_rank": effective.mean,
                      "stable_rank": stable.mean, "first": first.mean})
-        notes.append(f"{role} (rank {rank}, {len(spectra)} site{'s' * (len(spectra) > 1)}): effective rank "
+        notes.append(f"{role} (rank {rank}, {len(group)} site{'s' * (len(group) > 1)}): effective rank "
                      f"{shown(effective)}, stable rank {shown(stable)}, first direction {shown(first)} of ‖ΔW‖²")
     return pd.DataFrame(rows), notes
 

@@ -8,7 +8,7 @@ it: it sums over the first i directions, so one shared direction lifts phi(2, 2)
 is compared with the same gain of random subspaces.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -22,7 +22,7 @@ from analysis.chance import null_similarity
 
 @dataclass(frozen=True)
 class Interval:
-    """Mean of n values, with the percentile bootstrap interval of the mean; low and high are None for n = 1."""
+    """Mean of n groups, with the percentile bootstrap interval of the mean; low and high are None for n = 1."""
 
     mean: float
     low: float | None
@@ -30,16 +30,29 @@ class Interval:
     n: int
 
 
-def mean_interval(values: Sequence[float], *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Interval:
-    """Mean over layers or seeds, and where it would fall for other draws of them."""
+def mean_interval(values: Sequence[float], *, groups: Sequence[Hashable] | None = None, level: float = 0.95,
+                  resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean over layers or seeds, and where it would fall for other draws of them.
+
+    Values of one of `groups` are not independent (the runs of one layer agree closely): each group counts as its mean.
+    """
     if not len(values):
         raise ValueError("there are no values to take a mean of")
-    mean = float(np.mean(values))
-    if len(values) == 1:
+    means = _group_means(values, range(len(values)) if groups is None else groups)
+    mean = float(means.mean())
+    if len(means) == 1:
         return Interval(mean, None, None, 1)
-    found = stats.bootstrap((np.asarray(values, dtype=float),), np.mean, confidence_level=level, method="percentile",
-                            n_resamples=resamples, rng=np.random.default_rng(seed)).confidence_interval
-    return Interval(mean, float(found.low), float(found.high), len(values))
+    found = stats.bootstrap((means,), np.mean, confidence_level=level, method="percentile", n_resamples=resamples,
+                            rng=np.random.default_rng(seed)).confidence_interval
+    return Interval(mean, float(found.low), float(found.high), len(means))
+
+
+def _group_means(values: Sequence[float], groups: Sequence[Hashable]) -> np.ndarray:
+    """The mean of each group's values, in the order in which the groups come: (groups,)."""
+    members: dict[Hashable, list[float]] = {}
+    for value, group in zip(values, groups, strict=True):
+        members.setdefault(group, []).append(value)
+    return np.array([np.mean(each) for each in members.values()], dtype=float)
 
 
 @dataclass(frozen=True)

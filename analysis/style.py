@@ -42,7 +42,9 @@ def new_figure(height: float, width: float = DOUBLE) -> Figure:
 
 def add_caption(figure: Figure, text: str) -> None:
     """What is compared, below the picture and as wide as it is."""
-    held = text.replace(" = ", "\u00a0=\u00a0").replace("seed ", "seed\u00a0")  # stays on one line
+    held = text.replace("seed ", "seed\u00a0").replace("(i, j)", "(i,\u00a0j)")  # stays on one line
+    for sign in "=/":
+        held = held.replace(f" {sign} ", f"\u00a0{sign}\u00a0")
     lines = textwrap.wrap(held, int(LETTERS * figure.get_figwidth()))
     figure.set_figheight(figure.get_figheight() + 0.13 * len(lines))
     figure.supxlabel("\n".join(lines), x=0.005, ha="left", fontsize=7, color=GREY)

@@ -1,5 +1,6 @@
 """phi(i, j) between two adapters' updates of the same matrices (sections 7.2 and H.3): each site, and all together."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,23 +10,23 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from analysis.adapters import Pairs, pair, read_updates
+from analysis.chance import null_smallest_angle
+from analysis.directions import WHICH, directions, left_out
 from analysis.figures import CORNER, Panel, shared_figure, similarity_figure, spread
+from analysis.phi import phi_table
 from analysis.similarity import (
     expected_similarity,
-    left_singular,
     principal_angles,
+    projection_distance,
     right_singular,
     similarity,
 )
-from analysis.singular import numerical_rank, update_svd
 from analysis.start import initial_A, of_update
 from analysis.statistics import Interval, Shared, mean_interval, shared_directions
 from analysis.study import Study, name_of, place, role_names, run_of, short_name, shown
-from analysis.updates import Problem, Update
+from analysis.updates import Problem
 from lora.errors import check_choice
 
-WHICH = {"A": "the right singular vectors of A", "B": "the left singular vectors of B",
-         "dW": "the right singular vectors of ΔW"}
 Key = tuple[str, int, int, int]  # role, ranks and d: the sites of a key are read together
 
 
@@ -51,7 +52,8 @@ class Overlap:
     module: str
     d: int
     phi: Tensor               # (rank_a, rank_b)
-    angle: float              # the smallest principal angle, in degrees
+    angle: float              # the smallest principal angle between all of a's and b's directions, in degrees
+    distance: float           # projection metric between the first p directions of both (appendix G)
     start: float | None       # phi(p, p) of the two A before training, where they were drawn from one seed
     identical: bool
 
@@ -66,18 +68,6 @@ class Overlap:
         return self.phi[p - 1, p - 1].item()
 
 
-def directions(update: Update, which: str) -> Tensor:
-    """Orthonormal directions of an update (d, rank), without those whose singular value is zero to rounding."""
-    if which == "dW":
-        svd = update_svd(update.A, update.B)
-        V, S = svd.V, svd.S
-    elif which == "A":
-        V, S = right_singular(update.A), torch.linalg.svdvals(update.A.double())
-    else:
-        V, S = left_singular(update.B), torch.linalg.svdvals(update.B.double())
-    return V[:, :numerical_rank(S)]
-
-
 def overlaps(pairs: Pairs, which: str, starts: Mapping[str, float]) -> tuple[list[Overlap], list[Problem]]:
     """phi of each pair, and what is odd about some; `starts` is phi(p, p) before training by the update's label."""
     names = role_names([a for a, _ in pairs.pairs])
@@ -85,13 +75,11 @@ def overlaps(pairs: Pairs, which: str, starts: Mapping[str, float]) -> tuple[lis
     for a, b in pairs.pairs:
         V1, V2 = directions(a, which), directions(b, which)
         for update, V, of in ((a, V1, "a"), (b, V2, "b")):
-            if V.shape[1] < update.rank:
-                problems.append(Problem(update.label, f"{of}'s {which} has {V.shape[1]} directions: the other "
-                                                      f"{update.rank - V.shape[1]} are zero to rounding, and left out"))
+            problems += left_out(update, f"{of}'s {which}", V.shape[1])
         identical = a.A.shape == b.A.shape and torch.equal(a.A, b.A) and torch.equal(a.B, b.B)
-        angle = principal_angles(V1, V2)[0].rad2deg().item()
+        angle, p = principal_angles(V1, V2)[0].rad2deg().item(), min(V1.shape[1], V2.shape[1])
         found.append(Overlap(a.layer, name_of(a, names), a.module, len(V1), similarity(V1, V2), angle,
-                             starts.get(a.label), identical))
+                             projection_distance(V1[:, :p], V2[:, :p]), starts.get(a.label), identical))
     return found, problems
 
 
@@ -109,14 +97,16 @@ def common_start(sources: Sequence[str], pairs: Pairs) -> tuple[dict[str, float]
         drawn = [initial_A(*run) for run in runs if run is not None]
     except (ValueError, OSError, RuntimeError) as error:
         return {}, [f"{warning}; their initial A could not be drawn again ({error})"]
-    starts = {}
+    starts, layers = {}, []
     for a, b in pairs.pairs:
         A1, A2 = of_update(drawn[0], a), of_update(drawn[1], b)
         if A1 is not None and A2 is not None:
             starts[a.label] = similarity(right_singular(A1), right_singular(A2)).diagonal()[-1].item()
+            layers.append(a.layer)
     if not starts:
         return {}, [f"{warning}; their initial A could not be drawn again (other sites or shapes)"]
-    return starts, [f"{warning}: before training φ(p, p) was {shown(mean_interval(list(starts.values())))} on average"]
+    mean = mean_interval(list(starts.values()), groups=layers)
+    return starts, [f"{warning}: before training φ(p, p) was {shown(mean)} on average"]
 
 
 def by_key(found: Sequence[Overlap]) -> dict[Key, list[Overlap]]:
@@ -133,16 +123,21 @@ class Reading:
 
     means: list[Interval]     # of phi(i, i), i = 1..p
     shared: Shared
-    angle: Interval
+    angle: Interval           # smallest, in degrees
+    distance: Interval        # of the first p directions
 
 
 def read(group: Sequence[Overlap], options: Options) -> Reading:
     """Means over sites with bootstrap intervals, and how many leading directions are shared beyond chance."""
     phis = torch.stack([each.phi for each in group])                       # (sites, rank_a, rank_b)
     diagonals = phis.diagonal(dim1=1, dim2=2)                              # (sites, p)
-    means = [mean_interval(column.tolist(), level=options.level, seed=options.seed) for column in diagonals.T]
+    layers = [each.layer for each in group]
+    means = [mean_interval(column.tolist(), groups=layers, level=options.level, seed=options.seed)
+             for column in diagonals.T]
     shared = shared_directions(phis, group[0].d, level=options.level, samples=options.samples, seed=options.seed)
-    return Reading(means, shared, mean_interval([each.angle for each in group], level=options.level))
+    angle, distance = (mean_interval(values, groups=layers, level=options.level, seed=options.seed)
+                       for values in ([each.angle for each in group], [each.distance for each in group]))
+    return Reading(means, shared, angle, distance)
 
 
 def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[int] | None,
@@ -163,15 +158,19 @@ def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[
     notes = [*(sentence(key, reading) for key, reading in readings.items()), *notes, *explained(options)]
     figures = {"similarity": _figure(found, names, options.which),
                "shared_directions": draw_shared(readings, groups, title)}
-    tables = {"subspace": summary(readings, groups), "subspace_sites": sites_table(found, options)}
-    return Study("subspace", title, tables, {}, figures, notes, [*pairs.problems, *odd])
+    tables = {"subspace": summary(readings, groups, options), "subspace_sites": sites_table(found, options)}
+    return Study("subspace", title, tables, {"subspace_phi": phi_table(found)}, figures, notes, [*pairs.problems, *odd])
 
 
 def explained(options: Options) -> list[str]:
     return ["φ(i, j) is the share of a's first i directions found in b's first j (equation 4); random subspaces have "
             "max(i, j) / d on average",
             f"shared: leading directions that each add more to i φ(i, i) than {options.level:.0%} of random pairs; "
-            f"p is the smaller rank; brackets: {options.level:.0%} bootstrap interval over sites"]
+            f"p is the smaller rank; brackets: {options.level:.0%} bootstrap interval over layers",
+            "smallest_angle_degrees: the smallest principal angle between the spans of all of a's and all of b's "
+            "directions; chance_angle_degrees: its mean for random spans, 0 where both together exceed d",
+            "distance_p: projection metric between the first p directions of both, sqrt(p (1 − φ(p, p))) "
+            "(appendix G): 0 for equal spans, sqrt(p) for orthogonal ones"]
 
 
 def sentence(key: Key, reading: Reading) -> str:
@@ -186,7 +185,8 @@ def sentence(key: Key, reading: Reading) -> str:
             f"φ({p}, {p}) is {shown(reading.means[-1])}, by chance {p / d:.2g}")
 
 
-def summary(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overlap]]) -> pd.DataFrame:
+def summary(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overlap]],
+            options: Options) -> pd.DataFrame:
     rows = []
     for key, reading in readings.items():
         role, rank_a, rank_b, d = key
@@ -196,7 +196,8 @@ def summary(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overl
                      "shared": reading.shared.leading,
                      "phi_1_1": first.mean, "low": first.low, "high": first.high, "chance": 1 / d,
                      "phi_p_p": last.mean, "low_p": last.low, "high_p": last.high, "chance_p": min(rank_a, rank_b) / d,
-                     "at_start_p": sum(starts) / len(starts) if starts else None, "angle": reading.angle.mean})
+                     "at_start_p": sum(starts) / len(starts) if starts else None,
+                     **angles(reading.angle.mean, reading.distance.mean, rank_a, rank_b, d, options)})
     return _frame(rows)
 
 
@@ -207,8 +208,15 @@ def sites_table(found: Sequence[Overlap], options: Options) -> pd.DataFrame:
         rows.append({"layer": each.layer, "role": each.role, "rank_a": each.phi.shape[0], "rank_b": each.phi.shape[1],
                      "d": each.d, "shared": read([each], options).shared.leading,
                      "phi_1_1": each.phi[0, 0].item(), "chance": 1 / each.d, "phi_p_p": each.last,
-                     "chance_p": p / each.d, "at_start_p": each.start, "angle": each.angle, "module": each.module})
+                     "chance_p": p / each.d, "at_start_p": each.start,
+                     **angles(each.angle, each.distance, *each.phi.shape, each.d, options), "module": each.module})
     return _frame(rows)
+
+
+def angles(angle: float, distance: float, rank_a: int, rank_b: int, d: int, options: Options) -> dict[str, float]:
+    """The columns of principal angles: the smallest beside its mean by chance, and the projection metric."""
+    chance = math.degrees(null_smallest_angle(rank_a, rank_b, d, samples=options.samples, seed=options.seed))
+    return {"smallest_angle_degrees": angle, "chance_angle_degrees": chance, "distance_p": distance}
 
 
 def _frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -264,5 +272,5 @@ def draw_shared(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[O
         columns[f"{role}, ranks {rank_a} and {rank_b}" if again else role] = (reading.means, reading.shared, d)
     count = max(len(group) for group in groups.values())
     level = next(iter(readings.values())).shared.level
-    sites = f" Mean over {count} sites, band: {level:.0%} bootstrap interval." if count > 1 else ""
+    sites = f" Mean over {count} sites, band: {level:.0%} bootstrap interval over layers." if count > 1 else ""
     return shared_figure(columns, f"{title}.{sites}")

@@ -69,8 +69,11 @@ class Update:
         return self.module if self.part.parts == 1 else f"{self.module} ({self.role})"
 
 
-def checked(A: Named, B: Named) -> tuple[Tensor, Tensor]:
-    """A and B of a pair in fp32 or wider, or ValueError naming what is wrong with which."""
+def checked(A: Named, B: Named, stacked: bool = False) -> tuple[Tensor, Tensor]:
+    """A and B of a pair in fp32 or wider, or ValueError naming what is wrong with which.
+
+    `stacked` allows an A that holds several parts of B's rank, as loralib.MergedLinear's does.
+    """
     for this, other in ((A, B), (B, A)):
         if this.tensor is None:
             raise ValueError(f"tensor {other.name} is there without {this.name}")
@@ -81,19 +84,25 @@ def checked(A: Named, B: Named) -> tuple[Tensor, Tensor]:
             raise ValueError(f"tensor {this.name} holds NaN or infinite values")
     assert A.tensor is not None
     assert B.tensor is not None
-    if B.tensor.shape[1] == 0 or A.tensor.shape[0] % B.tensor.shape[1]:  # loralib.MergedLinear stacks its parts in A
+    of_A, of_B = A.tensor.shape[0], B.tensor.shape[1]
+    if of_B == 0 or (of_A % of_B if stacked else of_A != of_B):
         raise ValueError(f"tensors {A.name} {tuple(A.tensor.shape)} and {B.name} {tuple(B.tensor.shape)} "
                          "have no common rank")
     for this in (A, B):
         if not this.tensor.any():  # type: ignore[union-attr]
             raise ValueError(f"tensor {this.name} is zero: this site is untrained")
+    if of_A == of_B and not trained(A.tensor, B.tensor):
+        raise ValueError(f"tensors {A.name} and {B.name} have a product of zero: this site is untrained")
     return wide(A.tensor), wide(B.tensor)
+
+
+def trained(A: Tensor, B: Tensor) -> bool:
+    """Whether B A differs from zero."""
+    return bool((A.any(dim=1) & B.any(dim=0)).any())
 
 
 def of_site(site: Site, A: Tensor, B: Tensor, scaling: float | None) -> Update:
     """The update of a matrix that is known."""
-    if A.shape[0] != B.shape[1]:
-        raise ValueError(f"A {tuple(A.shape)} and B {tuple(B.shape)} have no common rank")
     return Update(layer_number(site.module), site.role, site.module, site.part, A, B, scaling)
 
 
@@ -109,7 +118,7 @@ def of_module(module: str, A: Tensor, B: Tensor, scaling: float | None) -> list[
         return [of_site(Site(_starred(module), module, Part()), A, B, scaling)]
     found = []
     for site, rows in zip(sites, B.chunk(len(sites)), strict=True):       # (n_part, rank)
-        used = rows.any(dim=0)                                            # (rank,)
+        used = rows.any(dim=0) & A.any(dim=1)                             # (rank,)
         if used.any():
             found.append(of_site(site, A[used], rows[:, used], scaling))
     return found

@@ -13,7 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from analysis import study
+from analysis.adapters import read_updates
+from lora.adapter_file import save_adapter
+from lora.peft import save_peft
 from tests.experiments.tiny import compose
+from tests.lora import adapted_models as tiny
 
 D = 24
 WORDS = ("query", "value")
@@ -38,6 +42,15 @@ def write(file: Path, tensors: Mapping[str, Tensor] | None = None, **sizes: int)
     """An adapter with these tensors, or those of `factors`."""
     torch.save(dict(tensors or factors(**sizes)), file)
     return file
+
+
+def layouts(folder: Path, **method: Any) -> dict[str, Path]:
+    """One adapter of a tiny RoBERTa (q and v of two layers, 16 wide, alpha 6) in our layout, PEFT's and loralib's."""
+    model = tiny.adapted("roberta", tiny.method(**method))
+    ours = save_adapter(model, folder / "ours", base={"name": "tiny"})
+    tensors = {f"{u.module}.lora_{key}": getattr(u, key) for u in read_updates(ours).updates for key in "AB"}
+    return {"ours": ours, "peft": save_peft(model, folder / "peft", base="tiny"),
+            "loralib": write(folder / "loralib.bin", tensors)}
 
 
 def base(file: Path, layers: int = 3, d: int = D) -> Path:

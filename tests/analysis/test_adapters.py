@@ -207,15 +207,16 @@ Q0 = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_"
 @pytest.mark.parametrize(("change", "message"), [
     (lambda t: t[f"{Q0}A.weight"][0, 3].fill_(torch.nan), "query.lora_A.weight holds NaN or infinite values"),
     (lambda t: t[f"{Q0}B.weight"][0, 1].fill_(torch.inf), "query.lora_B.weight holds NaN or infinite values"),
+    (lambda t: (t[f"{Q0}B.weight"][:, 0].zero_(), t[f"{Q0}A.weight"][1].zero_()), "product of zero"),
     (lambda t: t[f"{Q0}B.weight"].zero_(), "query.lora_B.weight is zero: this site is untrained"),
     (lambda t: t.pop(f"{Q0}A.weight"), "query.lora_B.weight is there without .*query.lora_A.weight"),
     (lambda t: t.pop(f"{Q0}B.weight"), "query.lora_A.weight is there without .*query.lora_B.weight"),
     (lambda t: t.update({f"{Q0}B.weight": torch.ones(16, 3)}), r"lora_A.weight \(2, 16\) and .* no common rank"),
-    (lambda t: t.update({f"{Q0}B.weight": torch.ones(16, 1)}), r"A \(2, 16\) and B \(16, 1\) have no common rank"),
+    (lambda t: t.update({f"{Q0}B.weight": torch.ones(16, 1)}), r"A.weight \(2, 16\) and .*B.weight \(16, 1\) have no"),
     (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 4, 3, 3)}), r"lora_A.weight is \(2, 4, 3, 3\) .* no matrix"),
     (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 16).int()}), "torch.int32, no matrix of real numbers"),
     (lambda t: t.update({f"{Q0}A.weight": torch.ones(3, 16), f"{Q0}B.weight": torch.ones(16, 3)}),
-     "lora_A has rank 3, adapter_config.json says 2"),
+     f"tensor {Q0}A.weight has rank 3, adapter_config.json says 2"),
 ])
 def test_a_site_that_cannot_be_studied_is_named_and_the_others_come_out(
         change: Callable, message: str, tmp_path: Path):
@@ -225,6 +226,14 @@ def test_a_site_that_cannot_be_studied_is_named_and_the_others_come_out(
     assert problem.site == "bert.encoder.layer.0.attention.self.query"
     with pytest.raises(ValueError, match=message):
         raise ValueError(str(problem))
+
+
+def test_an_untrained_part_of_merged_layers_is_left_out(tmp_path: Path):
+    by_loralib("gpt2", tmp_path / "a.bin", [True, False, True])
+    state = torch.load(tmp_path / "a.bin", weights_only=True)
+    state["transformer.h.0.attn.c_attn.lora_B"][:16].zero_()
+    torch.save(state, tmp_path / "a.bin")
+    assert [(u.layer, u.role) for u in read_updates(tmp_path / "a.bin").updates] == [(0, "v"), (1, "q"), (1, "v")]
 
 
 def test_an_untrained_adapter_has_nothing_to_study(tmp_path: Path):

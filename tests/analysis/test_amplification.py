@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from analysis import amplification
@@ -12,7 +13,7 @@ from analysis.adapters import read_updates
 from analysis.amplify import amplification as table_7
 from analysis.base_weights import BaseWeights
 from lora.adapter_file import save_adapter
-from tests.analysis.made import base, call, module, write
+from tests.analysis.made import base, call, factors, layouts, module, write
 from tests.lora import adapted_models as tiny
 
 
@@ -25,11 +26,13 @@ def given(tmp_path: Path) -> dict[str, Any]:
     return {"adapter": write(tmp_path / "a.bin", rank=4), "base": base(tmp_path / "base.safetensors"), "alpha": 8}
 
 
-@pytest.mark.parametrize("full", [None, True, False])
-def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, given: dict, tmp_path: Path):
+@pytest.mark.parametrize(("full", "how"), [(None, "full SVD"), (True, "full SVD"), (False, "subspace iteration")])
+def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, how: str, given: dict, tmp_path: Path):
     found = amplify(tmp_path / "out", **given, full_svd=full, pictures=full is None)
     names = [f"amplification{suffix}" for suffix in (".csv", ".md", ".pdf", ".png", "_ranks.csv", "_sites.csv")]
-    assert sorted(Path(file).name for file in found["files"]) == [*names, "directions_of_w.pdf", "directions_of_w.png"]
+    names += [f"directions_of_w{suffix}" for suffix in (".pdf", ".png", "_phi.csv")]
+    assert sorted(Path(file).name for file in found["files"]) == names
+    assert any(note.startswith(f"W's own directions by {how}: ") for note in found["notes"])
     ranks = pd.read_csv(tmp_path / "out" / "amplification_ranks.csv")
     update = read_updates(given["adapter"], alpha=8).updates[2]
     W = BaseWeights(given["base"]).weight(update)
@@ -39,9 +42,24 @@ def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, given: d
     assert rows.through_update.tolist() == pytest.approx(expected.through_update.tolist())
     singular = W.double().svd().S.square().cumsum(0).sqrt()[:4]
     assert rows.through_weight.tolist() == pytest.approx(singular.tolist(), rel=1e-4)
+    phi = pd.read_csv(tmp_path / "out" / "directions_of_w_phi.csv").set_index(["layer", "role", "i", "j"]).phi
+    V1, V2 = (torch.linalg.svd(each.double()).Vh for each in (W, update.B @ update.A))
+    for i, j in ((1, 1), (5, 2), (24, 4)):
+        assert phi[1, "q", i, j] == pytest.approx((V1[:i] @ V2[:j].T).square().sum().item() / min(i, j), abs=1e-3)
     sites = pd.read_csv(tmp_path / "out" / "amplification_sites.csv")
     assert sites.factor[2] == pytest.approx(expected.factors[-1].item())
     assert found["summary"][0]["factor"] == pytest.approx(sites[sites.role == "q"].factor.mean())
+
+
+def test_the_three_layouts_give_the_same_numbers(tmp_path: Path):
+    weights = base(tmp_path / "base.safetensors", layers=2, d=16)
+    found = {}
+    for layout, adapter in layouts(tmp_path, rank=3).items():
+        amplify(tmp_path / layout, adapter=adapter, base=weights, alpha=6)
+        found[layout] = pd.read_csv(tmp_path / layout / "amplification.csv")
+    assert list(found["ours"].sites) == [2, 2]
+    pd.testing.assert_frame_equal(found["peft"], found["ours"])
+    pd.testing.assert_frame_equal(found["loralib"], found["ours"])
 
 
 def test_a_missing_or_zero_tensor_is_named_and_the_rest_comes_out(given: dict, tmp_path: Path):
@@ -54,6 +72,22 @@ def test_a_missing_or_zero_tensor_is_named_and_the_rest_comes_out(given: dict, t
     assert f"has no tensor {module(1, 'query')}.weight" in found["problems"][0]
     assert f"tensor {module(2, 'value')}.weight of {given['base']} is zero here" in found["problems"][1]
     assert [row["sites"] for row in found["summary"]] == [2, 2]
+
+
+def test_directions_that_are_zero_are_left_out_and_named(given: dict, tmp_path: Path):
+    tensors = factors(rank=4)
+    B = tensors[f"{module(0, 'query')}.lora_B"]
+    B[:, 1] = B[:, 0]
+    write(given["adapter"], tensors)
+    found = amplify(tmp_path / "out", **given)
+    assert found["problems"] == [f"{module(0, 'query')}: ΔW has 3 directions: the other 1 are zero to rounding, "
+                                 "and left out"]
+    sites = pd.read_csv(tmp_path / "out" / "amplification_sites.csv")
+    assert list(sites["rank"]) == [3, 4, 4, 4, 4, 4]
+    W = load_file(given["base"])[f"{module(0, 'query')}.weight"].double()
+    assert sites.through_weight[0] == pytest.approx(torch.linalg.svdvals(W)[:3].norm().item())
+    U, _, Vh = torch.linalg.svd(B.double() @ tensors[f"{module(0, 'query')}.lora_A"].double())
+    assert sites.through_update[0] == pytest.approx((U[:, :3].T @ W @ Vh[:3].T).norm().item(), rel=1e-4)
 
 
 def test_a_base_without_any_of_the_weights_is_an_error_before_anything_is_written(given: dict, tmp_path: Path):

@@ -45,6 +45,19 @@ def test_every_k_is_the_norm_of_its_own_projection():
     assert found.update_norms[-1].item() == pytest.approx((0.7 * B @ A).norm().item())
 
 
+def test_directions_that_are_zero_do_not_count():
+    W, A, B = torch.randn(15, 11), torch.randn(4, 11), torch.randn(15, 4)
+    B[:, 1] = B[:, 0]
+    found = amplification(W, A, B, scaling=0.7)
+    svd = torch.linalg.svd(0.7 * B.double() @ A.double())
+    through = (svd.U[:, :3].T @ W.double() @ svd.Vh[:3].T).norm().item()
+    for values in (found.update_norms, found.through_update, found.through_random, found.factors):
+        assert values.shape == (3,)
+    assert found.through_update[-1].item() == pytest.approx(through, rel=1e-5)
+    assert found.factors[-1].item() == pytest.approx(svd.S.norm().item() / through, rel=1e-5)
+    assert found.through_random[-1].item() == pytest.approx(3 * W.norm().item() / math.sqrt(15 * 11))
+
+
 def test_random_directions_agree_with_simulation():
     W = torch.randn(20, 12, dtype=torch.float64)
     U, V = (torch.linalg.qr(torch.randn(4000, d, 3, dtype=torch.float64)).Q for d in (20, 12))

@@ -128,6 +128,13 @@ def test_a_base_with_nan_is_refused_by_name(tmp_path: Path):
         base.weight(adapter.updates[0])
 
 
+def test_a_base_that_is_zero_is_refused_by_name(tmp_path: Path):
+    adapter, _ = study("bert", tmp_path / "adapter")
+    base = base_of(tmp_path, {"bert.encoder.layer.0.attention.self.query.weight": torch.zeros(16, 16)})
+    with pytest.raises(ValueError, match=r"tensor bert.*query.weight of \S* is zero here"):
+        base.weight(adapter.updates[0])
+
+
 def test_a_base_that_cannot_be_read_is_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"none does not exist: base weights are read from safetensors only"):
         BaseWeights(tmp_path / "none")

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from scipy.linalg import subspace_angles
 
-from analysis.chance import null_similarity
+from analysis.chance import null_similarity, null_smallest_angle
 
 
 def test_a_single_direction_follows_the_beta_distribution():
@@ -46,3 +47,11 @@ def test_more_directions_than_dimensions_are_refused():
 
 def test_whole_space_shares_everything():
     assert null_similarity(3, 8, 8, samples=4)[:, :, -1].numpy() == pytest.approx(np.ones((4, 3)))
+
+
+@pytest.mark.parametrize(("rank1", "rank2", "d"), [(1, 1, 20), (3, 5, 30), (5, 3, 30), (4, 4, 7)])
+def test_the_smallest_angle_by_chance_is_that_of_simulated_subspaces(rank1: int, rank2: int, d: int):
+    random = np.random.default_rng(3)
+    V1, V2 = (np.linalg.qr(random.standard_normal((800, d, rank))).Q for rank in (rank1, rank2))
+    expected = np.mean([subspace_angles(*pair).min() for pair in zip(V1, V2, strict=True)])
+    assert null_smallest_angle(rank1, rank2, d) == pytest.approx(expected, rel=0.05, abs=1e-6)

@@ -6,22 +6,19 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from analysis.figures import (
-    Measure,
     Panel,
     Projections,
     amplification_figure,
-    energy_figure,
-    layers_figure,
     shared_figure,
     similarity_figure,
     spread,
 )
+from analysis.spectrum_figures import Measure, layers_figure
 from analysis.statistics import Interval, shared_directions
-from analysis.style import COLOURS, DOUBLE, save_figure
+from analysis.style import DOUBLE, add_caption, new_figure, save_figure
 
 
 def panels(figure: Figure) -> list[Axes]:
@@ -68,33 +65,45 @@ def test_shared_directions_stand_beside_chance():
     assert top.get_ylabel() == "φ(i, i)"
 
 
-def test_lines_over_the_layers_leave_out_what_is_outside_them():
-    figure = layers_figure([Measure("norm", {"q": {0: 1.0, 3: 2.0, None: 9.0}, "v": {0: 4.0}}, most=8.0)], "Caption")
-    [axes] = panels(figure)
-    q, v, most = axes.get_lines()
-    assert (list(q.get_xdata()), list(q.get_ydata())) == ([0, 3], [1.0, 2.0])
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("layer", "norm")
-    assert [to_hex(line.get_color()).upper() for line in (q, v)] == list(COLOURS[:2])
-    assert list(most.get_ydata()) == [8.0, 8.0]
-
-
-def test_energy_of_a_lower_rank_is_all_there_beyond_it():
-    figure = energy_figure({"q": {0: torch.tensor([0.5, 0.75, 1.0]), 1: torch.tensor([0.8, 1.0])}}, "Caption")
-    [axes] = panels(figure)
-    assert np.allclose(image(axes), [[0.5, 0.75, 1.0], [0.8, 1.0, 1.0]])
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["0", "1"]
-
-
-def test_amplification_has_table_7_above_and_factors_below():
+def test_amplification_has_table_7_above_and_factors_beside_chance_below():
     norms = {"q": {0: Projections(10, 2, 0.5, 5, 0.2), 1: Projections(11, 3, 0.6, 6, 0.3)}}
-    figure = amplification_figure(norms, {"q": {0: torch.tensor([8.0, 4.0]), 1: torch.tensor([6.0, 5.0])}}, "Caption")
+    factors, chance = ({"q": {layer: torch.tensor(line) for layer, line in lines.items()}} for lines in (
+        {0: [4000.0, 8.0, 4.0], 1: [torch.inf, 6.0, 5.0]}, {0: [90.0, 20.0, 12.0], 1: [70.0, 10.0, 8.0]}))
+    figure = amplification_figure(norms, factors, chance, "Caption")
     top, bottom = panels(figure)
     lines = {line.get_label(): list(line.get_ydata()) for line in top.get_lines()}
     assert lines == {"‖W‖": [10, 11], "‖ΔW‖": [2, 3], "W in ΔW's directions": [0.5, 0.6],
                      "W in its own directions": [5, 6], "W in random directions": [0.2, 0.3]}
-    assert [list(line.get_ydata()) for line in bottom.get_lines()] == [[8, 4], [6, 5]]
+    *of_layers, dashed = bottom.get_lines()
+    assert [list(line.get_ydata()) for line in of_layers] == [[4000, 8, 4], [np.inf, 6, 5]]
+    assert (dashed.get_linestyle(), list(dashed.get_ydata())) == ("--", [80, 15, 10])  # the mean over layers
+    low, high = bottom.get_ylim()
+    assert 2 < low < 4
+    assert 20 < high < 40  # u^T W v near 0 at k = 1 leaves room for the rest
+    assert dashed.get_label() in [text.get_text() for text in figure.legends[0].get_texts()]
     assert (top.get_ylabel(), bottom.get_ylabel()) == ("Frobenius norm", "amplification factor")
     assert bottom.get_xlabel() == "first k directions of ΔW"
+
+
+@pytest.mark.parametrize("rank", [1, 4, 64])
+def test_directions_are_counted_from_one_to_the_last(rank: int):
+    norms = {"q": {0: Projections(10, 2, 0.5, 5, 0.2)}}
+    line = {"q": {0: torch.linspace(9, 1, rank)}}
+    shared = shared_directions(torch.rand(3, rank, rank).double(), 128, samples=5)
+    drawn = shared_figure({"q": ([Interval(0.9, None, None, 1)] * rank, shared, 128)}, "Caption")
+    for figure in (drawn, amplification_figure(norms, line, line, "Caption")):
+        marks = panels(figure)[-1].get_xticks()
+        assert (marks[0], marks[-1]) == (1, rank)
+        assert all(1 <= mark <= rank for mark in marks)
+
+
+def test_a_caption_breaks_no_formula():
+    add_caption(figure := new_figure(1.0), "Random subspaces, on average max(i, j) / 384, r = 4, of seed 0. " * 40)
+    lines = figure.get_supxlabel().split("\n")
+    assert len(lines) > 5
+    whole = "max(i,\u00a0j)\u00a0/\u00a0384"
+    assert sum(line.count(whole) for line in lines) == 40
+    assert not any(line.startswith("/") or line.endswith("/") for line in lines)
 
 
 def test_layers_are_spread_over_the_depth():

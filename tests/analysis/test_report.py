@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,8 @@ from torch import Tensor
 from analysis import report
 from analysis.report_page import steps
 from lora.adapter_file import save_adapter
-from lora.peft import save_peft
+from tests.analysis.made import layouts
+from tests.analysis.pages import Page
 from tests.experiments.tiny import compose
 from tests.lora import adapted_models as tiny
 
@@ -26,49 +26,6 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--enable-logging=stderr")
 A0 = "roberta.encoder.layer.0.attention.self.query"
-
-
-class Page(HTMLParser):
-    """What a reader sees: the table of numbers, the lists, the facts, the hover texts, and every attribute."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__()
-        self.source = file.read_text()
-        self.table: dict[str, dict[str, str]] = {}
-        self.lists: dict[str, list[str]] = {}
-        self.facts: dict[str, str] = {}
-        self.tips: list[str] = []
-        self._columns: list[str] = []
-        self._place, self._row, self._into = "", "", ""
-        self.feed(self.source)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self._place = given.get("id") or self._place
-        self.tips += [given["data-tip"] or ""] if "data-tip" in given else []
-        if tag in ("th", "li", "dd"):
-            self._into = given.get("scope") or tag
-        if tag == "li":
-            self.lists.setdefault(self._place, []).append("")
-        if tag == "dd":
-            self._row = str(given.get("data-fact"))
-        if tag == "td" and self._place == "numbers":
-            cells = self.table[self._row]
-            cells[self._columns[len(cells) + 1]] = given.get("data-value") or "-"
-
-    def handle_endtag(self, tag: str) -> None:
-        self._into = "" if tag in ("th", "li", "dd") else self._into
-
-    def handle_data(self, data: str) -> None:
-        if self._into == "li":
-            self.lists[self._place][-1] += data
-        elif self._into == "dd":
-            self.facts[self._row] = data
-        elif self._place == "numbers" and self._into == "col":
-            self._columns.append(data)
-        elif self._place == "numbers" and self._into == "row":
-            self._row = data
-            self.table[data] = {}
 
 
 def adapters(folder: Path, rank: int = 4, seed: int = 0) -> Path:
@@ -157,6 +114,26 @@ def test_similarity_is_that_of_the_spans(tmp_path: Path):
     assert set(record["shared_directions"]) == {"q A", "q B", "v A", "v B"}
 
 
+def test_directions_that_are_zero_are_left_out_of_every_number(tmp_path: Path):
+    weights, folders, bases = base(tmp_path / "base"), [], []
+    for seed in (0, 1):
+        draw = torch.Generator().manual_seed(seed)
+        A, B = torch.randn(3, 16, generator=draw), torch.randn(16, 3, generator=draw)
+        B[:, 1] = B[:, 0]
+        torch.save({f"{A0}.lora_A": A, f"{A0}.lora_B": B}, tmp_path / f"{seed}.bin")
+        folders.append(tmp_path / f"{seed}.bin")
+        bases.append((torch.linalg.svd(B.double()).U[:, :2], torch.linalg.svd(B.double() @ A.double())))
+    _, page = report_on(tmp_path, f"adapter={folders[0]}", "alpha=3", f"base={weights}", f"other={folders[1]}")
+    row, svd = page.table["layer 0 q"], bases[0][1]
+    expected = (bases[0][0].T @ bases[1][0]).square().sum().item() / 2
+    assert float(row["φ of B"]) == pytest.approx(expected, rel=1e-4)
+    W = load_file(weights / "model.safetensors")[f"{A0}.weight"].double()
+    assert float(row["‖UᵀWV‖ of ΔW"]) == pytest.approx((svd.U[:, :2].T @ W @ svd.Vh[:2].T).norm().item(), rel=1e-4)
+    assert float(row["‖UᵀWV‖ of random"]) == pytest.approx(2 * W.norm().item() / 16, rel=1e-4)
+    for words in ("ΔW has 2 directions", "query: B has 2 directions", "the other's B has 2 directions"):
+        assert sum(words in line for line in page.lists["problems"]) == 1
+
+
 def test_an_adapter_shares_all_directions_with_itself(tmp_path: Path):
     folder = adapters(tmp_path / "a")
     record, page = report_on(tmp_path, f"adapter={folder}", f"other={folder}")
@@ -172,13 +149,13 @@ def test_the_reading_names_an_update_of_rank_one(tmp_path: Path):
     assert any("1 of 1 updates is nearly rank one" in line and "layer 0 q" in line for line in page.lists["reading"])
 
 
-@pytest.mark.parametrize("layout", ["ours", "peft"])
-def test_layouts_give_the_same_numbers(layout: str, tmp_path: Path):
-    model = tiny.adapted("roberta", tiny.method())
-    ours = save_adapter(model, tmp_path / "ours", base={})
-    other = ours if layout == "ours" else save_peft(model, tmp_path / "peft")
-    tables = [report_on(tmp_path, f"adapter={folder}")[1].table for folder in (ours, other)]
-    assert tables[0] == tables[1]
+def test_the_three_layouts_give_the_same_numbers(tmp_path: Path):
+    weights = base(tmp_path / "base")
+    tables = {layout: report_on(tmp_path, f"adapter={adapter}", "alpha=6", f"base={weights}")[1].table
+              for layout, adapter in layouts(tmp_path).items()}
+    assert float(tables["ours"]["layer 1 v"]["factor"]) > 0
+    assert tables["peft"] == tables["ours"]
+    assert tables["loralib"] == tables["ours"]
 
 
 def test_the_page_asks_the_network_for_nothing(tmp_path: Path):
@@ -232,6 +209,18 @@ def test_a_base_or_other_that_is_not_there_is_a_problem(setting: str, message: s
     record, page = report_on(tmp_path, f"adapter={adapters(tmp_path / 'a')}", setting)
     assert len(page.table) == 4
     assert re.search(message, record["problems"][0])
+
+
+def test_what_speaks_against_the_base_is_said(tmp_path: Path):
+    weights = base(tmp_path / "base")
+    tensors = load_file(weights / "model.safetensors")
+    tensors[f"{A0}.weight"].zero_()
+    save_file(tensors, weights / "model.safetensors")
+    (weights / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    record, page = report_on(tmp_path, f"adapter={adapters(tmp_path / 'a')}", f"base={weights}")
+    assert page.table["layer 0 q"]["factor"] == "-"
+    for words in ("is of a 'roberta' model, and", f"no amplification: tensor {A0}.weight of {weights} is zero"):
+        assert sum(words in line for line in record["problems"]) == 1
 
 
 def test_an_adapter_of_another_shape_is_a_problem(tmp_path: Path):

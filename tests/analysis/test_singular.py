@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from analysis.singular import effective_rank, energy_shares, numerical_rank, stable_rank, update_svd
+from analysis.singular import determined, effective_rank, energy_shares, numerical_rank, stable_rank, update_svd
 
 
 @settings(max_examples=40, deadline=None)
@@ -44,6 +44,18 @@ def test_a_dead_direction_lowers_the_numerical_rank():
     B[:, 2] = B[:, 1]
     A[2] = A[1]
     assert numerical_rank(update_svd(A, B).S) == 3
+    U, S, V = determined(update_svd(A, B))
+    assert (U.shape, S.shape, V.shape) == ((9, 3), (3,), (12, 3))
+    assert_close(U * S @ V.T, (B.double() @ A.double()))
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(12, 3), (3, 12), (3, 2)])
+def test_a_rank_above_a_side_of_the_matrix_has_as_many_directions_as_that_side(n_in: int, n_out: int):
+    A, B = torch.randn(5, n_in).double(), torch.randn(n_out, 5).double()
+    U, S, V = update_svd(A, B)
+    k = min(n_in, n_out)
+    assert (U.shape, S.shape, V.shape) == ((n_out, k), (k,), (n_in, k))
+    assert_close(U * S @ V.T, B @ A)
 
 
 def test_the_authors_updates_have_their_known_spectra(shared):

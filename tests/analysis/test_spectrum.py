@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from analysis import spectrum
-from tests.analysis.made import call, factors, module, write
+from tests.analysis.made import call, factors, layouts, module, write
 
 
 def analyse(folder: Path, **values: Any) -> dict[str, Any]:
@@ -18,6 +18,7 @@ def analyse(folder: Path, **values: Any) -> dict[str, Any]:
 def test_singular_values_are_those_of_dw(tmp_path: Path):
     tensors = factors(rank=3)
     found = analyse(tmp_path / "out", adapter=write(tmp_path / "a.bin", tensors), alpha=6)
+    assert {"spectrum.png", "ranks.png", "energy.png"} <= {Path(file).name for file in found["files"]}
     row = pd.read_csv(tmp_path / "out" / "spectrum_sites.csv").iloc[3]
     dW = 2.0 * tensors[f"{module(1, 'value')}.lora_B"] @ tensors[f"{module(1, 'value')}.lora_A"]
     expected = torch.linalg.svdvals(dW)[:3]
@@ -25,6 +26,16 @@ def test_singular_values_are_those_of_dw(tmp_path: Path):
     assert row.norm == pytest.approx(dW.norm().item())
     assert row.stable_rank == pytest.approx((dW.norm() / expected[0]).square().item(), rel=1e-5)
     assert [row["sites"] for row in found["summary"]] == [3, 3]
+
+
+def test_the_three_layouts_give_the_same_numbers(tmp_path: Path):
+    found = {}
+    for layout, adapter in layouts(tmp_path, rank=3).items():
+        analyse(tmp_path / layout, adapter=adapter, alpha=6)
+        found[layout] = pd.read_csv(tmp_path / layout / "spectrum_sites.csv")
+    assert list(found["ours"].columns[-4:]) == ["s1", "s2", "s3", "module"]
+    pd.testing.assert_frame_equal(found["peft"], found["ours"])
+    pd.testing.assert_frame_equal(found["loralib"], found["ours"])
 
 
 def test_the_authors_adapter_has_one_nearly_rank_one_update(shared: Path, tmp_path: Path):

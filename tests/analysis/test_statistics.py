@@ -61,6 +61,26 @@ def test_an_interval_covers_the_mean_of_the_population_as_often_as_its_level_say
     assert covered == pytest.approx(0.93, abs=0.05)  # the percentile bootstrap is a little short at n = 24
 
 
+def test_an_interval_over_groups_covers_the_mean_where_values_of_a_group_are_alike():
+    random = np.random.default_rng(0)
+    layers, covered = [layer for _ in range(4) for layer in range(12)], {"layers": 0, "values": 0}
+    for _ in range(200):  # four runs in twelve layers: the layer decides nearly all of a value
+        values = (random.normal(3, 1, 12) + random.normal(0, 0.1, (4, 12))).flatten().tolist()
+        for name, groups in (("layers", layers), ("values", None)):
+            found = mean_interval(values, groups=groups, resamples=300)
+            covered[name] += found.low <= 3 <= found.high
+    assert covered["layers"] / 200 == pytest.approx(0.92, abs=0.05)  # n = 12
+    assert covered["values"] / 200 < 0.75
+
+
+def test_a_group_counts_once():
+    found = mean_interval([1.0, 2.0, 3.0, 10.0], groups=["a", "a", "a", "b"])
+    assert (found.mean, found.n) == (6.0, 2)
+    assert mean_interval([1.0, 2.0], groups=[0, 0]) == mean_interval([1.5])
+    means = mean_interval([2.0, 10.0])
+    assert (found.low, found.high) == (means.low, means.high)
+
+
 def test_a_mean_of_one_has_no_interval_and_a_seed_gives_the_same_one():
     assert mean_interval([0.5]) == mean_interval([0.5], seed=1)
     assert (mean_interval([0.5]).mean, mean_interval([0.5]).low, mean_interval([0.5]).n) == (0.5, None, 1)

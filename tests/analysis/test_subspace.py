@@ -1,6 +1,7 @@
 """The command for two adapters: the numbers of the mathematics, files, layouts alike, and every input that is odd."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,7 @@ from analysis.similarity import right_singular, similarity
 from experiments.entry import CONF
 from experiments.train import run
 from lora.adapter_file import save_adapter
-from lora.peft import save_peft
-from tests.analysis.made import call, factors, module, write
+from tests.analysis.made import call, factors, layouts, module, write
 from tests.experiments.tiny import compose, save_model, write_rows
 from tests.lora import adapted_models as tiny
 
@@ -34,7 +34,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 def test_tables_and_figures_are_written_and_hold_phi(pair: tuple[Path, Path], tmp_path: Path):
     found = compare(tmp_path / "out", *pair, pictures=True)
     names = ["shared_directions.pdf", "shared_directions.png", "similarity.pdf", "similarity.png", "subspace.csv",
-             "subspace.md", "subspace_sites.csv"]
+             "subspace.md", "subspace_phi.csv", "subspace_sites.csv"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert sorted(found["files"]) == [str(tmp_path / "out" / name) for name in names]
     sites = pd.read_csv(tmp_path / "out" / "subspace_sites.csv")
@@ -42,10 +42,23 @@ def test_tables_and_figures_are_written_and_hold_phi(pair: tuple[Path, Path], tm
     a, b = (read_updates(source).updates[3] for source in pair)
     phi = similarity(right_singular(a.A), right_singular(b.A))
     assert (sites.phi_1_1[3], sites.phi_p_p[3]) == pytest.approx((phi[0, 0].item(), phi[1, 1].item()))
+    every = pd.read_csv(tmp_path / "out" / "subspace_phi.csv")
+    rows = every[(every.layer == 1) & (every.role == "v")]
+    assert list(zip(rows.i, rows.j, strict=True)) == [(i, j) for i in (1, 2) for j in range(1, 10)]
+    assert rows.phi.tolist() == pytest.approx(phi.flatten().tolist(), abs=1e-5)
+    assert rows.chance.tolist() == pytest.approx([max(i, j) / 24 for i in (1, 2) for j in range(1, 10)], abs=1e-5)
+    distances = [math.sqrt(2 * (1 - phi)) for phi in sites.phi_p_p]  # appendix G, p = 2
+    assert sites.distance_p.tolist() == pytest.approx(distances)
+    cosine = torch.linalg.svdvals(right_singular(a.A).T @ right_singular(b.A))[0].item()
+    assert sites.smallest_angle_degrees[3] == pytest.approx(math.degrees(math.acos(cosine)))
+    assert (sites.smallest_angle_degrees - sites.chance_angle_degrees).abs().max() < 30
     assert (sites.chance_p[3], sites.rank_a[3], sites.rank_b[3]) == (pytest.approx(2 / 24), 2, 9)
     for row, role in zip(found["summary"], "qv", strict=True):
         assert row["phi_1_1"] == pytest.approx(sites[sites.role == role].phi_1_1.mean())
         assert row["low"] <= row["phi_1_1"] <= row["high"]
+        assert row["distance_p"] == pytest.approx(sites[sites.role == role].distance_p.mean())
+    for column in ("smallest_angle_degrees", "chance_angle_degrees", "distance_p"):
+        assert sum(column in note for note in found["notes"]) == 1
     assert "| q | 2 | 9 | 24 | 3 |" in (tmp_path / "out" / "subspace.md").read_text()
 
 
@@ -65,13 +78,8 @@ def test_a_direction_that_two_adapters_share_is_counted(tmp_path: Path):
 
 @pytest.mark.parametrize("which", ["A", "B", "dW"])
 def test_peft_loralib_and_our_files_give_the_same_numbers(which: str, tmp_path: Path):
-    model = tiny.adapted("roberta", tiny.method(rank=3))
-    ours = save_adapter(model, tmp_path / "ours", base={"name": "tiny"})
-    theirs = save_peft(model, tmp_path / "peft", base="tiny")
-    tensors = {f"{u.module}.lora_{key}": getattr(u, key) for u in read_updates(ours).updates for key in "AB"}
-    loralib = write(tmp_path / "loralib.bin", tensors)
     other = write(tmp_path / "other.bin", seed=3, rank=2, layers=2, d=16)
-    found = [compare(tmp_path / "out", a, other, which=which) for a in (ours, theirs, loralib)]
+    found = [compare(tmp_path / "out", a, other, which=which) for a in layouts(tmp_path, rank=3).values()]
     for each in found[1:]:
         assert [list(row.values()) for row in each["summary"]] == [
             [pytest.approx(value) for value in row.values()] for row in found[0]["summary"]]
@@ -101,7 +109,8 @@ def test_wandb_gets_what_is_written(pair: tuple[Path, Path], tmp_path: Path, mon
 
     monkeypatch.setattr(study, "Logger", Recorder)
     compare(tmp_path / "out", *pair)
-    assert given == ["subspace", "subspace_sites", "similarity.png", "shared_directions.png", "subspace"]
+    tables, pictures = ["subspace", "subspace_sites", "subspace_phi"], ["similarity.png", "shared_directions.png"]
+    assert given == [*tables, *pictures, "subspace"]
 
 
 def test_what_cannot_be_compared_is_named_and_the_rest_comes_out(tmp_path: Path):

@@ -1,6 +1,5 @@
 """Figures 3, 4, 6, 7, 8 and table 7: each on a tiny model, its numbers by another route, and what may be amiss."""
 
-import inspect
 import json
 import shutil
 from dataclasses import replace
@@ -9,48 +8,17 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from analysis import study
-from experiments import paper
-from experiments.artifacts import train_configs
-from experiments.entry import CONF, explain
+from analysis import paper_base, study
+from analysis.figures import similarity_figure
+from experiments.entry import CONF
 from experiments.runs import Store
-from experiments.train import run
 from tests.analysis.made import _nowhere
-from tests.experiments.tiny import compose
+from tests.experiments.studied import configured, report
 
 STUDIES = [path.stem for path in sorted((CONF / "artifact").glob("*.yaml")) if OmegaConf.load(path).kind == "study"]
-PAIRS = "[[[2, 0], [9, 1]], [[2, 1], [9, 0]]]"
-RUNS = {"figure3": f"pairs={PAIRS}", "figure6": f"pairs={PAIRS}", "figure4": "pairs=[[[9, 0], [9, 1]]]",
-        "figure7": "pairs=[[[9, 0], [9, 1]]]", "figure8": "of=[[2, 0], [9, 0], [2, 1], [9, 1]]",
-        "table7": "of=[[2, 0], [9, 0], [2, 1], [9, 1]]"}
-
-
-def configured(name: str, store: Path, given: list[str], *overrides: str) -> DictConfig:
-    """conf/paper.yaml for an artifact of runs of the tiny model, few draws, no wandb."""
-    runs = "{" + ", ".join(line.replace("=", ": ", 1) for line in given if line.startswith(("model.", "task.", "tr")))
-    few = [] if name in ("figure8", "table7") else ["artifact.study.samples=20"]
-    cfg = compose(f"artifact={name}", "suite=nano", "suite.models.gpt3=local", "suite.tasks.mnli=classification",
-                  f"+artifact.run={runs}}}", f"artifact.study.{RUNS[name]}", f"store={store}",
-                  "logger.wandb.mode=disabled", *few, *overrides, config="paper")
-    cfg.artifact.run["trainer.epochs"] = 1
-    return cfg
-
-
-def report(cfg: DictConfig, asked: list[str] | None = None) -> dict:
-    """What the command ends with; runs are trained here, and their names go to `asked`."""
-    with train_configs() as compose_train:
-        def train(runs, jobs):
-            if asked is not None:
-                asked.extend(each.name + " again" * ("overwrite=true" in each.overrides) for each in runs)
-            for each in runs:
-                run(compose_train(list(each.overrides)))
-            return {}
-
-        return paper.study(cfg, compose_train, train)
 
 
 @pytest.fixture
@@ -123,12 +91,10 @@ def test_table_7_is_the_papers_beside_norms_of_matrices_written_out(trained: Pat
     assert found.paper[4, "delta_w", "frobenius_norm_of_projected_w"] == "0.32"
     assert found.paper[64, "w", "frobenius_norm_of_projected_w"] == "37.71"
     assert found.paper[4, "delta_w", "factor"] == "21.59"  # 6.91 / 0.32
-    W = load_file(model_folder / "model.safetensors")["encoder.layer.0.attention.self.query.weight"].double()
+    W = query_weight(model_folder)
     projected, factors = [], []
     for seed in (0, 1):
-        [A], [B] = ([value.double() for key, value in tensors(trained, last, 2, seed).items()
-                     if "layer.0.attention.self.query" in key and key.endswith(end)] for end in (".A", ".B"))
-        dW = 16 / 2 * B @ A
+        dW = query_update(trained, last, 2, seed)
         U, _, Vh = torch.linalg.svd(dW)
         projected.append((U[:, :2].T @ W @ Vh[:2].T).norm().item())
         factors.append(dW.norm().item() / projected[-1])
@@ -144,11 +110,65 @@ def test_table_7_is_the_papers_beside_norms_of_matrices_written_out(trained: Pat
     assert r"frobenius\_norm" in (trained / "tables" / "table7.tex").read_text()
 
 
-def test_figure_8_has_all_of_dw_in_all_of_w(trained: Path, given: list[str]):
-    report(configured("figure8", trained, given))
+def test_figure_8_draws_the_window_of_w_beside_a_gaussian(trained: Path, given: list[str],
+                                                         monkeypatch: pytest.MonkeyPatch):
+    drawn: list[dict] = []
+
+    def draw(rows, *words):
+        drawn.append(rows)
+        return similarity_figure(rows, *words)
+
+    monkeypatch.setattr(paper_base, "similarity_figure", draw)
+    report(configured("figure8", trained, given, "artifact.study.window=12"))
+    panels = drawn[0]["layer 0, q"]
+    assert [(panel.title[-15:], *panel.phi.shape) for panel in panels[2:]] == [("random Gaussian", 12, 9)]
+    assert [tuple(panel.phi.shape) for panel in drawn[0]["by chance"]] == [(12, 2), (12, 9), (12, 9)]
+    assert (panels[2].phi - drawn[0]["by chance"][2].phi).abs().mean() < 0.1
+    assert max(pd.read_csv(trained / "figures" / "figure8_phi.csv").i) == 32
+
+
+def query_update(store: Path, last: dict, rank: int, seed: int) -> torch.Tensor:
+    """dW (n_out, n_in) of the first layer's query, formed from the run's file; alpha is 16."""
+    [A], [B] = ([value.double() for key, value in tensors(store, last, rank, seed).items()
+                 if "layer.0.attention.self.query" in key and key.endswith(end)] for end in (".A", ".B"))
+    return 16 / rank * B @ A
+
+
+def query_weight(folder: Path) -> torch.Tensor:
+    """W0 (n_out, n_in) of the first layer's query."""
+    return load_file(folder / "model.safetensors")["encoder.layer.0.attention.self.query.weight"].double()
+
+
+def test_figure_8_is_phi_of_w_and_dw_written_out(trained: Path, given: list[str], model_folder: Path):
+    last = report(configured("figure8", trained, given))
     phi = pd.read_csv(trained / "figures" / "figure8_phi.csv")
+    V1 = torch.linalg.svd(query_weight(model_folder)).Vh                        # (32, n_in)
+    V2 = torch.linalg.svd(query_update(trained, last, 2, 0)).Vh[:2]             # (2, n_in)
+    rows = phi[phi["rank"] == 2].set_index(["i", "j"])
+    for i in range(1, 9):
+        for j in (1, 2):
+            expected = (V1[:i] @ V2[:j].T).square().sum().item() / min(i, j)
+            assert rows.phi[i, j] == pytest.approx(expected, abs=2e-5)
+    sites = pd.read_csv(trained / "figures" / "figure8_sites.csv").set_index(["layer", "rank", "seed"])
+    assert sites.own[0, 2, 0] == pytest.approx((V1[:2] @ V2.T).square().sum().item() / 2, abs=1e-5)
     assert set(phi[phi.i == 32].phi) == {1.0}  # W's 32 directions are the whole space
     assert phi.groupby("rank").j.max().to_dict() == {2: 2, 9: 9}
+
+
+@pytest.mark.parametrize(("name", "summary", "sites", "mean", "ends"), [
+    ("figure3", "figure3", "figure3_sites", "phi_p_p", ("low_p", "high_p")),
+    ("figure8", "figure8", "figure8_sites", "own", ("low", "high")),
+    ("table7", "table7_summary", "table7_layers", "factor", ("low", "high"))])
+def test_intervals_are_over_layers_however_many_runs_each_has(name: str, summary: str, sites: str, mean: str,
+                                                              ends: tuple[str, str], trained: Path, given: list[str]):
+    report(configured(name, trained, given))
+    found, each = (pd.read_csv(trained / "figures" / f"{file}.csv") for file in (summary, sites))
+    row = found.iloc[0]
+    rank = "rank" if "rank" in each else "rank_b"
+    layers = each[(each.role == row.role) & (each[rank] == row[rank])].groupby("layer")[mean].mean()
+    assert (len(layers), row.sites) == (2, 4)
+    assert row[mean] == pytest.approx(layers.mean())
+    assert [row[end] for end in ends] == pytest.approx([layers.min(), layers.max()])  # of two: one of them twice
 
 
 def test_a_run_without_its_adapter_is_trained_again_and_only_that_one(trained: Path, given: list[str]):
@@ -200,64 +220,6 @@ def test_wandb_gets_tables_and_pictures(trained: Path, given: list[str], monkeyp
     monkeypatch.setattr(study, "Logger", Recorder)
     report(configured("table7", trained, given))
     assert logged == ["table7_summary", "table7_layers", "table7", "table7_layers.png", "table7_layers"]
-
-
-def fake_compose(overrides: list[str]) -> DictConfig:
-    return OmegaConf.create(dict(line.split("=", 1) for line in overrides))
-
-
-@pytest.mark.parametrize(("names", "runs"), [
-    (["figure3"], {(8, 0), (64, 1), (8, 1), (64, 0)}), (["figure4"], {(64, 0), (64, 1)}),
-    (["figure3", "figure4", "figure8", "table7"], {(rank, seed) for rank in (4, 8, 64) for seed in (0, 1)})])
-def test_on_minilm_the_figures_share_their_runs(names: list[str], runs: set, tmp_path: Path,
-                                                monkeypatch: pytest.MonkeyPatch):
-    def name(cfg):
-        return f"{cfg.task}-{cfg.model}-{cfg.preset}-{cfg['method.targets']}-r{cfg['method.rank']}-seed{cfg.seed}"
-
-    monkeypatch.setattr("experiments.artifacts.run_name", name)
-    monkeypatch.setattr("experiments.artifacts.model_identity", lambda model: {})
-    missing = set()
-    for artifact in names:
-        cfg = compose(f"artifact={artifact}", "suite=minilm", f"store={tmp_path}", "train=false", config="paper")
-        missing |= set(paper.study(cfg, fake_compose, lambda runs, jobs: {})["missing"])
-    assert missing == {f"mrpc-minilm-minilm-['q', 'v']-r{rank}-seed{seed}" for rank, seed in runs}
-    assert not list(tmp_path.iterdir())
-
-
-def test_targets_are_those_of_table_6s_runs():
-    assert compose("method.targets=['q', 'v']").method == compose("method.targets=[q,v]").method
-
-
-@pytest.mark.parametrize(("override", "message"), [
-    ("artifact.study.roles=[k]", "role of figure3 that its runs train 'k' is not one of q, v"),
-    ("artifact.study.layers=midle", "did you mean 'middle'?"), ("artifact.study.layers=[]", "are neither numbers"),
-    ("artifact.study.which=C", "which 'C' is not one of A, B, dW"),
-    ("artifact.study.pairs=[[[2,0]]]", "are not pairs of [rank, seed]"),
-    ("artifact.study.pairs=[[[0,1],[2,0]]]", "run [0, 1] is not [rank, seed]"),
-    ("suite.models.gpt3=lokal", "suite nano: model 'lokal' is not one of"),
-    ("models=[roberta]", "model of suite nano 'roberta' is not one of"),
-    ("artifact.run.task=mnlj", "suite nano has nothing for figure3: model gpt3, task mnlj, method lora"),
-])
-def test_a_wrong_choice_is_named_before_any_training(override: str, message: str, tmp_path: Path, given: list[str]):
-    def untrained(runs, jobs):
-        pytest.fail("trained")
-
-    cfg = configured("figure3", tmp_path, given, override)
-    with train_configs() as compose_train, pytest.raises((ValueError, InstantiationException)) as raised:
-        paper.study(cfg, compose_train, untrained)
-    assert message in explain(raised.value)
-
-
-def test_a_model_that_is_not_there_is_named(tmp_path: Path, given: list[str]):
-    absent = [line if not line.startswith("model.path") else f"model.path={tmp_path / 'absent'}" for line in given]
-    with pytest.raises(FileNotFoundError, match=r"figure3 of suite nano needs local, which is not there: .*absent"):
-        report(configured("figure3", tmp_path, absent))
-
-
-def test_an_unknown_kind_of_artifact_is_named(tmp_path: Path):
-    cfg = compose("artifact.kind=studdy", config="paper")
-    with pytest.raises(ValueError, match=r"kind 'studdy' is not one of counts, scores, study; did you mean 'study'"):
-        inspect.unwrap(paper.main)(cfg)
 
 
 def test_a_layer_that_the_model_lacks_is_named(trained: Path, given: list[str]):
