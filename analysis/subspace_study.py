@@ -197,7 +197,7 @@ def summary(readings: Mapping[Key, Reading], groups: Mapping[Key, Sequence[Overl
                      "phi_1_1": first.mean, "low": first.low, "high": first.high, "chance": 1 / d,
                      "phi_p_p": last.mean, "low_p": last.low, "high_p": last.high, "chance_p": min(rank_a, rank_b) / d,
                      "at_start_p": sum(starts) / len(starts) if starts else None,
-                     **angles(reading.angle.mean, reading.distance.mean, rank_a, rank_b, d, options)})
+                     **angles(reading.angle.mean, reading.distance.mean, key, options)})
     return _frame(rows)
 
 
@@ -209,12 +209,13 @@ def sites_table(found: Sequence[Overlap], options: Options) -> pd.DataFrame:
                      "d": each.d, "shared": read([each], options).shared.leading,
                      "phi_1_1": each.phi[0, 0].item(), "chance": 1 / each.d, "phi_p_p": each.last,
                      "chance_p": p / each.d, "at_start_p": each.start,
-                     **angles(each.angle, each.distance, *each.phi.shape, each.d, options), "module": each.module})
+                     **angles(each.angle, each.distance, each.key, options), "module": each.module})
     return _frame(rows)
 
 
-def angles(angle: float, distance: float, rank_a: int, rank_b: int, d: int, options: Options) -> dict[str, float]:
+def angles(angle: float, distance: float, key: Key, options: Options) -> dict[str, float]:
     """The columns of principal angles: the smallest beside its mean by chance, and the projection metric."""
+    _, rank_a, rank_b, d = key
     chance = math.degrees(null_smallest_angle(rank_a, rank_b, d, samples=options.samples, seed=options.seed))
     return {"smallest_angle_degrees": angle, "chance_angle_degrees": chance, "distance_p": distance}
 
