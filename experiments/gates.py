@@ -92,7 +92,9 @@ def scores(runs: dict[Any, RunRecord], task: str, method: str) -> tuple[float, f
 def store_folder(cfg: DictConfig) -> Path:
     """Where runs are kept: what ships has a place among the committed results, anything else has one below `output`."""
     usual = cfg.model.path == cfg.model.pinned and cfg.world == OmegaConf.load(CONF / "world" / "default.yaml")
-    return STORE if usual else Path(cfg.output) / "gates"
+    if not usual:
+        return Path(cfg.output) / "gates"
+    return STORE.relative_to(Path.cwd()) if STORE.is_relative_to(Path.cwd()) else STORE  # records name it as it is here
 
 
 def _overrides(cfg: DictConfig, task: str, method: str, init: str) -> list[str]:

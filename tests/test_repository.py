@@ -50,3 +50,11 @@ def test_git_leaves_out_what_every_store_works_with_and_no_record(store: str) ->
     if ended.returncode > 1:
         pytest.skip("needs git and a checkout")
     assert ended.stdout.split() == working
+
+
+def test_no_committed_record_names_a_folder_of_one_machine() -> None:
+    """Paths in records and tables are relative to the repository."""
+    files = [path for kind in ("json", "csv", "md") for path in (ROOT / "results").rglob(f"*.{kind}")
+             if not {"local", "adapters", "checkpoints"} & set(path.parts)]
+    assert len(files) > 100
+    assert not [path for path in files if re.search(r'(?<![\w.])/(work|tmp|home|root)/', path.read_text())]
