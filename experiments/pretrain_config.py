@@ -52,14 +52,15 @@ def check_config(cfg: DictConfig) -> None:
 
 
 def check_gates(function: str) -> None:
-    """Raise ValueError unless `function` is the dotted name of a function."""
+    """Raise ValueError unless `function` is the dotted name of a function that returns a list of gates."""
     module = function.rpartition(".")[0]
     try:
         there = importlib.import_module(module)
     except (ImportError, ValueError):
         raise ValueError(f"gates: there is no module {module!r} of {function!r}; the functions of experiments.gates "
                          "are experiments.gates.understanding and experiments.gates.generation") from None
-    named = [name for name, value in vars(there).items() if inspect.isfunction(value) and value.__module__ == module]
+    named = [name for name, value in vars(there).items()
+             if inspect.isfunction(value) and str(value.__annotations__.get("return")).endswith("Gate]")]
     check_choice("gates", function, [f"{module}.{name}" for name in named])
 
 
