@@ -37,6 +37,7 @@ SMALL_FILES = (
     *("vocab*", "merges.txt", "spm.model"),
 )
 ROOT = Path(__file__).resolve().parent.parent  # where conf/ is
+DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob", "resid_pdrop", "embd_pdrop", "attn_pdrop")
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def model_identity(cfg: DictConfig) -> dict[str, Any]:
     where load_model would; a random one is its architecture. `attention` is left out: both ways compute the same.
     """
     check(cfg)
-    rest = {"init": cfg.init, "pooler": cfg.pooler, "classifier_dropout": cfg.classifier_dropout}
+    rest = {key: cfg[key] for key in ("init", "pooler", "dropout", "classifier_dropout")}
     if cfg.init == "random":
         return {"config": declared(cfg) or _read_json(model_folder(cfg) / "config.json"), **rest}
     if cfg.path and not _is_local(cfg):
@@ -163,6 +164,10 @@ def check(cfg: DictConfig) -> None:
     """Raise ValueError for a value that its key does not have."""
     for key, allowed in CHOICES.items():
         check_choice(f"model.{key}", cfg[key], allowed)
+    for key in ("dropout", "classifier_dropout"):
+        rate = cfg[key]
+        if rate is not None and not (isinstance(rate, int | float) and 0 <= rate < 1):
+            raise ValueError(f"model.{key} {rate!r} is not null or a number from 0 and below 1")
 
 
 def check_weights(cfg: DictConfig, folder: Path) -> None:
@@ -246,6 +251,10 @@ def _config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str], pret
             config.label2id = {label: number for number, label in enumerate(labels)}
         if config.pad_token_id is None:  # GPT-2 classifies the last token before the padding
             config.pad_token_id = config.eos_token_id
+    if cfg.dropout is not None:
+        for key in DROPOUT:
+            if hasattr(config, key):
+                setattr(config, key, cfg.dropout)
     if cfg.classifier_dropout is not None:
         config.cls_dropout = config.classifier_dropout = cfg.classifier_dropout  # DeBERTa's name, and the others'
     return config

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from experiments.checkpoint import load_checkpoint, save_checkpoint
 from experiments.cloze import accuracies, held_out_loss
 from experiments.language import Batch, Language, Stream, loss_sum
+from experiments.models import DROPOUT
 from experiments.optimizer import make_optimizer
 from lora.methods import ParameterGroup
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
 ROUNDS = 5  # timed steps of each kind of arithmetic
-DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob", "resid_pdrop", "embd_pdrop", "attn_pdrop")
 log = logging.getLogger(__name__)
 
 

@@ -254,6 +254,22 @@ def test_classifier_dropout_reaches_the_head():
     assert load(cfg).dropout.p == 0.2
 
 
+@pytest.mark.parametrize(("model", "shape"), [("roberta-base", "roberta"), ("deberta-v2-xxlarge", "deberta-v2"),
+                                              ("gpt2", "gpt2")])
+def test_dropout_reaches_every_place_of_the_body_and_the_head(model: str, shape: str):
+    small = {f"config.{key}": value for key, value in SHAPES[shape].items() if key != "model_type"}
+    rates = {part.p if hasattr(part, "p") else part.drop_prob for part in load(
+        model_config(model, init="random", dropout=0.25, classifier_dropout=None, **small)).modules()
+        if "Dropout" in type(part).__name__}
+    assert rates - {0.0} == {0.25}  # DeBERTa's pooler has a rate of its own, 0
+
+
+@pytest.mark.parametrize("key", ["dropout", "classifier_dropout"])
+def test_a_dropout_that_is_no_rate_is_named(key: str):
+    with pytest.raises(ValueError, match=rf"model\.{key} 1\.5 is not null or a number from 0 and below 1"):
+        models.model_identity(model_config("roberta-base", **{key: 1.5}))
+
+
 def test_identity_follows_what_can_change_a_result(tmp_path: Path):
     save_base(tmp_path, "bert")
     cfg = model_config("local", path=str(tmp_path))
