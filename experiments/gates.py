@@ -22,6 +22,8 @@ from experiments.artifacts import Run, train_configs
 from experiments.entry import CONF
 from experiments.pretrained import Gate
 from experiments.runs import RunRecord, Store, run_name
+from experiments.sweep import parallel_jobs
+from experiments.workers import train_apart
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
 TEXTS = ("e2e", "webnlg", "samsum")
@@ -66,9 +68,6 @@ def generation(cfg: DictConfig) -> list[Gate]:
 
 def finished(cfg: DictConfig, tasks: tuple[str, ...], methods: tuple[str, ...]) -> dict[Any, RunRecord]:
     """Records by (task, method, init), trained where they are missing; without those of runs that failed."""
-    from experiments.paper import train_apart
-    from experiments.sweep import parallel_jobs
-
     store, planned = Store(store_folder(cfg)), {}
     with train_configs() as compose:
         for key in ((task, method, init) for task in tasks for method in methods for init in ("pretrained", "random")):

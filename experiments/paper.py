@@ -1,16 +1,11 @@
 """Tables and figures of the paper with ours beside theirs: train what is missing, read the store, print and save.
 
 A cell and a seed are one run of conf/train.yaml (experiments.artifacts), found in the store by its name or
-trained in a process of its own.
+trained in a process apart (experiments.workers).
 """
 
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig
@@ -40,12 +35,9 @@ from experiments.logger import Logger, check_logger
 from experiments.runs import RunRecord, Store
 from experiments.sweep import parallel_jobs
 from experiments.tables import MARK_NOTES, Cell, Row, Table, save, show, tidy
+from experiments.workers import train_apart
 from lora.errors import check_choice
 
-ONE_THREAD = {  # for the libraries that take their number of threads from the environment
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
-    "TOKENIZERS_PARALLELISM": "false",
-}
 log = logging.getLogger(__name__)
 
 
@@ -132,30 +124,6 @@ def lots(runs: list[Run]) -> list[list[Run]]:
     waits = [run.source is not None and run.source.name in names for run in runs]
     lots = [[run for run, later in zip(runs, waits, strict=True) if later is last] for last in (False, True)]
     return [lot for lot in lots if lot]
-
-
-def train_apart(runs: list[Run], jobs: int) -> dict[str, str]:
-    """Train each run in a process of its own, `jobs` at a time; name -> reason for those that ended badly.
-
-    A crash of one, even of its interpreter, does not stop the others.
-    """
-    problems: dict[str, str] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        ended = pool.map(partial(_train_one, alone=jobs == 1), runs)
-        for i, (run, problem) in enumerate(zip(runs, ended, strict=True)):
-            log.info("%d of %d: %s %s", i + 1, len(runs), run.name, problem or "done")
-            problems |= {run.name: problem} if problem else {}
-    return problems
-
-
-def _train_one(run: Run, alone: bool) -> str:
-    """'' or why the process ended badly. Runs side by side have one thread each and no progress bar."""
-    command = [sys.executable, "-m", "experiments.train", *run.overrides]
-    command += [] if alone else ["trainer.threads=1"]
-    ended = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=None if alone else subprocess.PIPE,
-                           env=None if alone else os.environ | ONE_THREAD, text=True, check=False)
-    said = [line for line in (ended.stderr or "").splitlines() if line.strip()]
-    return "" if ended.returncode == 0 else " ".join([f"exit code {ended.returncode}", *said[-1:]])
 
 
 def with_runs(slots: list[Slot], records: Mapping[str, RunRecord]) -> list[Slot]:

@@ -19,15 +19,15 @@ import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.artifacts import Compose, Run, check_file, train_configs
+from experiments.artifacts import Compose, Run, Train, check_file, train_configs
 from experiments.entry import entry
 from experiments.files import write_atomic
 from experiments.metrics import LOWER_IS_BETTER
-from experiments.paper import Train, train_apart
 from experiments.presets import find_row, parse, presets, put_rows, written
 from experiments.runs import RunRecord, Store, run_name
 from experiments.sweep import cell, parallel_jobs, print_rows, shown_score
 from experiments.tables import markdown_rows
+from experiments.workers import train_apart
 from lora.errors import check_choice
 
 LABELS = ("method", "rank", "learning_rate")  # columns that say what a row of the table is of

@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import gates, paper
+from experiments import gates
 from experiments.artifacts import Run, train_configs
 from experiments.entry import CONF
 from experiments.pretrained import Gate
@@ -109,7 +109,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, cfg: DictConfig) -> dict[tuple[str,
                           for made in (compose(list(run.overrides)) for run in runs)})
         return {"all": "only looked at"}
 
-    monkeypatch.setattr(paper, "train_apart", composed)
+    monkeypatch.setattr(gates, "train_apart", composed)
     monkeypatch.setattr(gates, "run_name", lambda cfg: cfg.model.init)  # the model has no files
     assert gates.finished(cfg, ("rte",), ("ft",)) == {}
     return found
