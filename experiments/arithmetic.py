@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 import experiments.presets  # noqa: F401  (the resolver in conf/model and conf/method)
+from experiments.architectures import attentions_of
 from experiments.entry import CONF, entry, json_line
 from experiments.files import write_atomic
 from experiments.hardware import describe
@@ -58,7 +59,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 def measure(cfg: DictConfig, model: str, cores: int) -> dict[str, Any]:
     """Tokens per second of the machine by variant, and the model's number of parameters."""
     shape = model_config(model)
-    attentions = ("eager",) if shape.config.model_type == "deberta-v2" else ("sdpa", "eager")  # it has no fused one
+    attentions = attentions_of(shape.config.model_type)
     variants = list(itertools.product(LAYOUTS, PRECISIONS, attentions))
     speeds: dict[str, list[float]] = {" ".join(variant): [] for variant in variants}
     job: tuple[Any, str] = (OmegaConf.to_container(cfg, resolve=True), model)

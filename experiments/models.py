@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.architectures import ATTENTION, task_config
 from experiments.files import sha256
 from lora.errors import check_choice
 
@@ -30,14 +31,13 @@ if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where 
 
 KINDS = ("classification", "regression", "causal_lm")
 CHOICES = {"init": ("pretrained", "random"), "weights": ("safetensors", "pickle"), "pooler": ("train", "frozen"),
-           "attention": ("sdpa", "eager")}
+           "attention": ATTENTION}
 FILES = {"safetensors": "model.safetensors", "pickle": "pytorch_model.bin"}
 SMALL_FILES = (
     *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
     *("vocab*", "merges.txt", "spm.model"),
 )
 ROOT = Path(__file__).resolve().parent.parent  # where conf/ is
-DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob", "resid_pdrop", "embd_pdrop", "attn_pdrop")
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 log = logging.getLogger(__name__)
 
@@ -232,42 +232,9 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str], pretrained: bool) -> PreTrainedConfig:
     """The transformers config: from the folder of `pretrained` weights, else from the declared fields."""
-    from transformers import AutoConfig
-
     fields = declared(cfg)
-    if fields and not pretrained:
-        config = AutoConfig.for_model(**fields)
-    else:
-        config = AutoConfig.from_pretrained(model_folder(cfg), local_files_only=True)
-        for key, value in (fields or {}).items():
-            if (found := getattr(config, key, None)) != value:
-                raise ValueError(f"{cfg.path}: config.json has {key} {found!r}, model.config.{key} is {value!r}")
-    if kind == "causal_lm":
-        _check_decoder(cfg, config)
-    else:
-        config.num_labels = num_labels
-        if labels:
-            config.id2label = dict(enumerate(labels))
-            config.label2id = {label: number for number, label in enumerate(labels)}
-        if config.pad_token_id is None:  # GPT-2 classifies the last token before the padding
-            config.pad_token_id = config.eos_token_id
-    if cfg.dropout is not None:
-        for key in DROPOUT:
-            if hasattr(config, key):
-                setattr(config, key, cfg.dropout)
-    if cfg.classifier_dropout is not None:
-        config.cls_dropout = config.classifier_dropout = cfg.classifier_dropout  # DeBERTa's name, and the others'
-    return config
-
-
-def _check_decoder(cfg: DictConfig, config: PreTrainedConfig) -> None:
-    """ValueError for an encoder: it reads what comes after a place, so that a causal loss would show it its target."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
-
-    if config.model_type in ENCODERS and not getattr(config, "is_decoder", False):
-        decoders = ", ".join(sorted(path.stem for path in (ROOT / "conf" / "model").glob("gpt2*.yaml")))
-        raise ValueError(f"model {cfg.name!r} is an encoder ({config.model_type}), which sees what a causal_lm task "
-                         f"has it predict; decoders: {decoders}")
+    folder = None if fields and not pretrained else model_folder(cfg)
+    return task_config(cfg, fields or {}, folder, kind, num_labels, labels)
 
 
 def _from_config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -> PreTrainedModel:

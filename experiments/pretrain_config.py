@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.architectures import attentions_of
 from experiments.entry import CONF
 from lora.errors import check_choice
 
@@ -34,7 +35,7 @@ def check_config(cfg: DictConfig) -> None:
         check_choice(choice, cfg[choice], allowed)
     if cfg.positions is not None:
         check_choice("positions", cfg.positions, ("sinusoidal",))
-    if cfg.model.config.model_type == "deberta-v2" and cfg.attention == "sdpa":
+    if cfg.attention not in ("auto", *attentions_of(cfg.model.config.model_type)):
         raise ValueError("attention=sdpa: transformers' DeBERTa has eager attention only")
     for keys, good, words in LIMITS:
         for key in keys:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig
 
+from experiments.architectures import DROPOUT, attentions_of
 from experiments.checkpoint import load_checkpoint, save_checkpoint
 from experiments.cloze import accuracies, held_out_loss
 from experiments.language import Batch, Language, Stream, loss_sum
-from experiments.models import DROPOUT
 from experiments.optimizer import make_optimizer
 from lora.methods import ParameterGroup
 
@@ -178,7 +178,7 @@ def fastest(cfg: DictConfig, config: PreTrainedConfig, language: Language) -> tu
     the same batch, in turning order, and the pair with the lowest median of times relative to the first's is taken.
     """
     precisions = ("fp32", "bf16") if cfg.precision == "auto" else (cfg.precision,)
-    attentions = attentions_of(config) if cfg.attention == "auto" else (cfg.attention,)
+    attentions = attentions_of(config.model_type) if cfg.attention == "auto" else (cfg.attention,)
     pairs = list(itertools.product(precisions, attentions))
     if len(pairs) == 1:
         return *pairs[0], {}
@@ -199,11 +199,6 @@ def fastest(cfg: DictConfig, config: PreTrainedConfig, language: Language) -> tu
               for (precision, attention), times in zip(pairs, seconds, strict=True)}
     log.info("%s: tokens/s %s", cfg.model.name, ", ".join(f"{pair} {speed:.0f}" for pair, speed in speeds.items()))
     return *pairs[ratios.index(min(ratios))], speeds
-
-
-def attentions_of(config: PreTrainedConfig) -> tuple[str, ...]:
-    """The attention implementations that an architecture has: DeBERTa's has no fused one."""
-    return ("eager",) if config.model_type == "deberta-v2" else ("sdpa", "eager")
 
 
 def _trial(cfg: DictConfig, config: PreTrainedConfig, precision: str, attention: str) -> Callable[[Batch], float]:
