@@ -6,6 +6,7 @@ trained in a process apart (experiments.workers).
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -14,15 +15,12 @@ from experiments import counts
 from experiments.artifacts import (
     Compose,
     Data,
-    Run,
     Slot,
     Train,
     check_filters,
     check_suite,
     left_out,
     plain_dict,
-    plan,
-    read,
     read_paper,
     run_config,
     stand_ins,
@@ -30,10 +28,10 @@ from experiments.artifacts import (
     suite_for,
     train_configs,
 )
+from experiments.collect import collect
 from experiments.entry import entry
 from experiments.logger import Logger, check_logger
-from experiments.runs import RunRecord, Store
-from experiments.sweep import parallel_jobs
+from experiments.runs import RunRecord
 from experiments.tables import MARK_NOTES, Cell, Row, Table, save, show, tidy
 from experiments.workers import train_apart
 from lora.errors import check_choice
@@ -46,6 +44,7 @@ log = logging.getLogger(__name__)
     "python -m experiments.paper artifact=table6 suite=minilm train=false",
     "python -m experiments.paper artifact=figure3 suite=nano",
     "python -m experiments.paper artifact=table2 suite=nano models=[roberta-nano] store=results/local empty=false",
+    "python -m experiments.paper artifact=figure2 suite=nano methods=[ft,bitfit,lora,adapter_h] seeds=[0]",
     "python -m experiments.paper artifact=counts",
     "python -m experiments.paper artifact=table2 suite=paper tasks=[mrpc,rte] seeds=[0] jobs=2",
 ])
@@ -64,66 +63,38 @@ def study(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, An
     return studies.report(cfg, compose_train, train)
 
 
+def sizes(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, Any]:
+    """Scores over numbers of parameters: experiments.sizes, which draws."""
+    from experiments import sizes
+
+    return sizes.report(cfg, compose_train, train)
+
+
 def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, Any]:
     """Plan the table, train what is missing, read the store, print and save; returns the last line."""
     artifact, suite = plain_dict(cfg.artifact), suite_for(plain_dict(cfg.suite), cfg.artifact.name)
     check_suite(suite)
     check_filters(cfg, suite)
     printed = read_paper(artifact)
-    seeds = sorted({*suite["seeds"], *(cfg.seeds or [])})
-    slots, unavailable = plan(artifact, suite, printed, seeds, cfg.store, compose_train)
-    if cfg.train and (named := [name for name in cfg.models or [] if name in unavailable]):
-        raise FileNotFoundError(f"{named[0]} cannot be trained: {unavailable[named[0]]}")
-    store = Store(cfg.store)
-    records, problems = read(store, slots)
-    if cfg.train and (missing := wanted(cfg, suite, slots, records, problems)):
-        store.check_writable()
-        ended: dict[str, str] = {}
-        for lot in lots(missing):
-            ended |= train(lot, parallel_jobs(cfg.jobs))
-        records, problems = read(store, slots)
-        problems = {name: why for name, why in (ended | problems).items() if name not in records}
+    found = collect(cfg, artifact, suite, printed, compose_train, train)
+    slots, records, problems = found.slots, found.records, found.problems
     shown = slots if cfg.empty else with_runs(slots, records)
-    notes = left_out(suite, printed) + [f"{name} is not there: {why}" for name, why in unavailable.items()]
+    notes = left_out(suite, printed) + [f"{name} is not there: {why}" for name, why in found.unavailable.items()]
     notes += [f"failed: {name}: {why}" for name, why in problems.items()]
     table = fill(artifact, suite, printed, shown, records, notes, cfg.store)
     show(table)
-    files = save(table, store.root / "tables", artifact["name"])
+    files = save(table, Path(cfg.store) / "tables", artifact["name"])
     cells = [cell for row in table.rows for cell in row.cells.values()]
-    with Logger(cfg.logger, artifact["name"], run_config(cfg), store.root, job_type="paper") as logger:
+    with Logger(cfg.logger, artifact["name"], run_config(cfg), Path(cfg.store), job_type="paper") as logger:
         logger.log_table(artifact["name"], tidy(table))
     names = list(dict.fromkeys(run.name for slot in slots for run in slot.runs))
     return {
         "artifact": artifact["name"], "suite": suite["name"], "files": [str(path) for path in files],
         "cells": len(cells), "filled": sum(bool(cell.values) for cell in cells),
         "missing": [name for name in names if name not in records and name not in problems],
-        "failed": list(problems), "unavailable": unavailable,
+        "failed": list(problems), "unavailable": found.unavailable,
         "collapsed": [name for name, record in records.items() if record.status == "collapsed"],
     }
-
-
-def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str, RunRecord],
-           problems: Mapping[str, str]) -> list[Run]:
-    """The runs to train: not done, readable where recorded, and within the filters of the command line."""
-    seeds = suite["seeds"] if cfg.seeds is None else cfg.seeds
-    runs = {
-        run.name: run
-        for slot in slots
-        if all(cfg[f"{what}s"] is None or slot.ours[what] in cfg[f"{what}s"] for what in ("model", "task", "method"))
-        for run in slot.runs
-        if run.seed in seeds and run.name not in records
-        and not problems.get(run.name, "").startswith("unreadable")
-    }
-    sources = {run.source.name: run.source for run in runs.values() if run.source is not None}
-    return list({name: run for name, run in (sources | runs).items() if name not in records}.values())
-
-
-def lots(runs: list[Run]) -> list[list[Run]]:
-    """The runs in the order of their training: those that start from none of the others, then the rest."""
-    names = {run.name for run in runs}
-    waits = [run.source is not None and run.source.name in names for run in runs]
-    lots = [[run for run, later in zip(runs, waits, strict=True) if later is last] for last in (False, True)]
-    return [lot for lot in lots if lot]
 
 
 def with_runs(slots: list[Slot], records: Mapping[str, RunRecord]) -> list[Slot]:
@@ -180,15 +151,17 @@ def _row(artifact: Data, row: Mapping[str, str], slots: list[Slot],
         params=row[artifact["params"]] if artifact["params"] else "",
         trainable=sorted({record.trainable for record in found if record.trainable is not None}),
         average=row[artifact["average"]] if artifact["average"] else "",
-        cells={slot.column: _cell(row, slot, records) for slot in slots},
+        cells={slot.column: cell_of(row[slot.column], row.get(f"{slot.column}_std", ""), slot, records)
+               for slot in slots},
     )
 
 
-def _cell(row: Mapping[str, str], slot: Slot, records: Mapping[str, RunRecord]) -> Cell:
+def cell_of(paper: str, spread: str, slot: Slot, records: Mapping[str, RunRecord]) -> Cell:
+    """What the paper prints and what our runs gave."""
     found = [records[run.name] for run in slot.runs if run.name in records]
     values = [_shown(record, slot.shows) for record in found if record.status == "done"]
     collapsed = sum(record.status == "collapsed" for record in found)
-    return Cell(row[slot.column], row.get(f"{slot.column}_std", ""), values, collapsed)
+    return Cell(paper, spread, values, collapsed)
 
 
 def _shown(record: RunRecord, shows: str) -> float:
@@ -201,7 +174,7 @@ def _shown(record: RunRecord, shows: str) -> float:
     return value
 
 
-KINDS = {"scores": report, "study": study, "counts": counts.report}  # what an artifact file says it is
+KINDS = {"scores": report, "study": study, "sizes": sizes, "counts": counts.report}  # what an artifact file says it is
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,66 @@
+"""The runs of an artifact: planned, trained where they are missing, read from the store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from experiments.artifacts import Compose, Data, Run, Slot, Train, plan, read
+from experiments.runs import RunRecord, Store
+from experiments.sweep import parallel_jobs
+
+
+@dataclass(frozen=True)
+class Found:
+    """What an artifact's numbers are made of."""
+
+    slots: list[Slot]
+    records: Mapping[str, RunRecord]   # of finished runs, by name
+    problems: Mapping[str, str]        # why others have none
+    unavailable: Mapping[str, str]     # by model, why its files are not there
+
+
+def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, str]], compose_train: Compose,
+            train: Train) -> Found:
+    """Plan the cells of `rows`, train what is missing if `cfg.train`, and read the store.
+
+    Raises FileNotFoundError where a model is to be trained, by name, whose files are not there.
+    """
+    seeds = sorted({*suite["seeds"], *(cfg.seeds or [])})
+    slots, unavailable = plan(artifact, suite, rows, seeds, cfg.store, compose_train)
+    if cfg.train and (named := [name for name in cfg.models or [] if name in unavailable]):
+        raise FileNotFoundError(f"{named[0]} cannot be trained: {unavailable[named[0]]}")
+    store = Store(cfg.store)
+    records, problems = read(store, slots)
+    if cfg.train and (missing := wanted(cfg, suite, slots, records, problems)):
+        store.check_writable()
+        ended: dict[str, str] = {}
+        for lot in lots(missing):
+            ended |= train(lot, parallel_jobs(cfg.jobs))
+        records, problems = read(store, slots)
+        problems = {name: why for name, why in (ended | problems).items() if name not in records}
+    return Found(slots, records, problems, unavailable)
+
+
+def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str, RunRecord],
+           problems: Mapping[str, str]) -> list[Run]:
+    """The runs to train: not done, readable where recorded, and within the filters of the command line."""
+    seeds = suite["seeds"] if cfg.seeds is None else cfg.seeds
+    runs = {
+        run.name: run
+        for slot in slots
+        if all(cfg[f"{what}s"] is None or slot.ours[what] in cfg[f"{what}s"] for what in ("model", "task", "method"))
+        for run in slot.runs
+        if run.seed in seeds and run.name not in records
+        and not problems.get(run.name, "").startswith("unreadable")
+    }
+    sources = {run.source.name: run.source for run in runs.values() if run.source is not None}
+    return list({name: run for name, run in (sources | runs).items() if name not in records}.values())
+
+
+def lots(runs: list[Run]) -> list[list[Run]]:
+    """The runs in the order of their training: those that start from none of the others, then the rest."""
+    names = {run.name for run in runs}
+    waits = [run.source is not None and run.source.name in names for run in runs]
+    lots = [[run for run, later in zip(runs, waits, strict=True) if later is last] for last in (False, True)]
+    return [lot for lot in lots if lot]

@@ -1,0 +1,115 @@
+"""Figure 2: every method of the suite at every size, from the records of its runs, beside the paper's numbers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from analysis.score_figures import Point, Scores, sizes_figure
+from experiments import sizes
+from experiments.artifacts import Run, plain_dict
+from experiments.entry import CONF
+from experiments.runs import RunRecord, Store
+
+Composed = Callable[[list[str]], Any]
+
+
+def configured(store: Path, *overrides: str) -> Any:
+    with initialize_config_dir(str(CONF), version_base=None):
+        return compose("paper", [f"store='{store}'", "logger.wandb.mode=disabled", "suite=minilm", "artifact=figure2",
+                                 *overrides])
+
+
+@pytest.fixture
+def composed(monkeypatch: pytest.MonkeyPatch) -> Composed:
+    """Composition that keeps the overrides as the config, and a run's name made of them."""
+    monkeypatch.setattr("experiments.artifacts.run_name",
+                        lambda cfg: f"{cfg.task}-{cfg.method}{cfg.get('method.rank', '')}-{cfg.seed}")
+    monkeypatch.setattr("experiments.artifacts.model_identity", lambda model: {})
+    return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))
+
+
+def stored(store: Path, run: str, score: float, trainable: int, status: str = "done") -> None:
+    Store(store).write(RunRecord(run=run, identity="0" * 64, status=status, seed=0, score=score, trainable=trainable,
+                                 config={"task": {"main_metric": "accuracy"}}))
+
+
+def never(runs: list[Run], jobs: int) -> dict[str, str]:
+    raise AssertionError(f"nothing is to be trained, not {runs}")
+
+
+def test_a_point_is_the_median_of_its_runs_at_the_parameters_of_their_records(tmp_path: Path, composed: Composed) -> None:
+    for seed, score in enumerate((80.0, 84.0, 83.0)):
+        stored(tmp_path, f"mrpc-lora4-{seed}", score, 36864)
+    stored(tmp_path, "mrpc-lora64-0", 79.0, 589824)
+    stored(tmp_path, "rte-ft-0", 60.0, 22565376)
+    stored(tmp_path, "rte-ft-1", 50.0, 22565376, "collapsed")
+    last = sizes.report(configured(tmp_path, "train=false"), composed, never)
+    found = pd.read_csv(tmp_path / "figures" / "figure2.csv").set_index(["task", "method", "size"])
+    assert list(found.index) == [("rte", "ft", "all"), ("mrpc", "lora", "r=4"), ("mrpc", "lora", "r=64")]
+    assert found.score.tolist() == [60.0, 83.0, 79.0]
+    assert found.parameters.tolist() == [22565376, 36864, 589824]
+    assert (found.seeds.tolist(), found.collapsed.tolist()) == ([1, 3, 1], [1, 0, 0])
+    assert found.spread.iloc[1] == pytest.approx(2.0817, abs=1e-4)  # of 80, 84, 83, with n - 1
+    assert len(last["missing"]) == 2 * 3 * 7 - 6  # tasks, seeds, and ft, bitfit, lora at five ranks
+    assert {Path(file).suffix for file in last["files"]} == {".csv", ".md", ".png", ".pdf"}
+
+
+def test_what_is_missing_is_trained_within_the_filters(tmp_path: Path, composed: Composed) -> None:
+    def train(runs: list[Run], jobs: int) -> dict[str, str]:
+        for run in runs:
+            stored(tmp_path, run.name, 70.0, 1)
+        return {}
+
+    last = sizes.report(configured(tmp_path, "tasks=[rte]", "methods=[lora]", "seeds=[0]"), composed, train)
+    found = pd.read_csv(tmp_path / "figures" / "figure2.csv")
+    assert found["size"].tolist() == ["r=1", "r=2", "r=4", "r=8", "r=64"]
+    assert (set(found.task), set(found.method), set(found.seeds)) == ({"rte"}, {"lora"}, {1})
+    assert not last["failed"]
+
+
+def test_the_suites_own_sizes_replace_the_artifacts(tmp_path: Path, composed: Composed) -> None:
+    own = configured(tmp_path, "+suite.artifacts.figure2.sizes.lora={tiny:{method.rank:3}}", "train=false")
+    stored(tmp_path, "mrpc-lora3-0", 71.0, 27648)
+    sizes.report(own, composed, never)
+    assert pd.read_csv(tmp_path / "figures" / "figure2.csv")[["size", "score"]].to_numpy().tolist() == [["tiny", 71.0]]
+
+
+def test_runs_of_one_size_with_different_numbers_of_parameters_are_no_point(tmp_path: Path, composed: Composed) -> None:
+    stored(tmp_path, "rte-lora8-0", 60.0, 100)
+    stored(tmp_path, "rte-lora8-1", 60.0, 200)
+    with pytest.raises(ValueError, match=r"lora r=8 have \['100', '200'\] trainable parameters"):
+        sizes.report(configured(tmp_path, "train=false"), composed, never)
+
+
+def test_without_a_run_nothing_is_drawn_and_all_is_named(tmp_path: Path, composed: Composed) -> None:
+    last = sizes.report(configured(tmp_path, "train=false"), composed, never)
+    assert (last["files"], len(last["missing"])) == ([], 42)
+    json.dumps(last)
+
+
+def test_the_papers_points_are_those_of_its_table_15(shared: Path) -> None:
+    artifact = plain_dict(configured(Path("store")).artifact)
+    printed = pd.read_csv(shared / "paper" / "table15_gpt3_sweep.csv", dtype=str).fillna("")
+    wikisql, mnli = sizes.of_paper(artifact, printed.to_dict("records"))  # type: ignore[arg-type]
+    assert wikisql.methods["ft"] == [Point(175e9, 73.8)]  # tables 4 and 15
+    assert Point(37.7e6, 91.6) in mnli.methods["lora"]
+    assert sum(map(len, mnli.methods.values())) == len(printed)
+
+
+def test_a_panel_shows_the_points_from_the_smallest_with_whiskers_on_a_logarithmic_axis() -> None:
+    figure = sizes_figure([[Scores("a", "accuracy", {"lora": [Point(1e4, 81, 2.0), Point(1e3, 80, 1.0)]})],
+                           [Scores("b", "accuracy", {"ft": [Point(1e6, 90)], "lora": [Point(1e5, 85)]})]], "caption")
+    upper, lower = (axes for axes in figure.axes if axes.get_title())
+    (line,) = upper.containers
+    assert line.lines[0].get_xydata().tolist() == [[1e3, 80], [1e4, 81]]
+    assert [segment[:, 1].tolist() for segment in line.lines[2][0].get_segments()] == [[79, 81], [79, 83]]
+    assert (upper.get_xscale(), upper.get_ylabel()) == ("log", "accuracy")
+    assert line.lines[0].get_color() == lower.containers[1].lines[0].get_color()  # lora in both panels
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["lora", "ft"]
