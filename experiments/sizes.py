@@ -4,6 +4,7 @@ A size is a name and what gives it (`sizes` of the artifact, or of the suite for
 aggregate over seeds; how many parameters it has is read from the runs' records, without the task head.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,11 +97,14 @@ def _line(artifact: Data, row: Mapping[str, str], slot: Slot, found: Found) -> d
 
 def of_ours(table: pd.DataFrame) -> list[Scores]:
     """A panel for each task of ours."""
-    return [Scores(f"{model} on {task}", str(frame.metric.iloc[0]), {
-        str(method): [Point(row.parameters, row.score, None if pd.isna(row.spread) else row.spread)
-                      for row in of_method.itertuples()]
-        for method, of_method in frame.groupby("method", sort=False)})
-        for (model, task), frame in table.groupby(["model", "task"], sort=False)]
+    return [Scores(f"{model} on {task}", str(frame.metric.iloc[0]),
+                   {str(method): _points(own) for method, own in frame.groupby("method", sort=False)})
+            for (model, task), frame in table.groupby(["model", "task"], sort=False)]
+
+
+def _points(table: pd.DataFrame) -> list[Point]:
+    values = table[["parameters", "score", "spread"]].astype(float).to_numpy().tolist()
+    return [Point(parameters, score, None if math.isnan(spread) else spread) for parameters, score, spread in values]
 
 
 def of_paper(artifact: Data, printed: list[dict[str, str]]) -> list[Scores]:
