@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 from torch.nn import functional
 
 from lora.errors import check_choice
@@ -24,6 +25,11 @@ INITS = ("kaiming", "gaussian", "pissa")
 def wide(tensor: Tensor) -> Tensor:
     """The tensor in fp32, or in fp64 if it is that: what updates are kept and merged in."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    """Whether there are values to look at: neither on the meta device nor of a FakeTensorMode (lora.shadow)."""
+    return not (tensor.is_meta or is_fake(tensor))
 
 
 def scaling_of(rank: int, alpha: float, rank_stabilised: bool) -> float:
@@ -70,7 +76,7 @@ class LowRank(nn.Module):
         self.register_buffer("A0", self.A.detach().clone() if init == "pissa" else None, persistent=False)
         self.register_buffer("B0", self.B.detach().clone() if init == "pissa" else None, persistent=False)
         self.magnitude = nn.Parameter(self._norms(W0)) if dora else None  # (n_part,)
-        if self.magnitude is not None and not self.magnitude.is_meta and not self.magnitude.all():
+        if self.magnitude is not None and has_numbers(self.magnitude) and not self.magnitude.all():
             raise ValueError(f"dora needs directions, and row {int((self.magnitude == 0).nonzero()[0])} of W0 is zero")
 
     @torch.no_grad()

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lora.injected import Injected, inject
+from lora.limits import position_limit
+from lora.low_rank import has_numbers
 from lora.sites import find_places
 
 CAUSAL = ("gpt2", "llama")
@@ -143,7 +145,7 @@ class AddedPositions(Injected):
         prefix, infix = (torch.arange(count, device=real.device) for count in (self.l_p, self.l_i))
         longer = layout.spread(moved, torch.cat([start + prefix, after + infix], 1))
         limit = config.max_position_embeddings if position_limit(config) is not None else None
-        if limit is not None and longer.shape[1] > limit and (over := int(longer.max()) + 1 - limit) > 0:
+        if limit is not None and has_numbers(longer) and longer.shape[1] > limit and (over := int(longer.max()) + 1 - limit) > 0:
             raise ValueError(f"{over} more positions are needed than the model has: l_p {self.l_p} and l_i {self.l_i} "
                              f"leave {position_limit(config) - self.l_p - self.l_i} for the input")  # type: ignore[operator]
         return longer
@@ -222,7 +224,7 @@ class BeforeSeparator:
 
     def __call__(self, ids: Tensor | None, real: Tensor) -> Tensor:
         found = torch.zeros_like(real) if ids is None else (ids == self.separator) & real
-        if not bool((has := found.any(1)).all()):
+        if has_numbers(has := found.any(1)) and not has.all():
             raise ValueError(f"row {int(has.logical_not().nonzero()[0])} of the batch has no separator (token "
                              f"{self.separator}), before which the infix stands: end prompts with it, name another by "
                              "method.separator, or take l_i=0")
@@ -252,12 +254,9 @@ def _own_positions(body: PreTrainedModel, ids: Tensor | None, real: Tensor) -> T
     return embeddings.create_position_ids_from_input_ids(ids, embeddings.padding_idx)
 
 
-def position_limit(config: PreTrainedConfig) -> int | None:
-    """How many positions a row of the model can have; None where they are relative only."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is None or not getattr(config, "position_biased_input", True):
-        return None
-    return limit - config.pad_token_id - 1 if config.model_type == "roberta" else limit  # RoBERTa counts from there
+def separator_of(config: PreTrainedConfig) -> int | None:
+    """The token between prompt and target as tasks have it: beginning or end of text; None where a model has neither."""
+    return config.eos_token_id if config.bos_token_id is None else config.bos_token_id
 
 
 def add_positions(model: PreTrainedModel, adapter: str, positions: AddedPositions) -> None:

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from lora.errors import check_choice
 from lora.layer import wide
+from lora.limits import position_limit
 from lora.methods.base import Method
 from lora.positions import (
     CAUSAL,
@@ -21,7 +22,7 @@ from lora.positions import (
     FindEnd,
     add_positions,
     after_last,
-    position_limit,
+    separator_of,
 )
 from lora.sites import BLOCKS
 
@@ -80,8 +81,7 @@ class PrefixEmbed(Method):
             return after_last
         if heads or not self.l_i:  # nothing depends on where an infix of no length is
             return BeforePooled(config.pad_token_id)
-        separator = next((token for token in (self.separator, config.bos_token_id, config.eos_token_id)
-                          if token is not None), None)
+        separator = separator_of(config) if self.separator is None else self.separator
         if separator is None:
             raise ValueError(f"{self.name}: the model has no beginning- or end-of-text token: name by "
                              "method.separator the token before which the infix stands, or take l_i=0")
