@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lora.bank import Adapter, activate, bank, base_parameters, base_values, check_new, forget, own_parameters
+from lora.bank import Adapter, activate, bank, base_parameters, check_new, disabled, forget, own_parameters
 from lora.sites import head_modules
 
 
@@ -73,15 +73,16 @@ class Method:
         every = base_parameters(model)
         head = {key: p for key, p in every.items() if any(key.startswith(f"{name}.") for name in heads)}
         body = {key: p for key, p in every.items() if key not in head}
-        try:
-            in_place, groups = self.add(model, adapter, heads, body)
-        except ValueError:
-            forget(model, adapter)
-            raise
-        start = base_values(model) | head
-        copies = {key: start[key].detach().clone() for key in in_place} if self.keeps_base() else None
-        aside = (*in_place, *head) if bank(model).active is not None else ()  # else they are in the model already
-        values = {key: start[key].detach().clone() for key in aside}
+        beside = bank(model).active is not None
+        with disabled(model):  # what starts from W0 must not see what the active adapter trained in its place
+            try:
+                in_place, groups = self.add(model, adapter, heads, body)
+            except ValueError:
+                forget(model, adapter)
+                raise
+            copies = {key: body[key].detach().clone() for key in in_place} if self.keeps_base() else None
+            aside = (*in_place, *head) if beside else ()  # else they are in the model already
+            values = {key: every[key].detach().clone() for key in aside}
         bank(model).adapters[adapter] = Adapter(self, in_place, list(head), copies, values)
         activate(model, adapter)
         return groups + ([ParameterGroup("head", head, head=True)] if head else [])
