@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from lora.errors import check_choice
 from lora.layer import wide
-from lora.limits import position_limit
+from lora.limits import check_positions
 from lora.methods.base import Method
 from lora.positions import (
     CAUSAL,
@@ -74,9 +74,7 @@ class PrefixEmbed(Method):
         check_choice(f"architecture for {self.name}", config.model_type, BLOCKS)
         if getattr(config, "is_decoder", False) and config.model_type not in CAUSAL:
             raise ValueError(f"{self.name}: a {config.model_type} with is_decoder=True is not supported")
-        if (limit := position_limit(config)) is not None and self.positions() >= limit:
-            raise ValueError(f"{self.name}: l_p {self.l_p} and l_i {self.l_i} take {self.positions()} positions of "
-                             f"the model's {limit}: none is left for the input")
+        check_positions(config, f"{self.name}: an input of", 1, self.positions(), f"l_p {self.l_p} and l_i {self.l_i}")
         if config.model_type not in CAUSAL:
             return after_last
         if heads or not self.l_i:  # nothing depends on where an infix of no length is
