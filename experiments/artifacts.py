@@ -8,7 +8,7 @@ import logging
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,10 @@ class Run:
     seed: int
     overrides: tuple[str, ...]
     source: "Run | None" = None
+
+    def again(self) -> "Run":
+        """The same run, computed though it has a record."""
+        return replace(self, overrides=(*self.overrides, "overwrite=true"))
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,10 @@ class Store:
     def adapter_folder(self, run: str) -> Path:
         return self.root / "adapters" / run
 
+    def has_adapter(self, record: RunRecord) -> bool:
+        """Whether what a run trained is here: records are committed and adapters are not."""
+        return record.adapter is not None and (self.root / record.adapter).is_dir()
+
     def checkpoint_folder(self, run: str) -> Path:
         return self.root / "checkpoints" / run
 

@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 
 from experiments import paper
 from experiments.artifacts import Run
+from experiments.collect import lots
 from experiments.init_from import find_source, start_from
-from experiments.paper import lots
 from experiments.runs import RunRecord, Store, identity, run_name
 from experiments.train import run
 from lora.adapter_file import adapter_tensors
@@ -197,6 +197,21 @@ def test_the_papers_table_trains_mnli_once_and_before_what_starts_from_it(tmp_pa
         assert each.source.name == mnli
         assert each.overrides[-1].startswith("init_from=")
         assert each.overrides[-1].rstrip("'").endswith(f"/{mnli}")
+
+
+def test_a_table_trains_mnli_again_where_its_record_is_here_without_its_adapter(tmp_path, fake_runs) -> None:  # noqa: F811
+    trained: list[list[Run]] = []
+    cfg = configured(tmp_path, "suite=paper", "models=[roberta-base]", "tasks=[rte]", "methods=[lora]", "seeds=[0,1]")
+    for seed in (0, 1):
+        (tmp_path / "adapters" / f"{seed}").mkdir(parents=True)
+        made = record(f"mnli-roberta-base-lora-authors-seed{seed}", adapter=f"adapters/{seed}")
+        Store(tmp_path).write(made)
+    (tmp_path / "adapters" / "0").rmdir()  # a clone of the repository has no adapter
+    paper.report(cfg, fake_runs, lambda runs, jobs: trained.append(runs) or {})
+    first, second = ([each.name for each in lot] for lot in trained)
+    assert (first, second) == (["mnli-roberta-base-lora-authors-seed0", "rte-roberta-base-lora-authors-seed1"],
+                               ["rte-roberta-base-lora-authors-seed0"])
+    assert trained[0][0].overrides[-1] == "overwrite=true"
 
 
 def test_restricted_rows_and_other_suites_start_from_the_base(tmp_path, fake_runs, capsys) -> None:  # noqa: F811
