@@ -48,7 +48,6 @@ def run(cfg: DictConfig) -> RunRecord:
         raise ValueError(f"seed {cfg.seed!r} is not a whole number from 0")
     check_trainer(cfg.trainer)
     check_logger(cfg.logger)
-    source = find_source(cfg)
     if (differing := differences(cfg)) is not None:
         log.info("the paper | its authors' scripts differ here, preset=%s is used: %s", cfg.preset, differing)
     store = Store(cfg.store)
@@ -59,6 +58,7 @@ def run(cfg: DictConfig) -> RunRecord:
         if stored is not None and stored.finished_well and not cfg.overwrite:
             log.info("%s is done: this is its stored result", stored.run)
             return stored
+        source = find_source(cfg)
         try:
             _compute(cfg, record, store, laps, source)
         except Exception as error:

@@ -75,6 +75,19 @@ def test_the_record_says_where_a_run_started_and_the_training_goes_on_from_there
     assert stored.history[0]["loss"] != plain.history[0]["loss"]
 
 
+def test_a_finished_run_is_found_done_without_the_adapter_that_it_started_from(
+    tiny_run: list[str], source: RunRecord
+) -> None:
+    cfg = compose(*tiny_run, f"init_from={source.run}")
+    made = run(cfg)
+    shutil.rmtree(Path(cfg.store) / str(source.adapter))
+    assert run(cfg) == made
+    cfg.overwrite = True
+    with pytest.raises(FileNotFoundError, match="kept its adapter in"):
+        run(cfg)
+    assert Store(cfg.store).read(made.run) == made
+
+
 def test_a_source_is_known_by_the_run_that_made_it_and_not_by_its_place(
     tiny_run: list[str], source: RunRecord, tmp_path: Path
 ) -> None:
