@@ -87,6 +87,8 @@ class LowRank(nn.Module):
         elif init == "gaussian":
             nn.init.normal_(self.A, std=0.02)  # the paper gives no width; its DeBERTa code has 0.02
         elif not W0.is_meta:
+            if has_numbers(W0) and not W0.isfinite().all():
+                raise ValueError("pissa needs singular directions, and W0 has a number that is not finite")
             U, S, Vh = torch.linalg.svd(wide(W0), full_matrices=False)
             root = (S[:self.rank] / self.scaling).sqrt()        # (rank,)
             self.A.copy_(root[:, None] * Vh[:self.rank])

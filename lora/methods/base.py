@@ -77,7 +77,7 @@ class Method:
         with disabled(model):  # what starts from W0 must not see what the active adapter trained in its place
             try:
                 in_place, groups = self.add(model, adapter, heads, body)
-            except ValueError:
+            except BaseException:
                 forget(model, adapter)
                 raise
             copies = {key: body[key].detach().clone() for key in in_place} if self.keeps_base() else None
