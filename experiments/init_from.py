@@ -57,7 +57,8 @@ def _check_method(source: str, theirs: Any, ours: Any) -> None:
                          f"this run's is {ours.name} ({type(ours).__name__})")
     there, here = _plain(theirs.config()), _plain(ours.config())
     differing = [f"method.{key} is {there[key]!r} there and {here[key]!r} here" for key in there
-                 if key not in MAY_DIFFER and there[key] != here[key]]
+                 if key not in MAY_DIFFER and there[key] != here[key]
+                 and not (key == "separator" and here[key] is None)]  # null until the model is there: see start_from
     if differing:
         raise ValueError(f"init_from {source}: {', '.join(differing)}")
 
@@ -76,7 +77,15 @@ def start_from(folder: Path | None, model: "PreTrainedModel", base: str) -> dict
     """
     if folder is None:
         return None
-    from lora.adapter_file import account, adapter_tensors, find_adapter, fingerprint, load_tensors, read_adapter
+    from lora.adapter_file import (
+        account,
+        adapter_tensors,
+        find_adapter,
+        fingerprint,
+        load_tensors,
+        method_of,
+        read_adapter,
+    )
 
     description, tensors = read_adapter(folder)
     theirs, trained = description["base"], [*description["in_place"], *description["head"]]
@@ -84,6 +93,7 @@ def start_from(folder: Path | None, model: "PreTrainedModel", base: str) -> dict
         raise ValueError(f"{folder} adapts a {architecture} model, {theirs.get('name')}; "
                          f"{base} is a {model.config.model_type}")
     _, entry = find_adapter(model, None)
+    _check_method(str(folder), method_of(description["method"]), entry.method)
     own = adapter_tensors(model)
     taken = {key: value for key, value in tensors.items() if key not in description["head"]}
     account(folder, taken, {key: value for key, value in own.items() if key not in entry.head})

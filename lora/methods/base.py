@@ -56,6 +56,10 @@ class Method:
         """How many of the model's positions the method takes in each row: the input may be that much shorter."""
         return 0
 
+    def resolved(self, model: nn.Module, heads: Sequence[str]) -> "Method":
+        """The method with what it takes from the model's config said, as the adapter keeps it."""
+        return self
+
     def config(self) -> dict[str, Any]:
         """The method's fields, enough to build it again."""
         return asdict(self)
@@ -83,7 +87,7 @@ class Method:
             copies = {key: body[key].detach().clone() for key in in_place} if self.keeps_base() else None
             aside = (*in_place, *head) if beside else ()  # else they are in the model already
             values = {key: every[key].detach().clone() for key in aside}
-        bank(model).adapters[adapter] = Adapter(self, in_place, list(head), copies, values)
+        bank(model).adapters[adapter] = Adapter(self.resolved(model, heads), in_place, list(head), copies, values)
         activate(model, adapter)
         return groups + ([ParameterGroup("head", head, head=True)] if head else [])
 

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,11 @@ class PrefixEmbed(Method):
             raise ValueError(f"{self.name}: the model has no beginning- or end-of-text token: name by "
                              "method.separator the token before which the infix stands, or take l_i=0")
         return BeforeSeparator(separator)
+
+    def resolved(self, model: nn.Module, heads: Sequence[str]) -> Method:
+        assert isinstance(model, PreTrainedModel)
+        end = self.find_end(model, heads)
+        return replace(self, separator=end.separator) if isinstance(end, BeforeSeparator) else self
 
     def positions(self) -> int:
         return self.l_p + self.l_i

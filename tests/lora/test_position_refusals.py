@@ -1,9 +1,12 @@
 """What positions cannot be added to, and what of them a model cannot be given."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.testing import assert_close
 
+from lora import Combined, load_adapter, save_adapter
 from tests.lora.extended import (
     SEPARATOR,
     batch,
@@ -11,7 +14,7 @@ from tests.lora.extended import (
     prefix,
 )
 from tests.lora.test_positions import GENERATE
-from tests.lora.tiny import D, tiny
+from tests.lora.tiny import D, lora, tiny
 
 
 def test_positions_that_are_used_up_are_said_with_how_many_are_left() -> None:
@@ -67,6 +70,20 @@ def test_an_infix_needs_a_separator_and_another_can_be_named() -> None:
         prefix().apply(model, pooler="train")
     prefix(l_i=0).apply(model, pooler="train")  # without an infix there is nothing to place
     model(torch.tensor([[4, 5, 6]]))
+
+
+@pytest.mark.parametrize("part", ["prefix_embed", "lora+prefix_embed"])
+def test_an_adapter_carries_its_separator(part: str, tmp_path: Path) -> None:
+    """The model's config may be another where the adapter is loaded."""
+    torch.manual_seed(1)
+    method = prefix() if part == "prefix_embed" else Combined(name=part, parts={"lora": lora(), "prefix": prefix()})
+    model, ids = language_model(), torch.tensor([[4, 6, SEPARATOR, 5]])
+    method.apply(model, pooler="train")
+    save_adapter(model, tmp_path, base={})
+    other = language_model()
+    other.config.bos_token_id = 6
+    load_adapter(other, tmp_path)
+    assert torch.equal(other(ids).logits, model(ids).logits)
 
 
 def test_a_cache_of_another_model_and_a_prepared_mask_are_refused() -> None:
