@@ -18,8 +18,8 @@ from experiments.runs import Store, source_path
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# fields of a method that say how it trains, not what
-MAY_DIFFER = ("name", "dropout", "learning_rate_scale_B")
+# fields of a method that say how it trains or what it starts from, not what it is
+MAY_DIFFER = ("name", "dropout", "learning_rate_scale_B", "init_std")
 log = logging.getLogger(__name__)
 
 
@@ -55,12 +55,29 @@ def _check_method(source: str, theirs: Any, ours: Any) -> None:
     if type(theirs) is not type(ours):
         raise ValueError(f"init_from {source}: its method is {theirs.name} ({type(theirs).__name__}), "
                          f"this run's is {ours.name} ({type(ours).__name__})")
-    there, here = _plain(theirs.config()), _plain(ours.config())
-    differing = [f"method.{key} is {there[key]!r} there and {here[key]!r} here" for key in there
-                 if key not in MAY_DIFFER and there[key] != here[key]
-                 and not (key == "separator" and here[key] is None)]  # null until the model is there: see start_from
+    there, here = _fields(_plain(theirs.config())), _fields(_plain(ours.config()))
+    differing = [key for key in there | here if _matters(key.rpartition(".")[2], there.get(key), here.get(key))]
+    kinds = [key for key in differing if key.endswith(".class")]  # of which all other fields are others, too
     if differing:
-        raise ValueError(f"init_from {source}: {', '.join(differing)}")
+        said = [f"method.{key} is {there.get(key)!r} there and {here.get(key)!r} here" for key in kinds or differing]
+        raise ValueError(f"init_from {source}: {', '.join(said)}")
+
+
+def _fields(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """A method's fields by name, and those of a combined one's parts as parts.lora.rank."""
+    found = {f"{before}{key}": value for key, value in config.items() if key != "parts"}
+    for word, part in config.get("parts", {}).items():
+        found |= _fields(part, f"{before}parts.{word}.")
+    return found
+
+
+def _matters(field: str, there: Any, here: Any) -> bool:
+    """Whether an adapter with `there` in this field is none with `here` in it."""
+    if there == here or field in MAY_DIFFER:
+        return False
+    if field == "init":  # is overwritten, but PiSSA's also stays taken out of the base
+        return "pissa" in (there, here)
+    return field != "separator" or None not in (there, here)  # null until the method is applied
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

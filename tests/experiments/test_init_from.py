@@ -148,6 +148,27 @@ def test_dropout_may_be_another(tiny_run: list[str], source: RunRecord) -> None:
     assert find_source(compose(*tiny_run, f"init_from={source.run}", "method.dropout=0.1")) is not None
 
 
+def test_random_starts_may_be_others(tiny_run: list[str], source: RunRecord) -> None:
+    """They are overwritten."""
+    cfg = compose(*tiny_run, "trainer.epochs=1", f"init_from={source.run}", "method.init=gaussian")
+    assert run(cfg).init_from["run"] == source.run
+
+
+def test_the_parts_of_combined_methods_are_compared_field_by_field(tiny_run: list[str]) -> None:
+    lines = [line for line in tiny_run if not line.startswith("method.")]
+    lines += ["method=lora+prefix_embed", "trainer.max_length=64", "trainer.epochs=1"]
+    made = run(compose(*lines))
+    lines += [f"init_from={made.run}"]
+    assert run(compose(*lines, "method.parts.lora.dropout=0.1")).init_from["run"] == made.run
+    for change, message in {"lora.rank=4": "rank is 8 there and 4 here", "prefix_embed.l_p=4": "l_p is 8 there and 4"
+                            }.items():
+        with pytest.raises(ValueError, match=rf"^init_from {re.escape(made.run)}: method.parts.\w+.{message}[^,]*$"):
+            run(compose(*lines, f"method.parts.{change}"))
+    lines[lines.index("method=lora+prefix_embed")] = "method=lora+prefix_layer"
+    with pytest.raises(ValueError, match=r"parts\.prefix_embed\.class is 'PrefixEmbed' there and None here"):
+        run(compose(*lines))
+
+
 def test_another_base_model_is_refused_before_training(
     tiny_run: list[str], source: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
