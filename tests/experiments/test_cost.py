@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments import cost, cost_check, cost_claims
+from experiments.entry import CONF
 from lora.shadow import StepCost, Work
 from tests.experiments.tiny import compose
 
@@ -108,6 +110,10 @@ def test_what_cannot_be_is_refused_by_name(module: Any, words: list[str], messag
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_a_case_has_the_methods_own_defaults() -> None:
-    setting = compose(config="cost_check").settings[0]
-    assert cost_check.case(setting, "lora").method.rank == 8
+@pytest.mark.parametrize("word", [path.stem for path in (CONF / "method").glob("*.yaml")])
+def test_a_case_is_that_of_the_cost_command(word: str) -> None:
+    setting = compose(config="cost_check").settings[1]
+    found, wanted = cost_check.case(setting, word), compose("model=minilm", f"method={word}", "precision=bf16",
+                                                            "batch_size=16", "length=64", config="cost")
+    assert found == wanted
+    assert instantiate(found.method).name == found.method.name
