@@ -47,6 +47,13 @@ def test_a_store_below_the_base_holds_no_task() -> None:
     assert cost.storage(10_000, 5, 2, 1, 0.00001)["tasks_that_fit"] == 0
 
 
+def test_of_adaptations_without_a_parameter_any_number_fits(monkeypatch: pytest.MonkeyPatch,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["model=gpt2", *TINY, "method=prefix_embed", "method.l_p=0", "method.l_i=0", "length=8"]
+    record = run(cost, "cost", words, monkeypatch, capsys)
+    assert (record["adaptation_bytes"], record["tasks_that_fit"]) == (0, None)
+
+
 def test_claims_are_the_papers_arithmetic(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
                                           tmp_path: Path) -> None:
     record = run(cost_claims, "cost_claims", ["model=gpt2", *TINY, "length=4", f"output_dir={tmp_path}"],
