@@ -45,6 +45,10 @@ class Part:
     parts: int = 1
     index: int = 0
 
+    def overlaps(self, other: "Part") -> bool:
+        """Whether another part of the same map has outputs of this one."""
+        return self == other or 1 in (self.parts, other.parts)
+
     def of(self, outputs: Tensor, dim: int = -1) -> Tensor:
         """View of `outputs` along `dim`, (..., n_out, ...) -> (..., groups, n_out / groups / parts, ...)."""
         shape = (self.groups, self.parts, outputs.shape[dim] // (self.groups * self.parts))

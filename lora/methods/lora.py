@@ -1,7 +1,7 @@
 """LoRA: W0 stays frozen, dW = scaling * B A trains beside it (section 4.1); its descendants are options."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -69,7 +69,6 @@ class LoRA(Method):
     def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> None:
         sites = [(site, target) for target in dict.fromkeys(self.targets)
                  for site in find_sites(model, [target], heads)]
-        _refuse_overlaps(site for site, _ in sites)
         for site, target in sites:
             self._add(model, adapter, site, target)
         if not self.position_query:
@@ -128,17 +127,6 @@ def _is_number(value: object) -> bool:
 
 def _for(value: float | Mapping[str, float], target: str) -> float:
     return value[target] if isinstance(value, Mapping) else value
-
-
-def _refuse_overlaps(sites: Iterable[Site]) -> None:
-    """Raise ValueError where two targets name one matrix, such as q and '*.query': it would be updated twice."""
-    taken: dict[str, list[Site]] = {}
-    for site in sites:
-        others = taken.setdefault(site.module, [])
-        for other in others:
-            if other.part == site.part or 1 in (other.part.parts, site.part.parts):
-                raise ValueError(f"targets name {site.module} twice, as {other.role} and as {site.role}")
-        others.append(site)
 
 
 def _leave_position_query(model: nn.Module, adapter: str) -> None:

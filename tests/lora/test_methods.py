@@ -153,7 +153,7 @@ def test_rank_and_alpha_by_target() -> None:
     (dict(rank={"q": 2}), "rank for target 'v' is not one of q"),
     (dict(rank={"q": 2, "v": 2, "o": 2}), "target of rank 'o' is not one of q, v"),
     (dict(bias=None), "bias None is not one of all, none, sites"),
-    (dict(targets=["q", "*.query"]), r"targets name .*query twice, as q and as weight"),
+    (dict(targets=["q", "*.query"]), r"query \(weight\): adapter 'default' already updates 'q' here"),
     (dict(dropout=1.0), r"dropout 1\.0 is not a number in \[0, 1\)"),
     (dict(position_query=False), "position_query=false is for DeBERTa-v2 models"),
 ])
