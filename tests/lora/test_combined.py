@@ -78,8 +78,8 @@ def test_two_methods_that_train_the_same_parameter_are_refused_and_leave_nothing
 def test_two_methods_that_use_one_place_are_refused_with_the_reason() -> None:
     fields = {"bottleneck": 4, "nonlinearity": "relu", "init": "gaussian", "init_std": 0.02}
     both = combined(adapter_l=AdapterL(name="adapter_l", **fields), prefix_layer=prefix(PrefixLayer))
-    with pytest.raises(ValueError, match=r"part prefix_layer: bert\.encoder\.layer\.1: .* already has a Bottleneck here, "
-                                         "and a place has room for one module: no ReplacedActivations can be beside it"):
+    with pytest.raises(ValueError, match=r"part prefix_layer: bert\.encoder\.layer\.1: .* has a Bottleneck here, and a "
+                                         "place has room for one module: no ReplacedActivations can be beside it"):
         both.apply(tiny("bert"), pooler="train")
 
 
