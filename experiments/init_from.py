@@ -116,6 +116,8 @@ def start_from(folder: Path | None, model: "PreTrainedModel", base: str) -> dict
     account(folder, taken, {key: value for key, value in own.items() if key not in entry.head})
     if fingerprint(model, trained) != theirs["fingerprint"]:
         raise ValueError(f"{folder} adapts {theirs.get('name')}, of which the weights are not those of {base}")
+    if theirs["fingerprint"] is None and theirs.get("name") != base:  # full fine-tuning leaves no weight to compare
+        raise ValueError(f"{folder} adapts {theirs.get('name')}, not {base}")
     load_tensors(model, taken | {key: own[key] for key in entry.head})
     made = {key: description["extra"].get(key) for key in ("run", "task", "score")}
     log.info("starts from %s; the head is new", made["run"] or folder)

@@ -191,6 +191,16 @@ def test_another_base_model_is_refused_before_training(
         start_from(find_source(compose(*tiny_run, f"init_from={source.run}")), model, "deeper")
 
 
+def test_full_fine_tuning_of_another_base_model_is_refused_by_name(tiny_run: list[str], tmp_path: Path) -> None:
+    """It leaves no weight of the base to compare."""
+    lines = [*(line for line in tiny_run if not line.startswith("method.")), "method=ft", "trainer.learning_rate=1e-3"]
+    made = run(compose(*lines))
+    lines += [f"init_from={made.run}"]
+    assert run(compose(*lines)).init_from["run"] == made.run
+    with pytest.raises(ValueError, match=f"{made.run} adapts tiny, not other"):
+        run(compose(*lines, f"model.path={save_model(tmp_path / 'other')}"))
+
+
 def test_a_missing_or_broken_source_is_named(tiny_run: list[str], source: RunRecord, tmp_path: Path) -> None:
     store = Path(compose(*tiny_run).store)
     with pytest.raises(FileNotFoundError, match="init_from nowhere/at-all: no adapter and no run at nowhere/at-all"):
