@@ -24,6 +24,7 @@ BEFORE_THE_RUN_HAS_A_NAME = [
     ),
     (["trainer.precision=fp16"], "trainer.precision 'fp16' is not one of auto, bf16, fp32"),
     (["trainer.frozen=int8"], "trainer.frozen 'int8' is not one of 4bit, 8bit, bf16, fp32"),
+    (["trainer.frozen=4bit"], "frozen weights in 4bit need a CUDA GPU, and this runs on cpu"),
     (["trainer.frozen=bf16"], "trainer.frozen=bf16 needs trainer.precision=bf16"),
     (["trainer.device=gpu"], "trainer.device 'gpu' is not one of auto, cpu, cuda"),
     (["trainer.max_length=0"], "trainer.max_length 0 is not a whole number above 0"),
