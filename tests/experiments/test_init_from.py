@@ -17,6 +17,7 @@ from experiments.init_from import find_source, start_from
 from experiments.runs import RunRecord, Store, identity, run_name
 from experiments.train import run
 from lora.adapter_file import adapter_tensors
+from tests.experiments.test_method_runs import METHODS, overrides
 from tests.experiments.test_paper import configured, fake_runs, record  # noqa: F401  a fixture
 from tests.experiments.tiny import adapted, compose, save_model
 
@@ -41,10 +42,10 @@ def tensors_of(cfg: DictConfig, made: RunRecord) -> dict[str, torch.Tensor]:
     return load_file(Path(cfg.store) / str(made.adapter) / "adapter.safetensors")
 
 
-@pytest.mark.parametrize("method", ["lora", "bitfit", "dora", "pissa"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_run_starts_from_the_others_adapter_with_the_head_it_would_have_had(tiny_run: list[str], method: str) -> None:
-    lines = [line for line in tiny_run if not line.startswith("method.")] + [f"method={method}"]
-    made = run(compose(*lines, *SOURCE))
+    lines = overrides([*tiny_run, "trainer.max_length=64"], method)
+    made = run(compose(*lines, *SOURCE, "trainer.learning_rate=1e-3"))
     cfg = compose(*lines, f"init_from={made.run}")
     saved, (model, _), (plain, _) = tensors_of(cfg, made), adapted(cfg), adapted(compose(*lines))
     frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
