@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
-def random_batch(config: Any, kind: str, batch_size: int, length: int) -> dict[str, Tensor]:
-    """Token ids (batch_size, length) without padding, and labels: the ids themselves, or one of two classes.
+def random_ids(config: Any, batch_size: int, length: int) -> Tensor:
+    """Token ids (batch_size, length) without padding; ValueError where the model has fewer positions."""
+    check_positions(config, "length", length)
+    return torch.randint(5, config.vocab_size, (batch_size, length))
 
-    In the middle of a language model's rows is the token between prompt and target.
-    """
-    ids = torch.randint(5, config.vocab_size, (batch_size, length))
+
+def random_batch(config: Any, kind: str, batch_size: int, length: int) -> dict[str, Tensor]:
+    """Random ids and labels: the ids themselves, with the token between prompt and target, or one of two classes."""
+    ids = random_ids(config, batch_size, length)
     if kind == "causal_lm" and (separator := separator_of(config)) is not None:
         ids[:, length // 2] = separator
     return {"input_ids": ids, "labels": ids if kind == "causal_lm" else torch.randint(0, 2, (batch_size,))}
