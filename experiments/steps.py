@@ -13,7 +13,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from experiments.models import load_model
-from lora.errors import check_choice
+from lora.errors import check_choice, check_whole
 from lora.limits import check_positions
 from lora.positions import separator_of
 from lora.shadow import StepCost, shadow
@@ -42,8 +42,7 @@ def check_step(cfg: DictConfig) -> None:
     """ValueError for a precision, batch size or length that no step has."""
     check_choice("precision", cfg.precision, PRECISIONS)
     for key in ("batch_size", "length"):
-        if not isinstance(cfg[key], int) or cfg[key] < 1:
-            raise ValueError(f"{key} {cfg[key]!r} is not a whole number of at least 1")
+        check_whole(key, cfg[key], 1)
 
 
 @dataclass(frozen=True)

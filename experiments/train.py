@@ -21,6 +21,7 @@ from experiments.init_from import find_source, start_from
 from experiments.logger import check_logger
 from experiments.presets import differences
 from experiments.runs import RunRecord, Store, new_record
+from lora.errors import check_whole
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,7 @@ def run(cfg: DictConfig) -> RunRecord:
     from experiments.trainer import check_trainer
 
     laps.mark("imports")
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise ValueError(f"seed {cfg.seed!r} is not a whole number from 0")
+    check_whole("seed", cfg.seed, 0)
     check_trainer(cfg.trainer)
     check_logger(cfg.logger)
     if (differing := differences(cfg)) is not None:

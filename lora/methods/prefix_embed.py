@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lora.errors import check_choice
+from lora.errors import check_choice, check_whole
 from lora.layer import wide
 from lora.limits import check_positions
 from lora.methods.base import Method
@@ -44,10 +44,10 @@ class PrefixEmbed(Method):
 
     def __post_init__(self) -> None:
         check_choice("init", self.init, INITS)
-        given = {"l_p": self.l_p, "l_i": self.l_i, "separator": 0 if self.separator is None else self.separator}
-        for what, value in given.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise ValueError(f"{what} {value!r} is not a whole number from 0")
+        check_whole("l_p", self.l_p, 0)
+        check_whole("l_i", self.l_i, 0)
+        if self.separator is not None:
+            check_whole("separator", self.separator, 0)
 
     def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> None:
         assert isinstance(model, PreTrainedModel)

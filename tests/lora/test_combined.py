@@ -124,10 +124,10 @@ def test_parts_that_are_none_are_refused(parts: dict[str, Method], message: str)
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"l_p": -1}, "l_p -1 is not a whole number from 0"),
-    ({"l_i": 2.0}, r"l_i 2\.0 is not a whole number from 0"),
-    ({"l_p": True}, "l_p True is not a whole number from 0"),
-    ({"separator": "<s>"}, "separator '<s>' is not a whole number from 0"),
+    ({"l_p": -1}, "l_p -1 is not a whole number of at least 0"),
+    ({"l_i": 2.0}, r"l_i 2\.0 is not a whole number of at least 0"),
+    ({"l_p": True}, "l_p True is not a whole number of at least 0"),
+    ({"separator": "<s>"}, "separator '<s>' is not a whole number of at least 0"),
     ({"init": "word"}, "init 'word' is not one of gaussian, words; did you mean 'words'"),
 ])
 def test_a_bad_option_of_a_prefix_is_named(changes: dict[str, object], message: str) -> None:

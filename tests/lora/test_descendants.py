@@ -269,8 +269,8 @@ def test_an_adapter_file_from_before_these_options_loads(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"learning_rate_scale_B": 0}, "learning_rate_scale_B 0 is not a number above 0, nor null"),
-    ({"learning_rate_scale_B": "16"}, "learning_rate_scale_B '16' is not a number above 0, nor null"),
+    ({"learning_rate_scale_B": 0}, "learning_rate_scale_B 0 is not a number above 0"),
+    ({"learning_rate_scale_B": "16"}, "learning_rate_scale_B '16' is not a number above 0"),
     ({"dora": "yes"}, "dora 'yes' is not true or false"),
 ])
 def test_a_bad_option_is_named(fields: dict[str, Any], message: str) -> None:
