@@ -21,8 +21,7 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Bytes and FLOPs of training a method on a model, and how many adaptations a store holds."""
-    from experiments.counts import kind_of
-    from experiments.models import empty_model
+    from experiments.models import empty_model, kind_of
     from experiments.steps import check_step, shadow_of
     from experiments.sweep import print_rows
     from lora.count import count

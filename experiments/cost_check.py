@@ -22,10 +22,10 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from experiments.artifacts import check_file, configs
-from experiments.counts import kind_of
 from experiments.entry import entry, json_line
 from experiments.files import write_atomic
 from experiments.hardware import describe, in_fresh_process, peak_memory_mb, reset_peak_memory
+from experiments.models import kind_of
 from experiments.steps import check_step, shadow_of, training_step
 from experiments.sweep import cell, print_rows
 from experiments.tables import markdown_rows

@@ -16,8 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.counts import kind_of
-from experiments.models import load_model
+from experiments.models import kind_of, load_model
 from experiments.steps import random_ids
 from lora.bank import merge
 from lora.layer import adapted_layers

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.counts import kind_of
 from experiments.entry import CONF
+from experiments.models import kind_of
 from experiments.steps import check_step, shadow_of, training_step
 from tests.experiments.tiny import compose
 
