@@ -7,8 +7,8 @@ conf/train.yaml; conf/suite/<name>.yaml what stands for the paper's models, task
 import logging
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -39,6 +39,10 @@ class Run:
     overrides: tuple[str, ...]
     source: "Run | None" = None
 
+    def again(self) -> "Run":
+        """The same run, computed though it has a record."""
+        return replace(self, overrides=(*self.overrides, "overwrite=true"))
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -52,14 +56,19 @@ class Slot:
     runs: list[Run]
 
 
-@contextmanager
-def train_configs() -> Iterator[Compose]:
+def train_configs() -> AbstractContextManager[Compose]:
     """Compose conf/train.yaml with overrides, also inside a program that hydra runs."""
+    return configs("train")
+
+
+@contextmanager
+def configs(name: str) -> Iterator[Compose]:
+    """The same of any file of conf/."""
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base=None):
-            yield partial(compose, "train")
+            yield partial(compose, name)
     finally:
         GlobalHydra.instance().hydra = running
 

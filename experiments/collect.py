@@ -32,7 +32,7 @@ def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, s
         raise FileNotFoundError(f"{named[0]} cannot be trained: {unavailable[named[0]]}")
     store = Store(cfg.store)
     records, problems = read(store, slots)
-    if cfg.train and (missing := wanted(cfg, suite, slots, records, problems)):
+    if cfg.train and (missing := wanted(cfg, suite, slots, records, problems, store)):
         store.check_writable()
         ended: dict[str, str] = {}
         for lot in lots(missing):
@@ -43,8 +43,11 @@ def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, s
 
 
 def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str, RunRecord],
-           problems: Mapping[str, str]) -> list[Run]:
-    """The runs to train: not done, readable where recorded, and within the filters of the command line."""
+           problems: Mapping[str, str], store: Store) -> list[Run]:
+    """The runs to train: not done, readable where recorded, and within the filters of the command line.
+
+    And those that one of them starts from, also where a record is here without its adapter.
+    """
     seeds = suite["seeds"] if cfg.seeds is None else cfg.seeds
     runs = {
         run.name: run
@@ -55,7 +58,9 @@ def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str
         and not problems.get(run.name, "").startswith("unreadable")
     }
     sources = {run.source.name: run.source for run in runs.values() if run.source is not None}
-    return list({name: run for name, run in (sources | runs).items() if name not in records}.values())
+    gone = {name: run.again() for name, run in sources.items()
+            if name in records and records[name].status == "done" and not store.has_adapter(records[name])}
+    return [*gone.values(), *(run for name, run in (sources | runs).items() if name not in records)]
 
 
 def lots(runs: list[Run]) -> list[list[Run]]:

@@ -21,8 +21,7 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Bytes and FLOPs of training a method on a model, and how many adaptations a store holds."""
-    from experiments.counts import kind_of
-    from experiments.models import empty_model
+    from experiments.models import empty_model, kind_of
     from experiments.steps import check_step, shadow_of
     from experiments.sweep import print_rows
     from lora.count import count
@@ -52,16 +51,17 @@ STORED = {"fp32": 4, "fp16": 2}  # bytes a parameter
 BYTES = ("weight_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes", "peak_bytes")
 
 
-def storage(shared: int, own: int, width: int, tasks: int, space_gb: float) -> dict[str, int]:
+def storage(shared: int, own: int, width: int, tasks: int, space_gb: float) -> dict[str, int | None]:
     """Bytes of `tasks` adaptations with the base that they share, and how many adaptations fit in `space_gb`.
 
     An adaptation is its `own` parameters, head included, beside `shared` ones, at `width` bytes each; full
-    fine-tuning shares none.
+    fine-tuning shares none. Of adaptations without a parameter any number fits: None.
     """
     base, adaptation = width * shared, width * own
     left = int(space_gb * 1e9) - base
     return {"base_bytes": base, "adaptation_bytes": adaptation, "tasks": tasks,
-            "tasks_bytes": base + tasks * adaptation, "tasks_that_fit": max(0, left // adaptation)}
+            "tasks_bytes": base + tasks * adaptation,
+            "tasks_that_fit": max(0, left // adaptation) if adaptation else None}
 
 
 def _shown(key: str, value: Any) -> Any:

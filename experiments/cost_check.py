@@ -21,10 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from experiments.counts import kind_of
-from experiments.entry import CONF, entry, json_line
+from experiments.artifacts import check_file, configs
+from experiments.entry import entry, json_line
 from experiments.files import write_atomic
 from experiments.hardware import describe, in_fresh_process, peak_memory_mb, reset_peak_memory
+from experiments.models import kind_of
 from experiments.steps import check_step, shadow_of, training_step
 from experiments.sweep import cell, print_rows
 from experiments.tables import markdown_rows
@@ -64,16 +65,15 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
 
 def case(setting: DictConfig, method: str) -> DictConfig:
-    """The config of one step: files of conf/model and conf/method, and the setting's own keys."""
+    """The config of one step: that of `experiments.cost` with this method and the setting's keys."""
     for key in setting:
         check_choice("key of a setting", str(key), KEYS)
     if absent := [key for key in KEYS if key not in setting]:
         raise ValueError(f"a setting lacks {', '.join(absent)}: {json.dumps(OmegaConf.to_container(setting))}")
-    for group, name in (("model", setting.model), ("method", method)):
-        check_choice(group, name, [path.stem for path in (CONF / group).glob("*.yaml")])
-    parts: dict[Any, Any] = {"model": OmegaConf.load(CONF / "model" / f"{setting.model}.yaml"),
-                             "method": OmegaConf.load(CONF / "method" / f"{method}.yaml")}
-    made = OmegaConf.create({"preset": None} | dict(setting) | parts)
+    check_file("model", setting.model)
+    check_file("method", method)
+    with configs("cost") as compose_cost:
+        made = compose_cost([f"method={method}", *(f"{key}={setting[key]}" for key in KEYS)])
     check_step(made)
     return made
 

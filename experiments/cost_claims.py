@@ -12,10 +12,9 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.counts import kind_of
 from experiments.entry import CONF, entry, json_line
 from experiments.files import write_atomic
-from experiments.models import empty_model
+from experiments.models import empty_model, kind_of
 from experiments.steps import check_step, shadow_of
 from experiments.sweep import cell, print_rows
 from experiments.tables import markdown_rows

@@ -6,7 +6,6 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.counts import kind_of
 from experiments.entry import entry
 
 
@@ -18,7 +17,7 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Count what a method trains, head apart, and the bytes that keeping one adaptation takes."""
-    from experiments.models import empty_model
+    from experiments.models import empty_model, kind_of
     from lora.count import count
 
     kind = cfg.kind or kind_of(cfg.model)

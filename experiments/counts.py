@@ -25,11 +25,6 @@ if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where 
 HEADER = ["model", "method", "setting", "printed", "exact", "remark"]
 
 
-def kind_of(model: DictConfig) -> str:
-    """The task kind that the paper used a model for, of conf/model's `config`."""
-    return "causal_lm" if model.config and model.config.model_type == "gpt2" else "classification"
-
-
 def report(cfg: DictConfig, compose_train: Compose, train: Any) -> dict[str, Any]:
     """Count every row, print the list, save it; returns the last line. Nothing is trained."""
     from experiments.sweep import cell, print_rows
@@ -69,7 +64,7 @@ def count_row(artifact: Mapping[str, Any], row: Mapping[str, str], compose_train
 
     `shapes` keeps a model of each name without weights from row to row, for the methods that leave it as it was.
     """
-    from experiments.models import empty_model
+    from experiments.models import empty_model, kind_of
     from lora.bank import delete
     from lora.count import count
 

@@ -18,8 +18,8 @@ from experiments.runs import Store, source_path
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# fields of a method that say how it trains, not what
-MAY_DIFFER = ("name", "dropout", "learning_rate_scale_B")
+# fields of a method that say how it trains or what it starts from, not what it is
+MAY_DIFFER = ("name", "dropout", "learning_rate_scale_B", "init_std")
 log = logging.getLogger(__name__)
 
 
@@ -55,11 +55,29 @@ def _check_method(source: str, theirs: Any, ours: Any) -> None:
     if type(theirs) is not type(ours):
         raise ValueError(f"init_from {source}: its method is {theirs.name} ({type(theirs).__name__}), "
                          f"this run's is {ours.name} ({type(ours).__name__})")
-    there, here = _plain(theirs.config()), _plain(ours.config())
-    differing = [f"method.{key} is {there[key]!r} there and {here[key]!r} here" for key in there
-                 if key not in MAY_DIFFER and there[key] != here[key]]
+    there, here = _fields(_plain(theirs.config())), _fields(_plain(ours.config()))
+    differing = [key for key in there | here if _matters(key.rpartition(".")[2], there.get(key), here.get(key))]
+    kinds = [key for key in differing if key.endswith(".class")]  # of which all other fields are others, too
     if differing:
-        raise ValueError(f"init_from {source}: {', '.join(differing)}")
+        said = [f"method.{key} is {there.get(key)!r} there and {here.get(key)!r} here" for key in kinds or differing]
+        raise ValueError(f"init_from {source}: {', '.join(said)}")
+
+
+def _fields(config: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """A method's fields by name, and those of a combined one's parts as parts.lora.rank."""
+    found = {f"{before}{key}": value for key, value in config.items() if key != "parts"}
+    for word, part in config.get("parts", {}).items():
+        found |= _fields(part, f"{before}parts.{word}.")
+    return found
+
+
+def _matters(field: str, there: Any, here: Any) -> bool:
+    """Whether an adapter with `there` in this field is none with `here` in it."""
+    if there == here or field in MAY_DIFFER:
+        return False
+    if field == "init":  # is overwritten, but PiSSA's also stays taken out of the base
+        return "pissa" in (there, here)
+    return field != "separator" or None not in (there, here)  # null until the method is applied
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +94,15 @@ def start_from(folder: Path | None, model: "PreTrainedModel", base: str) -> dict
     """
     if folder is None:
         return None
-    from lora.adapter_file import account, adapter_tensors, find_adapter, fingerprint, load_tensors, read_adapter
+    from lora.adapter_file import (
+        account,
+        adapter_tensors,
+        find_adapter,
+        fingerprint,
+        load_tensors,
+        method_of,
+        read_adapter,
+    )
 
     description, tensors = read_adapter(folder)
     theirs, trained = description["base"], [*description["in_place"], *description["head"]]
@@ -84,11 +110,14 @@ def start_from(folder: Path | None, model: "PreTrainedModel", base: str) -> dict
         raise ValueError(f"{folder} adapts a {architecture} model, {theirs.get('name')}; "
                          f"{base} is a {model.config.model_type}")
     _, entry = find_adapter(model, None)
+    _check_method(str(folder), method_of(description["method"]), entry.method)
     own = adapter_tensors(model)
     taken = {key: value for key, value in tensors.items() if key not in description["head"]}
     account(folder, taken, {key: value for key, value in own.items() if key not in entry.head})
     if fingerprint(model, trained) != theirs["fingerprint"]:
         raise ValueError(f"{folder} adapts {theirs.get('name')}, of which the weights are not those of {base}")
+    if theirs["fingerprint"] is None and theirs.get("name") != base:  # full fine-tuning leaves no weight to compare
+        raise ValueError(f"{folder} adapts {theirs.get('name')}, not {base}")
     load_tensors(model, taken | {key: own[key] for key in entry.head})
     made = {key: description["extra"].get(key) for key in ("run", "task", "score")}
     log.info("starts from %s; the head is new", made["run"] or folder)

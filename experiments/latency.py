@@ -19,7 +19,7 @@ from experiments.hardware import choose_device, describe
 from experiments.latency_study import latency_study, paper_rows
 from experiments.logger import check_logger
 from experiments.passes import DTYPES, grid_variants, measure
-from lora.errors import check_choice
+from lora.errors import check_choice, check_whole
 
 
 @entry("latency", examples=[
@@ -55,8 +55,8 @@ def check_settings(cfg: DictConfig) -> None:
         raise ValueError("nothing to measure: table is [], and batch_sizes or lengths is []")
     sizes = {key: [cfg[key]] for key in ("rank", "trials", "least_trials", "threads")}
     for key, values in (sizes | {key: cfg[key] for key in ("batch_sizes", "lengths", "bottlenecks")}).items():
-        if bad := [value for value in values if not isinstance(value, int) or value < 1]:
-            raise ValueError(f"{key} {bad[0]!r} is not a whole number of at least 1")
+        for value in values:
+            check_whole(key, value, 1)
 
 
 if __name__ == "__main__":

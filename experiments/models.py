@@ -108,6 +108,11 @@ def empty_model(cfg: DictConfig, kind: str, num_labels: int) -> PreTrainedModel:
         return _from_config(cfg, kind, num_labels, [])
 
 
+def kind_of(model: DictConfig) -> str:
+    """The task kind that the paper used a model for, by its `config`."""
+    return "causal_lm" if model.config and model.config.model_type == "gpt2" else "classification"
+
+
 def model_identity(cfg: DictConfig) -> dict[str, Any]:
     """What of `cfg` can change a result: the origin of the weights, and what is read into them.
 

@@ -16,9 +16,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from torch import nn
 
-from experiments.counts import kind_of
-from experiments.models import load_model
-from experiments.steps import random_batch
+from experiments.models import kind_of, load_model
+from experiments.steps import random_ids
 from lora.bank import merge
 from lora.layer import adapted_layers
 
@@ -52,7 +51,7 @@ def measure(cfg: DictConfig, device: torch.device, batch_size: int, length: int,
     base: Any = load_model(cfg.model, kind, 2, ["0", "1"])
     base.to(device, DTYPES[cfg.dtype])
     base.config.use_cache = False
-    ids = random_batch(base.config, kind, batch_size, length)["input_ids"].to(device)
+    ids = random_ids(base.config, batch_size, length).to(device)
     models = {variant: adapted(base, variant, cfg) for variant in variants}
     passes: dict[Variant, Callable[[], Any]] = {
         variant: lambda model=model: model(input_ids=ids) for variant, model in models.items()}  # type: ignore[misc]

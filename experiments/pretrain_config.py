@@ -2,25 +2,25 @@
 
 import importlib
 import inspect
-import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.architectures import attentions_of
 from experiments.entry import CONF
-from lora.errors import check_choice
+from lora.errors import check_choice, check_number, check_whole, is_number
 
 CHOICES = {"precision": ("auto", "fp32", "bf16"), "attention": ("auto", "sdpa", "eager")}
-LIMITS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (  # keys, what a number of them must be
+LIMITS: tuple[tuple[tuple[str, ...], Callable[[str, Any], None]], ...] = (  # keys, and what refuses a value of them
     (("tokens", "batch_size", "max_length", "held_out_documents", "probe_count", "probes_in_curve", "evaluate_every",
-      "checkpoint_every", "threads"), lambda n: isinstance(n, int) and n > 0, "a whole number above 0"),
-    (("seed",), lambda n: isinstance(n, int) and n >= 0, "a whole number from 0"),
-    (("learning_rate", "epsilon", "gradient_clip"), lambda n: 0 < n < math.inf, "a number above 0"),
-    (("weight_decay",), lambda n: 0 <= n < math.inf, "a number from 0"),
+      "checkpoint_every", "threads"), partial(check_whole, least=1)),
+    (("seed",), partial(check_whole, least=0)),
+    (("learning_rate", "epsilon", "gradient_clip"), partial(check_number, above=0)),
+    (("weight_decay",), partial(check_number, least=0)),
     (("warmup_ratio", "decay_ratio", "dropout", "masking.content", "masking.function", "masking.answer"),
-     lambda n: 0 <= n <= 1, "a number in 0..1"),
+     partial(check_number, least=0, most=1)),
 )
 
 
@@ -37,12 +37,13 @@ def check_config(cfg: DictConfig) -> None:
         check_choice("positions", cfg.positions, ("sinusoidal",))
     if cfg.attention not in ("auto", *attentions_of(cfg.model.config.model_type)):
         raise ValueError("attention=sdpa: transformers' DeBERTa has eager attention only")
-    for keys, good, words in LIMITS:
+    for keys, check in LIMITS:
         for key in keys:
             value = OmegaConf.select(cfg, key)
-            if not (key == "threads" and value is None) and not (_number(value) and good(value)):
-                raise ValueError(f"{key} {value!r} is not {words}")
-    if not OmegaConf.is_list(cfg.betas) or len(cfg.betas) != 2 or not all(_number(b) and 0 <= b < 1 for b in cfg.betas):
+            if not (key == "threads" and value is None):
+                check(key, value)
+    if not OmegaConf.is_list(cfg.betas) or len(cfg.betas) != 2 or not all(is_number(b) and 0 <= b < 1
+                                                                          for b in cfg.betas):
         raise ValueError(f"betas {cfg.betas} is not a list of two numbers in 0..1, 1 left out")
     positions = cfg.model.config.get("max_position_embeddings", cfg.model.config.get("n_positions"))
     positions -= 2 if cfg.model.config.model_type == "roberta" else 0  # which counts from 2
@@ -68,11 +69,7 @@ def check_gates(function: str) -> None:
 def check_stages(shares: Any, stages: int) -> None:
     """Raise ValueError unless `shares` say where each stage of the corpus but the first begins."""
     found = list(shares) if OmegaConf.is_list(shares) or isinstance(shares, list) else None
-    good = found is not None and all(_number(share) and 0 <= share <= 1 for share in found) and found == sorted(found)
+    good = found is not None and all(is_number(share) and 0 <= share <= 1 for share in found) and found == sorted(found)
     if found is None or not good or len(found) != stages - 1:
         raise ValueError(f"stages {shares} is not a list of {stages - 1} shares of the budget in 0..1, in order: the "
                          f"corpus has {stages} stages, and the first begins at 0")
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -34,6 +34,8 @@ LIBRARIES = ("lora-lab", "torch", "transformers", "accelerate", "datasets", "num
 NOT_IDENTITY = ("device", "threads", "device_batch_size", "evaluation_batch_size", "compile", "log_every",
                 "save_adapter", "save_checkpoints")
 
+# numbers that may be written with a point or without; alpha may be one for each target
+WHOLE = ("alpha", "init_std", "learning_rate_scale_B")
 REAL = ("learning_rate", "warmup_ratio", "weight_decay", "epsilon", "gradient_clip", "label_smoothing")
 
 log = logging.getLogger(__name__)
@@ -124,13 +126,16 @@ def _typed(parts: dict[str, Any]) -> dict[str, Any]:
                for key, value in parts["trainer"].items()}
     if trainer.get("warmup_steps") is not None:
         trainer["warmup_ratio"] = None
-    method = {key: _whole(value) if key == "alpha" else float(value) if key == "dropout" else value
-              for key, value in parts["method"].items()}
-    return parts | {"trainer": trainer, "method": method}
+    return parts | {"trainer": trainer, "method": _typed_method(parts["method"])}
 
 
-def _whole(value: Any) -> Any:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+def _typed_method(value: Any, key: str = "") -> Any:
+    """The fields of a method and of its parts; a number by target has the key of them all."""
+    if isinstance(value, dict):
+        return {name: _typed_method(each, key if key in WHOLE else name) for name, each in value.items()}
+    if key in WHOLE and isinstance(value, float) and value.is_integer():
+        return int(value)
+    return float(value) if key == "dropout" else value
 
 
 def _stated(value: Any) -> Any:
@@ -183,6 +188,10 @@ class Store:
 
     def adapter_folder(self, run: str) -> Path:
         return self.root / "adapters" / run
+
+    def has_adapter(self, record: RunRecord) -> bool:
+        """Whether what a run trained is here: records are committed and adapters are not."""
+        return record.adapter is not None and (self.root / record.adapter).is_dir()
 
     def checkpoint_folder(self, run: str) -> Path:
         return self.root / "checkpoints" / run

@@ -13,22 +13,28 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from experiments.models import load_model
-from lora.errors import check_choice
+from lora.errors import check_choice, check_whole
+from lora.limits import check_positions
+from lora.positions import separator_of
 from lora.shadow import StepCost, shadow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PRECISIONS = ("fp32", "bf16", "fp16")
-PADDED = 2  # RoBERTa counts positions from here
+
+
+def random_ids(config: Any, batch_size: int, length: int) -> Tensor:
+    """Token ids (batch_size, length) without padding; ValueError where the model has fewer positions."""
+    check_positions(config, "length", length)
+    return torch.randint(5, config.vocab_size, (batch_size, length))
 
 
 def random_batch(config: Any, kind: str, batch_size: int, length: int) -> dict[str, Tensor]:
-    """Token ids (batch_size, length) without padding, and labels: the ids themselves, or one of two classes."""
-    limit = config.max_position_embeddings - (PADDED if config.model_type == "roberta" else 0)
-    if length > limit:
-        raise ValueError(f"length {length} is not in 1..{limit}: this {config.model_type} model has no more positions")
-    ids = torch.randint(5, config.vocab_size, (batch_size, length))
+    """Random ids and labels: the ids themselves, with the token between prompt and target, or one of two classes."""
+    ids = random_ids(config, batch_size, length)
+    if kind == "causal_lm" and (separator := separator_of(config)) is not None:
+        ids[:, length // 2] = separator
     return {"input_ids": ids, "labels": ids if kind == "causal_lm" else torch.randint(0, 2, (batch_size,))}
 
 
@@ -36,8 +42,7 @@ def check_step(cfg: DictConfig) -> None:
     """ValueError for a precision, batch size or length that no step has."""
     check_choice("precision", cfg.precision, PRECISIONS)
     for key in ("batch_size", "length"):
-        if not isinstance(cfg[key], int) or cfg[key] < 1:
-            raise ValueError(f"{key} {cfg[key]!r} is not a whole number of at least 1")
+        check_whole(key, cfg[key], 1)
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,9 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     if cfg.precision == "fp16":
         for parameter in model.parameters():
             parameter.data = parameter.data.half()
-    groups = instantiate(cfg.method).apply(model, pooler=cfg.model.pooler)
+    method = instantiate(cfg.method)
+    check_positions(model.config, "length", cfg.length, method.positions(), method.name)
+    groups = method.apply(model, pooler=cfg.model.pooler)
     model.train()
     model.config.use_cache = False
     if kind == "classification":  # said, for DeBERTa would look into the labels, which a shadow has not

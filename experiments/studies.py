@@ -118,7 +118,7 @@ def state(store: Store, name: str) -> State:
         return State(FAILED, (record.error or {}).get("message", "no message"))
     if record.status == "collapsed":
         return State(COLLAPSED, "constant predictions or a loss that is not finite")
-    if record.adapter is None or not (store.root / record.adapter).is_dir():
+    if not store.has_adapter(record):
         return State(NO_ADAPTER, "")
     return State(THERE, "")
 
@@ -136,8 +136,7 @@ def wanted(cfg: DictConfig, slot: Slot, runs: Runs, states: Mapping[Key, State])
     chosen = []
     for key, run in runs.items():
         if states[key].word in TRAINED and (cfg.seeds is None or run.seed in cfg.seeds):
-            again = ("overwrite=true",) if states[key].word == NO_ADAPTER else ()
-            chosen.append(replace(run, overrides=(*run.overrides, *again)))
+            chosen.append(run.again() if states[key].word == NO_ADAPTER else run)
     return chosen
 
 

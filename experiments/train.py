@@ -21,6 +21,7 @@ from experiments.init_from import find_source, start_from
 from experiments.logger import check_logger
 from experiments.presets import differences
 from experiments.runs import RunRecord, Store, new_record
+from lora.errors import check_whole
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +45,9 @@ def run(cfg: DictConfig) -> RunRecord:
     from experiments.trainer import check_trainer
 
     laps.mark("imports")
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
-        raise ValueError(f"seed {cfg.seed!r} is not a whole number from 0")
+    check_whole("seed", cfg.seed, 0)
     check_trainer(cfg.trainer)
     check_logger(cfg.logger)
-    source = find_source(cfg)
     if (differing := differences(cfg)) is not None:
         log.info("the paper | its authors' scripts differ here, preset=%s is used: %s", cfg.preset, differing)
     store = Store(cfg.store)
@@ -59,6 +58,7 @@ def run(cfg: DictConfig) -> RunRecord:
         if stored is not None and stored.finished_well and not cfg.overwrite:
             log.info("%s is done: this is its stored result", stored.run)
             return stored
+        source = find_source(cfg)
         try:
             _compute(cfg, record, store, laps, source)
         except Exception as error:
@@ -98,6 +98,7 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", sou
     from experiments.models import load_model, load_tokenizer
     from experiments.sweep import threads_for_this_process
     from experiments.trainer import Trainer
+    from lora.limits import check_positions
 
     laps.mark("identity")
     task, method = instantiate(cfg.task), instantiate(cfg.method)
@@ -107,7 +108,7 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", sou
     laps.mark("data")
     seed_everything(cfg.seed)  # before the head and the adapter are made
     model = load_model(cfg.model, task.kind, task.num_labels, task.labels)
-    _check_length(cfg.trainer.max_length, method, model.config)
+    check_positions(model.config, "trainer.max_length", cfg.trainer.max_length, method.positions(), method.name)
     groups = method.apply(model, pooler=cfg.model.pooler)
     record.init_from = start_from(source, model, cfg.model.name)
     _count(record, model, groups)
@@ -129,19 +130,6 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", sou
             _keep(cfg, record, store, model, logger)
     if checkpoints is not None and _is_main_process():
         remove_checkpoint(checkpoints)
-
-
-def _check_length(max_length: int, method: Any, config: Any) -> None:
-    """Raise ValueError where inputs, and what the method adds to them, could be longer than the model has positions."""
-    from lora.positions import position_limit
-
-    limit, added = position_limit(config), method.positions()
-    if limit is None or max_length + added <= limit:
-        return
-    if added:
-        raise ValueError(f"trainer.max_length {max_length} and the {added} positions of {method.name} are above the "
-                         f"model's {limit}: {max(0, limit - added)} are left for the input")
-    raise ValueError(f"trainer.max_length {max_length} is above the model's {limit} positions")
 
 
 class Laps:

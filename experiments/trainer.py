@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from experiments.optimizer import hold_frozen, make_optimizer, schedule
 from experiments.tasks.base import Task
 from lora.adapter_file import adapter_tensors, load_tensors
 from lora.bank import bank, merge, unmerge
-from lora.errors import check_choice
+from lora.errors import check_choice, check_number, check_whole
 from lora.layer import MergeError
 from lora.methods import ParameterGroup
 from lora.quantised import HELD, check_available
@@ -39,18 +40,13 @@ log = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
 
 
-def _number(value: Any, kind: Any = int | float) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
-
-
-# keys of conf/trainer, what each must be, and whether a value is that
-LIMITS: list[tuple[tuple[str, ...], str, Callable[[Any], bool]]] = [
+LIMITS: list[tuple[tuple[str, ...], Callable[[str, Any], None]]] = [  # keys of conf/trainer, and what refuses a value
     (("epochs", "batch_size", "device_batch_size", "evaluation_batch_size", "max_length", "log_every"),
-     "a whole number above 0", lambda value: _number(value, int) and value > 0),
-    (("warmup_steps",), "a whole number from 0", lambda value: _number(value, int) and value >= 0),
-    (("learning_rate", "gradient_clip"), "a number above 0", lambda value: _number(value) and value > 0),
-    (("weight_decay",), "a number from 0", lambda value: _number(value) and value >= 0),
-    (("warmup_ratio", "label_smoothing"), "a number in 0..1", lambda value: _number(value) and 0 <= value <= 1)]
+     partial(check_whole, least=1)),
+    (("warmup_steps",), partial(check_whole, least=0)),
+    (("learning_rate", "gradient_clip"), partial(check_number, above=0)),
+    (("weight_decay",), partial(check_number, least=0)),
+    (("warmup_ratio", "label_smoothing"), partial(check_number, least=0, most=1))]
 MAY_BE_NULL = ("device_batch_size", "gradient_clip", "warmup_ratio", "warmup_steps")
 
 
@@ -92,10 +88,10 @@ def check_trainer(cfg: DictConfig) -> None:
     precision = choose_precision(cfg.precision, choose_device(cfg.device))
     if cfg.frozen == "bf16" and precision != "bf16":
         raise ValueError("trainer.frozen=bf16 needs trainer.precision=bf16: fp32 arithmetic needs fp32 weights")
-    for keys, allowed, holds in LIMITS:
+    for keys, check in LIMITS:
         for key in keys:
-            if not (cfg[key] is None and key in MAY_BE_NULL) and not holds(cfg[key]):
-                raise ValueError(f"trainer.{key} {cfg[key]} is not {allowed}")
+            if not (cfg[key] is None and key in MAY_BE_NULL):
+                check(f"trainer.{key}", cfg[key])
     if cfg.warmup_steps is None and cfg.warmup_ratio is None:
         raise ValueError("trainer.warmup_steps and trainer.warmup_ratio are both null: give one, 0 for no warm-up")
 

@@ -74,12 +74,6 @@ def own_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
     return {key: p for key, p in model.named_parameters() if adapter_of(key) == name}
 
 
-def base_values(model: nn.Module) -> dict[str, Tensor]:
-    """The values of base_parameters, those that the active adapter trains in place as they were before it."""
-    active = bank(model).adapters.get(bank(model).active or "")
-    return base_parameters(model) | (active.base or {} if active else {})
-
-
 def check_new(model: nn.Module, name: str) -> None:
     """Raise unless an adapter `name` can be added to the model as it is."""
     refuse_merged(model, "adding another")

@@ -42,7 +42,8 @@ class Slot(nn.ModuleDict):
     def put(self, host: nn.Module, adapter: str, module: Injected) -> None:
         """Add the module of `adapter`; ValueError where it has one here already."""
         if adapter in self:
-            raise ValueError(f"adapter {adapter!r} already has a {type(self[adapter]).__name__} here")
+            raise ValueError(f"adapter {adapter!r} already has a {type(self[adapter]).__name__} here, and a place has "
+                             f"room for one module: no {type(module).__name__} can be beside it")
         self[adapter] = module.train(host.training)
         for kind, register in (("before", host.register_forward_pre_hook), ("after", host.register_forward_hook)):
             if kind not in self._hooks and getattr(type(module), kind) is not getattr(Injected, kind):

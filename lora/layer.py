@@ -83,8 +83,9 @@ class AdaptedDense(nn.Module):
     def add(self, name: str, role: str, part: Part, **options: object) -> None:
         """Put a new update into adapter `name` of the bank; options are LowRank's."""
         bank = self.updates[name] if name in self.updates else nn.ModuleDict()
-        if role in bank:  # type: ignore[operator]
-            raise ValueError(f"adapter {name!r} already updates {role!r} here")
+        for other, present in self.of(name).items():
+            if part.overlaps(present.part):  # such as q and '*.query'
+                raise ValueError(f"adapter {name!r} already updates {other!r} here")
         update = LowRank(self._frozen_part(part), part, **options)  # type: ignore[arg-type]
         bank[role] = update  # type: ignore[operator]
         self.updates[name] = bank.train(self.training)  # type: ignore[union-attr, assignment]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import is_fake
 from torch.nn import functional
 
 from lora.errors import check_choice
@@ -24,6 +25,11 @@ INITS = ("kaiming", "gaussian", "pissa")
 def wide(tensor: Tensor) -> Tensor:
     """The tensor in fp32, or in fp64 if it is that: what updates are kept and merged in."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def has_numbers(tensor: Tensor) -> bool:
+    """Whether there are values to look at: neither on the meta device nor of a FakeTensorMode (lora.shadow)."""
+    return not (tensor.is_meta or is_fake(tensor))
 
 
 def scaling_of(rank: int, alpha: float, rank_stabilised: bool) -> float:
@@ -38,6 +44,10 @@ class Part:
     groups: int = 1
     parts: int = 1
     index: int = 0
+
+    def overlaps(self, other: "Part") -> bool:
+        """Whether another part of the same map has outputs of this one."""
+        return self == other or 1 in (self.parts, other.parts)
 
     def of(self, outputs: Tensor, dim: int = -1) -> Tensor:
         """View of `outputs` along `dim`, (..., n_out, ...) -> (..., groups, n_out / groups / parts, ...)."""
@@ -70,7 +80,7 @@ class LowRank(nn.Module):
         self.register_buffer("A0", self.A.detach().clone() if init == "pissa" else None, persistent=False)
         self.register_buffer("B0", self.B.detach().clone() if init == "pissa" else None, persistent=False)
         self.magnitude = nn.Parameter(self._norms(W0)) if dora else None  # (n_part,)
-        if self.magnitude is not None and not self.magnitude.is_meta and not self.magnitude.all():
+        if self.magnitude is not None and has_numbers(self.magnitude) and not self.magnitude.all():
             raise ValueError(f"dora needs directions, and row {int((self.magnitude == 0).nonzero()[0])} of W0 is zero")
 
     @torch.no_grad()
@@ -81,6 +91,8 @@ class LowRank(nn.Module):
         elif init == "gaussian":
             nn.init.normal_(self.A, std=0.02)  # the paper gives no width; its DeBERTa code has 0.02
         elif not W0.is_meta:
+            if has_numbers(W0) and not W0.isfinite().all():
+                raise ValueError("pissa needs singular directions, and W0 has a number that is not finite")
             U, S, Vh = torch.linalg.svd(wide(W0), full_matrices=False)
             root = (S[:self.rank] / self.scaling).sqrt()        # (rank,)
             self.A.copy_(root[:, None] * Vh[:self.rank])

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from lora.injected import Injected, inject
+from lora.limits import check_positions, position_limit
+from lora.low_rank import has_numbers
 from lora.sites import find_places
 
 CAUSAL = ("gpt2", "llama")
@@ -89,10 +91,10 @@ class AddedPositions(Injected):
         past = given.get("past_key_values")
         if past is not None and (seen := past.get_seq_length()):
             self.current.layout = None
-            return (), given | self._later(given, seen)
+            return (), given | self._later(host.config, given, seen)
         return (), given | self._longer(host, given)
 
-    def _later(self, given: Mapping[str, Any], seen: int) -> dict[str, Any]:
+    def _later(self, config: PreTrainedConfig, given: Mapping[str, Any], seen: int) -> dict[str, Any]:
         """Mask and positions of tokens after a cache of `seen` positions, the added ones among them."""
         mask, positions = given.get("attention_mask"), given.get("position_ids")
         tokens = next(given[key] for key in ("input_ids", "inputs_embeds") if given.get(key) is not None)
@@ -107,6 +109,7 @@ class AddedPositions(Injected):
             changes["attention_mask"] = layout.spread(mask, mask.new_ones(len(mask), count))
         if positions is not None:
             changes["position_ids"] = positions + count
+        self._check(config, seen + tokens.shape[1], changes.get("position_ids"))
         return changes
 
     def _longer(self, body: PreTrainedModel, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -142,11 +145,22 @@ class AddedPositions(Injected):
         after = positions.gather(1, torch.maximum(end - 1, first)) + (end > first) + self.l_p
         prefix, infix = (torch.arange(count, device=real.device) for count in (self.l_p, self.l_i))
         longer = layout.spread(moved, torch.cat([start + prefix, after + infix], 1))
-        limit = config.max_position_embeddings if position_limit(config) is not None else None
-        if limit is not None and longer.shape[1] > limit and (over := int(longer.max()) + 1 - limit) > 0:
-            raise ValueError(f"{over} more positions are needed than the model has: l_p {self.l_p} and l_i {self.l_i} "
-                             f"leave {position_limit(config) - self.l_p - self.l_i} for the input")  # type: ignore[operator]
+        self._check(config, longer.shape[1], longer)
         return longer
+
+    def _check(self, config: PreTrainedConfig, length: int, numbers: Tensor | None) -> None:
+        """ValueError where rows of `length`, padding and added positions among it, go beyond the model's positions.
+
+        `numbers` are their position numbers, which leave padding out; None where every place is counted.
+        """
+        limit, count = position_limit(config), self.l_p + self.l_i
+        if limit is None or length <= limit:
+            return
+        if numbers is not None:
+            if not has_numbers(numbers):
+                return
+            length = int(numbers.max()) + 1 - (config.max_position_embeddings - limit)  # RoBERTa's begin above 0
+        check_positions(config, "an input of", length - count, count, f"l_p {self.l_p} and l_i {self.l_i}")
 
     def after(self, host: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         layout, self.current.layout = self.current.layout, None
@@ -222,7 +236,7 @@ class BeforeSeparator:
 
     def __call__(self, ids: Tensor | None, real: Tensor) -> Tensor:
         found = torch.zeros_like(real) if ids is None else (ids == self.separator) & real
-        if not bool((has := found.any(1)).all()):
+        if has_numbers(has := found.any(1)) and not has.all():
             raise ValueError(f"row {int(has.logical_not().nonzero()[0])} of the batch has no separator (token "
                              f"{self.separator}), before which the infix stands: end prompts with it, name another by "
                              "method.separator, or take l_i=0")
@@ -252,12 +266,9 @@ def _own_positions(body: PreTrainedModel, ids: Tensor | None, real: Tensor) -> T
     return embeddings.create_position_ids_from_input_ids(ids, embeddings.padding_idx)
 
 
-def position_limit(config: PreTrainedConfig) -> int | None:
-    """How many positions a row of the model can have; None where they are relative only."""
-    limit = getattr(config, "max_position_embeddings", None)
-    if limit is None or not getattr(config, "position_biased_input", True):
-        return None
-    return limit - config.pad_token_id - 1 if config.model_type == "roberta" else limit  # RoBERTa counts from there
+def separator_of(config: PreTrainedConfig) -> int | None:
+    """The token between prompt and target as tasks have it: beginning or end of text, or None without either."""
+    return config.eos_token_id if config.bos_token_id is None else config.bos_token_id
 
 
 def add_positions(model: PreTrainedModel, adapter: str, positions: AddedPositions) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lora.errors import check_whole
 from lora.methods.adapter_p import AdapterP
-from lora.methods.bottleneck import check_whole
 from lora.sites import find_places
 
 

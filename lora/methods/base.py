@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from lora.bank import Adapter, activate, bank, base_parameters, base_values, check_new, forget, own_parameters
+from lora.bank import Adapter, activate, bank, base_parameters, check_new, disabled, forget, own_parameters
 from lora.sites import head_modules
 
 
@@ -56,6 +56,10 @@ class Method:
         """How many of the model's positions the method takes in each row: the input may be that much shorter."""
         return 0
 
+    def resolved(self, model: nn.Module, heads: Sequence[str]) -> "Method":
+        """The method with what it takes from the model's config said, as the adapter keeps it."""
+        return self
+
     def config(self) -> dict[str, Any]:
         """The method's fields, enough to build it again."""
         return asdict(self)
@@ -73,16 +77,17 @@ class Method:
         every = base_parameters(model)
         head = {key: p for key, p in every.items() if any(key.startswith(f"{name}.") for name in heads)}
         body = {key: p for key, p in every.items() if key not in head}
-        try:
-            in_place, groups = self.add(model, adapter, heads, body)
-        except ValueError:
-            forget(model, adapter)
-            raise
-        start = base_values(model) | head
-        copies = {key: start[key].detach().clone() for key in in_place} if self.keeps_base() else None
-        aside = (*in_place, *head) if bank(model).active is not None else ()  # else they are in the model already
-        values = {key: start[key].detach().clone() for key in aside}
-        bank(model).adapters[adapter] = Adapter(self, in_place, list(head), copies, values)
+        beside = bank(model).active is not None
+        with disabled(model):  # what starts from W0 must not see what the active adapter trained in its place
+            try:
+                in_place, groups = self.add(model, adapter, heads, body)
+            except BaseException:
+                forget(model, adapter)
+                raise
+            copies = {key: body[key].detach().clone() for key in in_place} if self.keeps_base() else None
+            aside = (*in_place, *head) if beside else ()  # else they are in the model already
+            values = {key: every[key].detach().clone() for key in aside}
+        bank(model).adapters[adapter] = Adapter(self.resolved(model, heads), in_place, list(head), copies, values)
         activate(model, adapter)
         return groups + ([ParameterGroup("head", head, head=True)] if head else [])
 

@@ -4,7 +4,6 @@ Shapes: x (..., n), W_down (r, n), W_up (n, r), both with a bias; r is `bottlene
 LayerNorm of its own the bottleneck reads LN(x).
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lora.errors import check_choice
+from lora.errors import check_choice, check_number, check_whole
 from lora.injected import Injected, inject
 from lora.methods.base import Method
 
@@ -65,9 +64,7 @@ class BottleneckMethod(Method):
         check_choice("nonlinearity", self.nonlinearity, NONLINEARITIES)
         check_choice("init", self.init, INITS)
         check_whole("bottleneck", self.bottleneck, 1)
-        if isinstance(self.init_std, bool) or not isinstance(self.init_std, int | float) \
-                or not 0 < self.init_std < math.inf:
-            raise ValueError(f"init_std {self.init_std!r} is not a number above 0")
+        check_number("init_std", self.init_std, above=0)
 
     def put(self, model: nn.Module, adapter: str, places: Iterable[str], kind: type[Bottleneck] = Bottleneck,
             norm: bool = False) -> None:
@@ -84,9 +81,3 @@ class BottleneckMethod(Method):
 
     def route_refusal(self) -> str | None:
         return f"{self.name} cannot be routed: only low-rank updates can share a batch"
-
-
-def check_whole(what: str, value: object, least: int) -> None:
-    """Raise ValueError unless `value` is a whole number of at least `least`."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{what} {value!r} is not a whole number of at least {least}")

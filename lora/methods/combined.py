@@ -1,7 +1,7 @@
 """Several methods as one adapter: what each of them brings and trains, together (appendix E: LoRA with prefixes)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -36,6 +36,9 @@ class Combined(Method):
             owner |= dict.fromkeys(in_place, word)
             groups += own
         return list(owner), groups
+
+    def resolved(self, model: nn.Module, heads: Sequence[str]) -> Method:
+        return replace(self, parts={word: part.resolved(model, heads) for word, part in self.parts.items()})
 
     def keeps_base(self) -> bool:
         return all(part.keeps_base() for part in self.parts.values())

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lora.errors import check_whole
 from lora.methods.base import Method
-from lora.methods.bottleneck import check_whole
 from lora.sites import find_places
 
 

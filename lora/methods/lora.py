@@ -1,14 +1,13 @@
 """LoRA: W0 stays frozen, dW = scaling * B A trains beside it (section 4.1); its descendants are options."""
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
-from lora.errors import check_choice
+from lora.errors import check_choice, check_number, check_whole
 from lora.layer import AdaptedDense
 from lora.methods.base import Method, ParameterGroup
 from lora.sites import Site, find_sites
@@ -53,15 +52,12 @@ class LoRA(Method):
                 for target in by_target:
                     check_choice(f"target of {what}", target, self.targets)
         for what, value in _each("rank", self.rank):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{what} {value!r} is not a whole number of at least 1")
+            check_whole(what, value, 1)
         for what, value in _each("alpha", self.alpha):
-            if not _is_number(value) or not 0 < value < math.inf:
-                raise ValueError(f"{what} {value!r} is not a number above 0")
-        if not _is_number(self.dropout) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout {self.dropout!r} is not a number in [0, 1)")
-        if (scale := self.learning_rate_scale_B) is not None and (not _is_number(scale) or not 0 < scale < math.inf):
-            raise ValueError(f"learning_rate_scale_B {scale!r} is not a number above 0, nor null")
+            check_number(what, value, above=0)
+        check_number("dropout", self.dropout, least=0, below=1)
+        if self.learning_rate_scale_B is not None:
+            check_number("learning_rate_scale_B", self.learning_rate_scale_B, above=0)
         for what in ("rank_stabilised", "dora", "layernorm", "position_query"):
             if not isinstance(value := getattr(self, what), bool):
                 raise ValueError(f"{what} {value!r} is not true or false")
@@ -69,7 +65,6 @@ class LoRA(Method):
     def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> None:
         sites = [(site, target) for target in dict.fromkeys(self.targets)
                  for site in find_sites(model, [target], heads)]
-        _refuse_overlaps(site for site, _ in sites)
         for site, target in sites:
             self._add(model, adapter, site, target)
         if not self.position_query:
@@ -122,23 +117,8 @@ def _each(what: str, value: object) -> list[tuple[str, Any]]:
     return [(f"{what} for target {target!r}", each) for target, each in by_target.items()] or [(what, value)]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _for(value: float | Mapping[str, float], target: str) -> float:
     return value[target] if isinstance(value, Mapping) else value
-
-
-def _refuse_overlaps(sites: Iterable[Site]) -> None:
-    """Raise ValueError where two targets name one matrix, such as q and '*.query': it would be updated twice."""
-    taken: dict[str, list[Site]] = {}
-    for site in sites:
-        others = taken.setdefault(site.module, [])
-        for other in others:
-            if other.part == site.part or 1 in (other.part.parts, site.part.parts):
-                raise ValueError(f"targets name {site.module} twice, as {other.role} and as {site.role}")
-        others.append(site)
 
 
 def _leave_position_query(model: nn.Module, adapter: str) -> None:

@@ -4,14 +4,15 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lora.errors import check_choice
+from lora.errors import check_choice, check_whole
 from lora.layer import wide
+from lora.limits import check_positions
 from lora.methods.base import Method
 from lora.positions import (
     CAUSAL,
@@ -21,7 +22,7 @@ from lora.positions import (
     FindEnd,
     add_positions,
     after_last,
-    position_limit,
+    separator_of,
 )
 from lora.sites import BLOCKS
 
@@ -43,10 +44,10 @@ class PrefixEmbed(Method):
 
     def __post_init__(self) -> None:
         check_choice("init", self.init, INITS)
-        given = {"l_p": self.l_p, "l_i": self.l_i, "separator": 0 if self.separator is None else self.separator}
-        for what, value in given.items():
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-                raise ValueError(f"{what} {value!r} is not a whole number from 0")
+        check_whole("l_p", self.l_p, 0)
+        check_whole("l_i", self.l_i, 0)
+        if self.separator is not None:
+            check_whole("separator", self.separator, 0)
 
     def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> None:
         assert isinstance(model, PreTrainedModel)
@@ -73,19 +74,21 @@ class PrefixEmbed(Method):
         check_choice(f"architecture for {self.name}", config.model_type, BLOCKS)
         if getattr(config, "is_decoder", False) and config.model_type not in CAUSAL:
             raise ValueError(f"{self.name}: a {config.model_type} with is_decoder=True is not supported")
-        if (limit := position_limit(config)) is not None and self.positions() >= limit:
-            raise ValueError(f"{self.name}: l_p {self.l_p} and l_i {self.l_i} take {self.positions()} positions of "
-                             f"the model's {limit}: none is left for the input")
+        check_positions(config, f"{self.name}: an input of", 1, self.positions(), f"l_p {self.l_p} and l_i {self.l_i}")
         if config.model_type not in CAUSAL:
             return after_last
         if heads or not self.l_i:  # nothing depends on where an infix of no length is
             return BeforePooled(config.pad_token_id)
-        separator = next((token for token in (self.separator, config.bos_token_id, config.eos_token_id)
-                          if token is not None), None)
+        separator = separator_of(config) if self.separator is None else self.separator
         if separator is None:
             raise ValueError(f"{self.name}: the model has no beginning- or end-of-text token: name by "
                              "method.separator the token before which the infix stands, or take l_i=0")
         return BeforeSeparator(separator)
+
+    def resolved(self, model: nn.Module, heads: Sequence[str]) -> Method:
+        assert isinstance(model, PreTrainedModel)
+        end = self.find_end(model, heads)
+        return replace(self, separator=end.separator) if isinstance(end, BeforeSeparator) else self
 
     def positions(self) -> int:
         return self.l_p + self.l_i

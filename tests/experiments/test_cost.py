@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from experiments import cost, cost_check, cost_claims
+from experiments.entry import CONF
 from lora.shadow import StepCost, Work
 from tests.experiments.tiny import compose
 
@@ -43,6 +45,13 @@ def test_full_fine_tuning_shares_nothing_between_tasks() -> None:
 
 def test_a_store_below_the_base_holds_no_task() -> None:
     assert cost.storage(10_000, 5, 2, 1, 0.00001)["tasks_that_fit"] == 0
+
+
+def test_of_adaptations_without_a_parameter_any_number_fits(monkeypatch: pytest.MonkeyPatch,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["model=gpt2", *TINY, "method=prefix_embed", "method.l_p=0", "method.l_i=0", "length=8"]
+    record = run(cost, "cost", words, monkeypatch, capsys)
+    assert (record["adaptation_bytes"], record["tasks_that_fit"]) == (0, None)
 
 
 def test_claims_are_the_papers_arithmetic(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -108,6 +117,10 @@ def test_what_cannot_be_is_refused_by_name(module: Any, words: list[str], messag
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_a_case_has_the_methods_own_defaults() -> None:
-    setting = compose(config="cost_check").settings[0]
-    assert cost_check.case(setting, "lora").method.rank == 8
+@pytest.mark.parametrize("word", [path.stem for path in (CONF / "method").glob("*.yaml")])
+def test_a_case_is_that_of_the_cost_command(word: str) -> None:
+    setting = compose(config="cost_check").settings[1]
+    found, wanted = cost_check.case(setting, word), compose("model=minilm", f"method={word}", "precision=bf16",
+                                                            "batch_size=16", "length=64", config="cost")
+    assert found == wanted
+    assert instantiate(found.method).name == found.method.name

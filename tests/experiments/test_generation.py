@@ -204,13 +204,6 @@ def test_e2e_trains_from_the_command_lines_config_to_its_record(tiny_language_ru
     assert record.merge_error
 
 
-@pytest.mark.parametrize("method", ["ft", "bitfit"])
-def test_other_methods_train_it_too(tiny_language_run, method):
-    overrides = [line for line in tiny_language_run if not line.startswith("method")]
-    record = run(compose(*overrides, f"method={method}", "trainer.epochs=1"))
-    assert (record.status, record.head) == ("done", 0)
-
-
 def test_the_best_epoch_is_that_of_the_lowest_loss(tiny_language_run, monkeypatch):
     losses = iter([math.nan, 3.0, 2.0, 2.5])
     cfg = compose(*tiny_language_run, "trainer.epochs=4")

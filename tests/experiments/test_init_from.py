@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 
 from experiments import paper
 from experiments.artifacts import Run
+from experiments.collect import lots
 from experiments.init_from import find_source, start_from
-from experiments.paper import lots
 from experiments.runs import RunRecord, Store, identity, run_name
 from experiments.train import run
 from lora.adapter_file import adapter_tensors
+from tests.experiments.test_method_runs import METHODS, overrides
 from tests.experiments.test_paper import configured, fake_runs, record  # noqa: F401  a fixture
 from tests.experiments.tiny import adapted, compose, save_model
 
@@ -41,10 +42,10 @@ def tensors_of(cfg: DictConfig, made: RunRecord) -> dict[str, torch.Tensor]:
     return load_file(Path(cfg.store) / str(made.adapter) / "adapter.safetensors")
 
 
-@pytest.mark.parametrize("method", ["lora", "bitfit", "dora", "pissa"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_run_starts_from_the_others_adapter_with_the_head_it_would_have_had(tiny_run: list[str], method: str) -> None:
-    lines = [line for line in tiny_run if not line.startswith("method.")] + [f"method={method}"]
-    made = run(compose(*lines, *SOURCE))
+    lines = overrides([*tiny_run, "trainer.max_length=64"], method)
+    made = run(compose(*lines, *SOURCE, "trainer.learning_rate=1e-3"))
     cfg = compose(*lines, f"init_from={made.run}")
     saved, (model, _), (plain, _) = tensors_of(cfg, made), adapted(cfg), adapted(compose(*lines))
     frozen = {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
@@ -73,6 +74,19 @@ def test_the_record_says_where_a_run_started_and_the_training_goes_on_from_there
     stored = Store(compose(*tiny_run).store).read(started.run)
     assert stored.init_from == started.init_from
     assert stored.history[0]["loss"] != plain.history[0]["loss"]
+
+
+def test_a_finished_run_is_found_done_without_the_adapter_that_it_started_from(
+    tiny_run: list[str], source: RunRecord
+) -> None:
+    cfg = compose(*tiny_run, f"init_from={source.run}")
+    made = run(cfg)
+    shutil.rmtree(Path(cfg.store) / str(source.adapter))
+    assert run(cfg) == made
+    cfg.overwrite = True
+    with pytest.raises(FileNotFoundError, match="kept its adapter in"):
+        run(cfg)
+    assert Store(cfg.store).read(made.run) == made
 
 
 def test_a_source_is_known_by_the_run_that_made_it_and_not_by_its_place(
@@ -135,6 +149,27 @@ def test_dropout_may_be_another(tiny_run: list[str], source: RunRecord) -> None:
     assert find_source(compose(*tiny_run, f"init_from={source.run}", "method.dropout=0.1")) is not None
 
 
+def test_random_starts_may_be_others(tiny_run: list[str], source: RunRecord) -> None:
+    """They are overwritten."""
+    cfg = compose(*tiny_run, "trainer.epochs=1", f"init_from={source.run}", "method.init=gaussian")
+    assert run(cfg).init_from["run"] == source.run
+
+
+def test_the_parts_of_combined_methods_are_compared_field_by_field(tiny_run: list[str]) -> None:
+    lines = [line for line in tiny_run if not line.startswith("method.")]
+    lines += ["method=lora+prefix_embed", "trainer.max_length=64", "trainer.epochs=1"]
+    made = run(compose(*lines))
+    lines += [f"init_from={made.run}"]
+    assert run(compose(*lines, "method.parts.lora.dropout=0.1")).init_from["run"] == made.run
+    for change, message in {"lora.rank=4": "rank is 8 there and 4 here", "prefix_embed.l_p=4": "l_p is 8 there and 4"
+                            }.items():
+        with pytest.raises(ValueError, match=rf"^init_from {re.escape(made.run)}: method.parts.\w+.{message}[^,]*$"):
+            run(compose(*lines, f"method.parts.{change}"))
+    lines[lines.index("method=lora+prefix_embed")] = "method=lora+prefix_layer"
+    with pytest.raises(ValueError, match=r"parts\.prefix_embed\.class is 'PrefixEmbed' there and None here"):
+        run(compose(*lines))
+
+
 def test_another_base_model_is_refused_before_training(
     tiny_run: list[str], source: RunRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,6 +190,16 @@ def test_another_base_model_is_refused_before_training(
     model.config.model_type = "roberta"
     with pytest.raises(ValueError, match="adapts a bert model, tiny; deeper is a roberta"):
         start_from(find_source(compose(*tiny_run, f"init_from={source.run}")), model, "deeper")
+
+
+def test_full_fine_tuning_of_another_base_model_is_refused_by_name(tiny_run: list[str], tmp_path: Path) -> None:
+    """It leaves no weight of the base to compare."""
+    lines = [*(line for line in tiny_run if not line.startswith("method.")), "method=ft", "trainer.learning_rate=1e-3"]
+    made = run(compose(*lines))
+    lines += [f"init_from={made.run}"]
+    assert run(compose(*lines)).init_from["run"] == made.run
+    with pytest.raises(ValueError, match=f"{made.run} adapts tiny, not other"):
+        run(compose(*lines, f"model.path={save_model(tmp_path / 'other')}"))
 
 
 def test_a_missing_or_broken_source_is_named(tiny_run: list[str], source: RunRecord, tmp_path: Path) -> None:
@@ -197,6 +242,21 @@ def test_the_papers_table_trains_mnli_once_and_before_what_starts_from_it(tmp_pa
         assert each.source.name == mnli
         assert each.overrides[-1].startswith("init_from=")
         assert each.overrides[-1].rstrip("'").endswith(f"/{mnli}")
+
+
+def test_a_table_trains_mnli_again_where_its_record_is_here_without_its_adapter(tmp_path, fake_runs) -> None:  # noqa: F811
+    trained: list[list[Run]] = []
+    cfg = configured(tmp_path, "suite=paper", "models=[roberta-base]", "tasks=[rte]", "methods=[lora]", "seeds=[0,1]")
+    for seed in (0, 1):
+        (tmp_path / "adapters" / f"{seed}").mkdir(parents=True)
+        made = record(f"mnli-roberta-base-lora-authors-seed{seed}", adapter=f"adapters/{seed}")
+        Store(tmp_path).write(made)
+    (tmp_path / "adapters" / "0").rmdir()  # a clone of the repository has no adapter
+    paper.report(cfg, fake_runs, lambda runs, jobs: trained.append(runs) or {})
+    first, second = ([each.name for each in lot] for lot in trained)
+    assert (first, second) == (["mnli-roberta-base-lora-authors-seed0", "rte-roberta-base-lora-authors-seed1"],
+                               ["rte-roberta-base-lora-authors-seed0"])
+    assert trained[0][0].overrides[-1] == "overwrite=true"
 
 
 def test_restricted_rows_and_other_suites_start_from_the_base(tmp_path, fake_runs, capsys) -> None:  # noqa: F811

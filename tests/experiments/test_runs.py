@@ -73,6 +73,21 @@ def test_two_ways_to_write_a_number_are_one_run(tiny_run: list[str], one: str, o
     assert run_name(compose(*tiny_run, one)) == run_name(compose(*tiny_run, other))
 
 
+@pytest.mark.parametrize(
+    ("method", "one", "other"),
+    [
+        ("lora+prefix_embed", "method.parts.lora.alpha=16", "method.parts.lora.alpha=16.0"),
+        ("lora+prefix_embed", "method.parts.lora.dropout=0", "method.parts.lora.dropout=0.0"),
+        ("lora", "method.alpha={q: 16, v: 8}", "method.alpha={q: 16.0, v: 8.0}"),
+        ("adapter_h", "method.init_std=1", "method.init_std=1.0"),
+        ("loraplus", "method.learning_rate_scale_B=4", "method.learning_rate_scale_B=4.0"),
+    ],
+)
+def test_so_are_those_of_every_method(tiny_run: list[str], method: str, one: str, other: str) -> None:
+    lines = [*(line for line in tiny_run if not line.startswith("method.")), f"method={method}"]
+    assert run_name(compose(*lines, one)) == run_name(compose(*lines, other))
+
+
 def test_a_ratio_that_steps_replace_does_not_count(tiny_run: list[str]) -> None:
     steps = compose(*tiny_run, "trainer.warmup_steps=3")
     assert run_name(steps) == run_name(compose(*tiny_run, "trainer.warmup_steps=3", "trainer.warmup_ratio=0.5"))

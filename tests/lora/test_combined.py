@@ -5,6 +5,7 @@ import torch
 from torch.testing import assert_close
 
 from lora import (
+    AdapterL,
     BitFit,
     Combined,
     FullFineTuning,
@@ -64,12 +65,22 @@ def test_two_methods_that_train_the_same_parameter_are_refused_and_leave_nothing
         combined(bitfit=BitFit(name="bitfit"), lora=lora(bias="all")).apply(model, pooler="train")
     with pytest.raises(ValueError, match=r"a\+b, part b: .*already updates 'q' here"):
         combined(a=lora(), b=lora()).apply(model, pooler="train")
+    with pytest.raises(ValueError, match=r"a\+b, part b: .*query \(weight\): .* already updates 'q' here"):
+        combined(a=lora(targets=["q"]), b=lora(targets=["*.query"])).apply(model, pooler="train")
     with pytest.raises(ValueError, match=r"a\+b, part b: roberta: adapter 'default' already has a AddedPositions here"):
         combined(a=prefix(), b=prefix(PrefixLayer)).apply(model, pooler="train")
     assert adapters(model) == []
     combined(lora=lora(), prefix=prefix()).apply(model, pooler="train")
     delete(model, "default")
     assert list(base_parameters(model)) == before
+
+
+def test_two_methods_that_use_one_place_are_refused_with_the_reason() -> None:
+    fields = {"bottleneck": 4, "nonlinearity": "relu", "init": "gaussian", "init_std": 0.02}
+    both = combined(adapter_l=AdapterL(name="adapter_l", **fields), prefix_layer=prefix(PrefixLayer))
+    with pytest.raises(ValueError, match=r"part prefix_layer: bert\.encoder\.layer\.1: .* has a Bottleneck here, and a "
+                                         "place has room for one module: no ReplacedActivations can be beside it"):
+        both.apply(tiny("bert"), pooler="train")
 
 
 def test_what_one_part_refuses_the_combination_refuses() -> None:
@@ -113,10 +124,10 @@ def test_parts_that_are_none_are_refused(parts: dict[str, Method], message: str)
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"l_p": -1}, "l_p -1 is not a whole number from 0"),
-    ({"l_i": 2.0}, r"l_i 2\.0 is not a whole number from 0"),
-    ({"l_p": True}, "l_p True is not a whole number from 0"),
-    ({"separator": "<s>"}, "separator '<s>' is not a whole number from 0"),
+    ({"l_p": -1}, "l_p -1 is not a whole number of at least 0"),
+    ({"l_i": 2.0}, r"l_i 2\.0 is not a whole number of at least 0"),
+    ({"l_p": True}, "l_p True is not a whole number of at least 0"),
+    ({"separator": "<s>"}, "separator '<s>' is not a whole number of at least 0"),
     ({"init": "word"}, "init 'word' is not one of gaussian, words; did you mean 'words'"),
 ])
 def test_a_bad_option_of_a_prefix_is_named(changes: dict[str, object], message: str) -> None:

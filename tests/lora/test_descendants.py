@@ -241,6 +241,20 @@ def test_dora_is_refused_where_a_row_has_no_direction() -> None:
     assert lora.adapters(model) == []
 
 
+def test_a_failure_in_the_middle_of_the_model_leaves_it_as_it_was() -> None:
+    model = tiny("roberta")
+    value = model.get_submodule("roberta.encoder.layer.1.attention.self.value")
+    with torch.no_grad():
+        before = value.weight[0, 0].clone()
+        value.weight[0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"layer\.1\.attention\.self\.value \(v\): pissa needs .* W0 has a number"):
+        models.method(init="pissa").apply(model, pooler="train")
+    with torch.no_grad():
+        value.weight[0, 0] = before
+    assert not [name for name, _ in model.named_parameters() if ".updates." in name]
+    models.method(init="pissa").apply(model, pooler="train")
+
+
 def test_an_adapter_file_from_before_these_options_loads(tmp_path: Path) -> None:
     import json
 
@@ -255,8 +269,8 @@ def test_an_adapter_file_from_before_these_options_loads(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("fields", "message"), [
-    ({"learning_rate_scale_B": 0}, "learning_rate_scale_B 0 is not a number above 0, nor null"),
-    ({"learning_rate_scale_B": "16"}, "learning_rate_scale_B '16' is not a number above 0, nor null"),
+    ({"learning_rate_scale_B": 0}, "learning_rate_scale_B 0 is not a number above 0"),
+    ({"learning_rate_scale_B": "16"}, "learning_rate_scale_B '16' is not a number above 0"),
     ({"dora": "yes"}, "dora 'yes' is not true or false"),
 ])
 def test_a_bad_option_is_named(fields: dict[str, Any], message: str) -> None:

@@ -147,6 +147,7 @@ def test_a_copy_of_a_model_is_a_model_of_its_own() -> None:
     (("roberta.encoder.layer.0.output.dropout",) * 2, ValueError,
      r"layer\.0\.output\.dropout: adapter 'default' already has a Scaled here"),
     (("roberta.encoder.layer.0.output.dense",), TypeError, "output.dense is a dense map"),
+    (("roberta.encoder.layer.0.output.dropout", "roberta.encoder.layer.0.output.dense"), TypeError, "is a dense map"),
 ])
 def test_a_place_that_is_taken_or_dense_is_refused(places: tuple[str, ...], error: type, message: str) -> None:
     model = tiny("roberta")

@@ -146,15 +146,15 @@ def test_rank_and_alpha_by_target() -> None:
     (dict(layernorm="false"), "layernorm 'false' is not true or false"),
     (dict(rank_stabilised=1), "rank_stabilised 1 is not true or false"),
     (dict(position_query=None), "position_query None is not true or false"),
-    (dict(dropout="0.1"), r"dropout '0\.1' is not a number in \[0, 1\)"),
+    (dict(dropout="0.1"), r"dropout '0\.1' is not a number of at least 0 and below 1"),
     (dict(bias="sits"), "bias 'sits' is not one of all, none, sites; did you mean 'sites'"),
     (dict(init="gausian"), "init 'gausian' is not one of gaussian, kaiming, pissa; did you mean 'gaussian'"),
     (dict(targets="qv"), r"targets 'qv' is not a list: write \[q,v\]"),
     (dict(rank={"q": 2}), "rank for target 'v' is not one of q"),
     (dict(rank={"q": 2, "v": 2, "o": 2}), "target of rank 'o' is not one of q, v"),
     (dict(bias=None), "bias None is not one of all, none, sites"),
-    (dict(targets=["q", "*.query"]), r"targets name .*query twice, as q and as weight"),
-    (dict(dropout=1.0), r"dropout 1\.0 is not a number in \[0, 1\)"),
+    (dict(targets=["q", "*.query"]), r"query \(weight\): adapter 'default' already updates 'q' here"),
+    (dict(dropout=1.0), r"dropout 1\.0 is not a number of at least 0 and below 1"),
     (dict(position_query=False), "position_query=false is for DeBERTa-v2 models"),
 ])
 def test_a_bad_option_is_named_and_leaves_no_half_adapter(changes: dict[str, object], message: str) -> None:

@@ -1,9 +1,12 @@
 """What positions cannot be added to, and what of them a model cannot be given."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch.testing import assert_close
 
+from lora import Combined, load_adapter, save_adapter
 from tests.lora.extended import (
     SEPARATOR,
     batch,
@@ -11,20 +14,37 @@ from tests.lora.extended import (
     prefix,
 )
 from tests.lora.test_positions import GENERATE
-from tests.lora.tiny import D, tiny
+from tests.lora.tiny import D, lora, tiny
 
 
 def test_positions_that_are_used_up_are_said_with_how_many_are_left() -> None:
-    with pytest.raises(ValueError, match="l_p 20 and l_i 4 take 24 positions of the model's 24: none is left"):
+    with pytest.raises(ValueError, match="of 1 and the 24 positions of l_p 20 and l_i 4 are above the model's 24: 0"):
         prefix(l_p=20, l_i=4).apply(tiny("gpt2"), pooler="train")
-    with pytest.raises(ValueError, match="take 23 positions of the model's 23"):  # RoBERTa counts from the padding
+    with pytest.raises(ValueError, match="23 positions of l_p 20 and l_i 3 are above the model's 23"):  # counts from 1
         prefix(l_p=20, l_i=3).apply(tiny("roberta"), pooler="train")
     prefix(l_p=20, l_i=4).apply(tiny("deberta-v2"), pooler="train")  # its positions are relative only
-    model = tiny("bert")
+
+
+@pytest.mark.parametrize(("architecture", "left"), [("bert", 4), ("roberta", 3), ("gpt2", 4)])
+def test_a_row_that_is_too_long_is_said_with_how_much_is_left(architecture: str, left: int) -> None:
+    model = tiny(architecture)
     prefix(l_p=18, l_i=2).apply(model, pooler="train")
-    model(torch.tensor([[1, 2, 3, 4]]))
-    with pytest.raises(ValueError, match="1 more positions are needed than the model has: l_p 18 and l_i 2 leave 4"):
-        model(torch.tensor([[1, 2, 3, 4, 5]]))
+    model(torch.arange(1, left + 1)[None])
+    with pytest.raises(ValueError, match=f"an input of {left + 1} and the 20 positions of l_p 18 and l_i 2 are above "
+                                         f"the model's {left + 20}: {left} are left"):
+        model(torch.arange(1, left + 2)[None])
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_generation_beyond_the_positions_is_refused_and_padding_takes_none(use_cache: bool) -> None:
+    """Of 24 positions 5 are added and 3 are the prompt's: 16 generated tokens are fed again, and the 17th is not."""
+    model = language_model()
+    prefix().apply(model, pooler="train")
+    ids = batch([[4, 5, SEPARATOR]], "left", 5).inputs()
+    lengths = {"min_new_tokens": 17, "max_new_tokens": 17, "pad_token_id": 0, "use_cache": use_cache}
+    assert model.generate(**ids, **lengths).shape == (1, 5 + 17)
+    with pytest.raises(ValueError, match="an input of 20 and the 5 positions of l_p 3 and l_i 2 are above the model's"):
+        model.generate(**ids, **lengths | {"min_new_tokens": 18, "max_new_tokens": 18})
 
 
 def test_padding_needs_no_position_of_its_own() -> None:
@@ -50,6 +70,20 @@ def test_an_infix_needs_a_separator_and_another_can_be_named() -> None:
         prefix().apply(model, pooler="train")
     prefix(l_i=0).apply(model, pooler="train")  # without an infix there is nothing to place
     model(torch.tensor([[4, 5, 6]]))
+
+
+@pytest.mark.parametrize("part", ["prefix_embed", "lora+prefix_embed"])
+def test_an_adapter_carries_its_separator(part: str, tmp_path: Path) -> None:
+    """The model's config may be another where the adapter is loaded."""
+    torch.manual_seed(1)
+    method = prefix() if part == "prefix_embed" else Combined(name=part, parts={"lora": lora(), "prefix": prefix()})
+    model, ids = language_model(), torch.tensor([[4, 6, SEPARATOR, 5]])
+    method.apply(model, pooler="train")
+    save_adapter(model, tmp_path, base={})
+    other = language_model()
+    other.config.bos_token_id = 6
+    load_adapter(other, tmp_path)
+    assert torch.equal(other(ids).logits, model(ids).logits)
 
 
 def test_a_cache_of_another_model_and_a_prepared_mask_are_refused() -> None:

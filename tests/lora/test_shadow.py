@@ -56,6 +56,19 @@ def test_the_high_water_mark_holds_the_optimizers_states_of_the_steps_before() -
                                 + found.activation_bytes + 2 * least)
 
 
+def test_the_high_water_mark_is_of_what_is_there_at_one_time() -> None:
+    """Frozen layers keep nothing, so of two large outputs one after the other the first is gone before the second."""
+    large = 1000
+    with FakeTensorMode():
+        frozen = [nn.Linear(*shape) for shape in 2 * [(N_IN, large), (large, N_IN)]]
+        model = nn.Sequential(*frozen, nn.Linear(N_IN, N_OUT)).requires_grad_(False)
+        last = [parameter.requires_grad_() for parameter in model[-1].parameters()]
+        x = torch.randn(ROWS, N_IN)
+        found = shadow(model, torch.optim.AdamW(last, fused=True), lambda: model(x).sum())
+    second = 4 * ROWS * (N_IN + large)  # what it is made of, and itself
+    assert found.peak_bytes == found.weight_bytes + found.optimizer_bytes + second
+
+
 def test_what_other_operations_move_is_counted_by_hand() -> None:
     with FakeTensorMode():
         model, optimizer, x = two_layers(train_first=True)

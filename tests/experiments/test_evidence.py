@@ -1,0 +1,45 @@
+"""What the committed results of latency and cost must show; how they are made is tested where they are made."""
+
+import json
+from typing import Any
+
+import pytest
+
+from experiments.cost_claims import printed
+from tests.conftest import ROOT
+
+
+def result(path: str) -> dict[str, Any]:
+    return json.loads((ROOT / "results" / path).read_text())
+
+
+@pytest.mark.parametrize("what", ["memory", "time", "ratio"])
+def test_a_steps_cost_is_predicted_within_20_percent(what: str) -> None:
+    assert result("cpu/cost/cost.json")[f"worst_{what}_error"] < 0.2
+
+
+def test_merged_lora_is_as_fast_as_the_base_at_the_papers_smallest_input() -> None:
+    found = result("cpu/latency/latency.json")
+    (merged,) = [cell for cell in found["cells"] if cell["part"] == "table1" and cell["variant"] == "lora_merged"
+                 and (cell["batch_size"], cell["length"]) == (1, 128)]
+    assert found["model"] == "gpt2-medium"
+    assert merged["slowdown_low"] <= 0 <= merged["slowdown_high"]
+
+
+@pytest.mark.parametrize(("key", "least", "most"), [
+    ("checkpoint_ft", 349, 351), ("tasks_lora", 352, 355), ("tasks_ft", 34.5, 35.5), ("memory_lora_peak", 349, 353.5),
+    ("checkpoint_lora", 37.748736, 37.748736),  # 96 layers, q and v, rank 4, A and B of 12288: 2 bytes each
+    ("time_saved", 24, 26), ("throughput", 1.31, 1.34)])
+def test_the_papers_costs_come_out(key: str, least: float, most: float) -> None:
+    (row,) = [row for row in result("paper/cost/claims.json")["claims"] if row["key"] == key]
+    assert least <= row["ours"] <= most
+
+
+def test_the_papers_training_memory_is_between_two_ways_to_count_it() -> None:
+    ours = {row["key"]: row["ours"] for row in result("paper/cost/claims.json")["claims"]}
+    assert ours["memory_ft_moments"] < 1.2 < ours["memory_ft_gradients"]
+
+
+def test_claims_are_beside_what_the_paper_printed() -> None:
+    rows = result("paper/cost/claims.json")["claims"]
+    assert [{key: row[key] for key in row if key != "ours"} for row in rows] == printed()
