@@ -18,6 +18,7 @@ class Found:
     records: Mapping[str, RunRecord]   # of finished runs, by name
     problems: Mapping[str, str]        # why others have none
     unavailable: Mapping[str, str]     # by model, why its files are not there
+    missing: list[str]                 # runs within the filters that have neither record nor problem
 
 
 def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, str]], compose_train: Compose,
@@ -32,14 +33,23 @@ def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, s
         raise FileNotFoundError(f"{named[0]} cannot be trained: {unavailable[named[0]]}")
     store = Store(cfg.store)
     records, problems = read(store, slots)
-    if cfg.train and (missing := wanted(cfg, suite, slots, records, problems, store)):
+    if cfg.train and (runs := wanted(cfg, suite, slots, records, problems, store)):
         store.check_writable()
         ended: dict[str, str] = {}
-        for lot in lots(missing):
+        for lot in lots(runs):
             ended |= train(lot, parallel_jobs(cfg.jobs))
         records, problems = read(store, slots)
         problems = {name: why for name, why in (ended | problems).items() if name not in records}
-    return Found(slots, records, problems, unavailable)
+    missing = [run.name for run in asked(cfg, suite, slots) if run.name not in records and run.name not in problems]
+    return Found(slots, records, problems, unavailable, missing)
+
+
+def asked(cfg: DictConfig, suite: Data, slots: list[Slot]) -> list[Run]:
+    """The runs within the filters of the command line, each once."""
+    seeds = suite["seeds"] if cfg.seeds is None else cfg.seeds
+    return list({run.name: run for slot in slots for run in slot.runs if run.seed in seeds
+                 and all(cfg[f"{what}s"] is None or slot.ours[what] in cfg[f"{what}s"]
+                         for what in ("model", "task", "method"))}.values())
 
 
 def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str, RunRecord],
@@ -48,15 +58,8 @@ def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str
 
     And those that one of them starts from, also where a record is here without its adapter.
     """
-    seeds = suite["seeds"] if cfg.seeds is None else cfg.seeds
-    runs = {
-        run.name: run
-        for slot in slots
-        if all(cfg[f"{what}s"] is None or slot.ours[what] in cfg[f"{what}s"] for what in ("model", "task", "method"))
-        for run in slot.runs
-        if run.seed in seeds and run.name not in records
-        and not problems.get(run.name, "").startswith("unreadable")
-    }
+    runs = {run.name: run for run in asked(cfg, suite, slots)
+            if run.name not in records and not problems.get(run.name, "").startswith("unreadable")}
     sources = {run.source.name: run.source for run in runs.values() if run.source is not None}
     gone = {name: run.again() for name, run in sources.items()
             if name in records and records[name].status == "done" and not store.has_adapter(records[name])}

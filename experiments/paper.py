@@ -87,11 +87,10 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     cells = [cell for row in table.rows for cell in row.cells.values()]
     with Logger(cfg.logger, artifact["name"], run_config(cfg), Path(cfg.store), job_type="paper") as logger:
         logger.log_table(artifact["name"], tidy(table))
-    names = list(dict.fromkeys(run.name for slot in slots for run in slot.runs))
     return {
         "artifact": artifact["name"], "suite": suite["name"], "files": [str(path) for path in files],
         "cells": len(cells), "filled": sum(bool(cell.values) for cell in cells),
-        "missing": [name for name in names if name not in records and name not in problems],
+        "missing": found.missing,
         "failed": list(problems), "unavailable": found.unavailable,
         "collapsed": [name for name, record in records.items() if record.status == "collapsed"],
     }

@@ -48,9 +48,8 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
         check_choice(f"column of {artifact['paper']}.csv", column, printed[0])
     rows = sizes_of(artifact, suite)
     found = collect(cfg, artifact, suite, rows, compose_train, train)
-    names = list(dict.fromkeys(run.name for slot in found.slots for run in slot.runs))
     last = {"artifact": artifact["name"], "suite": suite["name"],
-            "missing": [name for name in names if name not in found.records and name not in found.problems],
+            "missing": found.missing,
             "failed": list(found.problems), "unavailable": dict(found.unavailable)}
     table = points(artifact, rows, found)
     if table.empty:
