@@ -21,7 +21,7 @@ import experiments.presets  # noqa: F401  registers ${preset:...}
 from experiments.entry import CONF
 from experiments.models import model_identity
 from experiments.runs import RunRecord, Store, run_name
-from experiments.tables import AGGREGATES
+from experiments.tables import ADDED, AGGREGATES
 from lora.errors import check_choice
 
 Data = Mapping[str, Any]
@@ -74,10 +74,10 @@ def configs(name: str) -> Iterator[Compose]:
 
 
 def suite_for(suite: dict[str, Any], artifact: str) -> dict[str, Any]:
-    """The suite with the models, tasks and sizes that stand in, and the rows that are run, for this artifact only."""
-    own = {"models": {}, "tasks": {}, "rows": {}, "sizes": {}} | suite["artifacts"].get(artifact, {})
+    """The suite with what stands in for this artifact only: models, tasks, sizes, the rows that are run, and those added."""
+    own = {"models": {}, "tasks": {}, "rows": {}, "sizes": {}, "more": []} | suite["artifacts"].get(artifact, {})
     groups = {group: suite[group] | own[group] for group in ("models", "tasks")}
-    return suite | groups | {key: own[key] for key in ("rows", "sizes")}
+    return suite | groups | {key: own[key] for key in ("rows", "sizes", "more")}
 
 
 def check_suite(suite: Data) -> None:
@@ -106,6 +106,14 @@ def read_paper(artifact: Data) -> list[dict[str, str]]:
     for column in named:
         check_choice(f"column of {artifact['paper']}.csv", column, rows[0])
     return rows
+
+
+def with_more(printed: list[dict[str, str]], suite: Data) -> list[dict[str, str]]:
+    """The paper's rows and those that the suite adds; ValueError for a column that the paper's do not have."""
+    for row in suite["more"]:
+        for column in row:
+            check_choice(f"suite {suite['name']}, more: column", column, printed[0])
+    return [*printed, *(dict.fromkeys(printed[0], "") | row | {"source": ADDED} for row in suite["more"])]
 
 
 def read_rows(paper: str) -> list[dict[str, str]]:

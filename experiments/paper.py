@@ -27,6 +27,7 @@ from experiments.artifacts import (
     start_note,
     suite_for,
     train_configs,
+    with_more,
 )
 from experiments.collect import collect
 from experiments.entry import entry
@@ -75,7 +76,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     artifact, suite = plain_dict(cfg.artifact), suite_for(plain_dict(cfg.suite), cfg.artifact.name)
     check_suite(suite)
     check_filters(cfg, suite)
-    printed = read_paper(artifact)
+    printed = with_more(read_paper(artifact), suite)
     found = collect(cfg, artifact, suite, printed, compose_train, train)
     slots, records, problems = found.slots, found.records, found.problems
     shown = slots if cfg.empty else with_runs(slots, records)

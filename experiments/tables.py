@@ -1,7 +1,8 @@
 """A table of the paper with our numbers below the printed ones: what a cell says; Markdown, CSV and LaTeX.
 
 Each row is two lines, `paper` as printed and `ours`: aggregate over seeds ± standard deviation over seeds
-(ddof = 1), and in brackets the number of seeds. A cell without runs is a dash.
+(ddof = 1), and in brackets the number of seeds. A row that the suite adds has the second alone. A cell without runs is
+a dash.
 """
 
 import re
@@ -21,10 +22,12 @@ from experiments.files import write_atomic
 
 DASH = "–"
 AGGREGATES: dict[str, Callable[[list[float]], float]] = {"median": statistics.median, "mean": statistics.mean}
+ADDED = "suite"  # in the CSV column `source`: the paper has no such row
 MARKS = {"prior": "*", "restricted": "†"}  # of the CSV column `source`, as the paper prints them
 MARK_NOTES = {
     "prior": "* quoted by the paper from earlier work",
     "restricted": "† the paper's restricted setting: fixed batch size, length 128, no start from MNLI",
+    ADDED: "rows without a line of the paper's are the suite's own",
 }
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
@@ -56,7 +59,7 @@ class Row:
 
     labels: list[str]
     our_labels: list[str]
-    source: str           # ours | prior | restricted, or ''
+    source: str           # ours | prior | restricted | suite (the paper has none), or ''
     params: str           # trainable parameters as printed
     trainable: list[int]  # exact, head excluded; several where the runs of a row differ
     average: str          # as printed
@@ -81,9 +84,13 @@ class Table:
         params, average = ["params"] * self.params, ["average"] * self.average
         return [*self.labels, "from", *params, *self.columns, *average]
 
+    def blocks(self) -> list[list[list[str]]]:
+        """By row its lines of text, paper then ours, as wide as the header."""
+        return [[self._ours(row)] if row.source == ADDED else [self._paper(row), self._ours(row)] for row in self.rows]
+
     def lines(self) -> list[list[str]]:
-        """Two lines of text a row, paper then ours, as wide as the header."""
-        return [line for row in self.rows for line in (self._paper(row), self._ours(row))]
+        """All of them, one below the other."""
+        return [line for block in self.blocks() for line in block]
 
     def _paper(self, row: Row) -> list[str]:
         cells = [row.cells.get(column, Cell("", "", [])) for column in self.columns]
@@ -125,8 +132,8 @@ def markdown_rows(header: list[str], rows: list[list[str]]) -> str:
 
 def latex(table: Table) -> str:
     """A table environment that needs no packages; every value is escaped."""
-    lines = [" & ".join(map(escape_latex, line)) + r" \\" for line in table.lines()]
-    lines = [line + r" \hline" * (i % 2) for i, line in enumerate(lines)]
+    blocks = [[" & ".join(map(escape_latex, line)) + r" \\" for line in block] for block in table.blocks()]
+    lines = [line for *first, last in blocks for line in (*first, rf"{last} \hline")]
     header = " & ".join(map(escape_latex, table.header())) + r" \\ \hline"
     caption = escape_latex(". ".join([table.title, *table.notes]) + ".")
     begin = rf"\begin{{tabular}}{{{'l' * len(table.header())}}} \hline"
@@ -172,8 +179,10 @@ def show(table: Table) -> None:
     first = len(table.labels) + 1
     for i, name in enumerate(table.header()):
         grid.add_column(Text(name), justify="left" if i < first else "right")
-    for i, line in enumerate(table.lines()):
-        grid.add_row(*map(Text, line), end_section=i % 2 == 1)
+    for block in table.blocks():
+        for line in block:
+            grid.add_row(*map(Text, line))
+        grid.add_section()
     console = console_for(grid)
     console.print(Text(table.title, style="bold"), grid)
     for note in table.notes:

@@ -58,10 +58,11 @@ def test_table_2_has_the_rows_and_tasks_of_the_suite_with_the_papers_numbers(tmp
         Store(tmp_path).write(record(f"mrpc-minilm-lora-minilm-seed{seed}", score))
     last = read_only(tmp_path, fake_runs)
     found = cells(tmp_path)
-    assert list(found.index) == [(m, t) for m in ("ft", "bitfit", "lora") for t in ("mrpc", "rte")]
-    assert found.paper.tolist() == ["90.2", "78.7", "92.7", "81.5", "89.7", "86.6"]  # table 2
+    methods = ("ft", "bitfit", "lora", "adapter_h", "adapter_p", "prefix_layer", "dora")  # four are the suite's own
+    assert list(found.index) == [(m, t) for m in methods for t in ("mrpc", "rte")]
+    assert found.paper.dropna().tolist() == ["90.2", "78.7", "92.7", "81.5", "89.7", "86.6"]  # table 2
     assert found.loc[("lora", "mrpc"), "ours"] == 86.0
-    assert (last["cells"], last["filled"], len(last["missing"]), last["failed"]) == (6, 1, 15, [])
+    assert (last["cells"], last["filled"], len(last["missing"]), last["failed"]) == (14, 1, 39, [])
     printed = capsys.readouterr().out
     assert "86.0 ± 2.1 (3)" in printed
     assert "minilm stands for roberta-base" in printed
@@ -73,7 +74,7 @@ def test_without_empty_ones_a_table_has_the_rows_and_columns_of_its_runs(tmp_pat
         Store(tmp_path).write(record(f"{task}-minilm-{method}-minilm-seed0"))
     last = read_only(tmp_path, fake_runs, "empty=false")
     assert list(cells(tmp_path).index) == [(m, t) for m in ("bitfit", "lora") for t in ("mrpc", "rte")]
-    assert (last["cells"], last["filled"], len(last["missing"])) == (4, 3, 15)
+    assert (last["cells"], last["filled"], len(last["missing"])) == (4, 3, 39)
     Store(tmp_path).write(record("mrpc-minilm-ft-minilm-seed0", None, "failed", error={"message": "out of memory"}))
     assert read_only(tmp_path, fake_runs, "empty=false")["failed"] == ["mrpc-minilm-ft-minilm-seed0"]
 
@@ -236,7 +237,7 @@ def test_rows_of_one_method_are_told_apart_by_the_printed_size(
 
 @pytest.mark.parametrize(("override", "message"), [
     ("tasks=[rtee]", "task of suite minilm 'rtee' is not one of mrpc, rte; did you mean 'rte'?"),
-    ("methods=[prefix]", "method of suite minilm 'prefix' is not one of bitfit, ft, lora"),
+    ("methods=[prefix]", "method of suite minilm 'prefix' is not one of adapter_h, adapter_p, "),
     ("artifact.average=averge", "column of table02_glue.csv 'averge' is not one of average, "),
     ("artifact.run.task='{tsk}'", "column of table02_glue.csv 'tsk'"),
     ("artifact.paper=table2_glue", "did you mean 'table02_glue'?"),
@@ -255,6 +256,22 @@ def test_a_wrong_word_is_named_with_the_nearest(tmp_path, fake_runs, override, m
 def test_what_a_suite_names_wrongly_is_named_before_anything_is_composed(tmp_path, override, word, nearest):
     with pytest.raises(ValueError, match=f"suite minilm: {word} is not one of .*did you mean {nearest}"):
         paper.report(configured(tmp_path, override), no_training, no_training)
+
+
+def test_a_row_that_the_suite_adds_stands_below_the_papers_with_ours_alone(tmp_path, fake_runs):
+    more = "suite.artifacts.table2.more=[{model: roberta-base, method: pissa}]"
+    Store(tmp_path).write(record("rte-minilm-pissa-minilm-seed0", score=61.0))
+    read_only(tmp_path, fake_runs, more, "suite.methods=[lora,pissa]")
+    lines = (tmp_path / "tables" / "table2.md").read_text().splitlines()
+    *_, above, added = [line for line in lines if line.startswith("|")]
+    assert above.split(" | ")[:3] == ["| minilm", "lora", "ours"]
+    assert added == "| minilm | pissa | ours | 36,864 | – | 61.0 (1) |"
+    assert pd.read_csv(tmp_path / "tables" / "table2.csv").query("method == 'pissa'").paper.isna().all()
+
+
+def test_a_column_that_the_papers_table_lacks_is_named_in_a_row_that_the_suite_adds(tmp_path, fake_runs):
+    with pytest.raises(ValueError, match=r"suite minilm, more: column 'metod' .*did you mean 'method'"):
+        read_only(tmp_path, fake_runs, "suite.artifacts.table2.more=[{metod: lora}]")
 
 
 def test_a_metric_that_a_run_lacks_is_named(tmp_path, fake_runs):
