@@ -74,7 +74,7 @@ def configs(name: str) -> Iterator[Compose]:
 
 
 def suite_for(suite: dict[str, Any], artifact: str) -> dict[str, Any]:
-    """The suite with what stands in for this artifact only: models, tasks, sizes, the rows that are run, and those added."""
+    """The suite with what stands in for this artifact: models, tasks, sizes, the rows that are run, and those added."""
     own = {"models": {}, "tasks": {}, "rows": {}, "sizes": {}, "more": []} | suite["artifacts"].get(artifact, {})
     groups = {group: suite[group] | own[group] for group in ("models", "tasks")}
     return suite | groups | {key: own[key] for key in ("rows", "sizes", "more")}
