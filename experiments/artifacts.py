@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import experiments.presets  # noqa: F401  registers ${preset:...}
 from experiments.entry import CONF
-from experiments.models import model_identity
+from experiments.models import model_identity, ships
 from experiments.runs import RunRecord, Store, run_name
 from experiments.tables import ADDED, AGGREGATES
 from lora.errors import check_choice
@@ -169,10 +169,15 @@ def _sizes(artifact: Data, suite: Data, row: Mapping[str, str]) -> dict[str, Any
 
 
 def _absence(model: DictConfig) -> str:
-    """Why the files of a model are not to be had, '' where they are; ValueError for files that were altered."""
+    """Why the files of a model are not to be had, '' where they are.
+
+    ValueError for files that were altered; FileNotFoundError for those of a model that is in the repository.
+    """
     try:
         model_identity(model)
     except FileNotFoundError as error:
+        if OmegaConf.is_config(model) and ships(model):
+            raise
         return str(error)
     return ""
 

@@ -155,6 +155,11 @@ def model_folder(cfg: DictConfig) -> Path:
     return _download(cfg.path, cfg.revision, cfg.weights)
 
 
+def ships(cfg: DictConfig) -> bool:
+    """Whether a model is one of those in the repository, and at its place there."""
+    return "pretraining" in cfg and cfg.path == cfg.pinned
+
+
 def checked_folder(cfg: DictConfig) -> Path:
     """The folder of a model whose files are what its record and model.checksum say, or the error that names one."""
     from experiments.pretrained import check_record

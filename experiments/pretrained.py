@@ -150,7 +150,15 @@ def read_record(folder: Path) -> PretrainRecord | None:
 
 
 def check_files(folder: Path, record: PretrainRecord) -> None:
-    """Raise ValueError for a file that is not what the record says, FileNotFoundError for one that is not there."""
+    """Raise ValueError for a file that is not what the record says, FileNotFoundError for one that is not there.
+
+    ValueError also for a file that would be loaded and that the record does not know.
+    """
+    from experiments.models import SMALL_FILES
+
+    loaded = {path.name for pattern in (*SMALL_FILES, "*.safetensors") for path in folder.glob(pattern)}
+    if unknown := sorted(loaded - record.files.keys()):
+        raise ValueError(f"{folder / unknown[0]} is not among the files of {RECORD}: it was added")
     for name, expected in record.files.items():
         if not (folder / name).is_file():
             raise FileNotFoundError(f"no {name} in {folder}")
@@ -163,10 +171,12 @@ def check_record(cfg: DictConfig, folder: Path) -> None:
 
     A folder without a record is any other model's, except that the pinned one of a nano model must have it.
     """
+    from experiments.models import ships
+
     record = read_record(folder)
     if record is not None:
         check_files(folder, record)
-    elif "pretraining" in cfg and cfg.path == cfg.pinned:
+    elif ships(cfg):
         raise FileNotFoundError(f"no {RECORD} in {folder}")
 
 

@@ -1,4 +1,4 @@
-"""A table of what words alone give on the miniature tasks: what a model must beat to have read a sentence."""
+"""A table of what words, and their recurrence, give on the miniature tasks: what a model that reads must beat."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,9 @@ from experiments.entry import entry
 from experiments.files import write_atomic
 from lora.errors import check_choice
 
-CAPTION = "Scores of a linear classifier on bags of words, on the validation rows"
-COLUMNS = ["task", "metric", "most frequent answer", "all texts", "second text alone"]
+CAPTION = ("Validation scores of a linear classifier on bags of words, and of boosted trees on how many words of two "
+           "texts recur")
+COLUMNS = ["task", "metric", "most frequent answer", "words of all texts", "of the second alone", "overlap"]
 
 
 @entry("surface", examples=[
@@ -19,7 +20,7 @@ COLUMNS = ["task", "metric", "most frequent answer", "all texts", "second text a
     "python -m experiments.surface tasks=[rte,mnli] world.seed=2 store=results/local",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
-    """Fit a linear classifier on the bags of words of each miniature task, print and save its scores."""
+    """Fit what cannot read to each miniature task, from words and from how they recur, print and save its scores."""
     from experiments.gates import GLUE, chance, composed
     from experiments.sweep import cell, print_rows
     from experiments.tables import markdown_rows

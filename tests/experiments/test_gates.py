@@ -23,13 +23,15 @@ CFG = OmegaConf.create({"model": {"name": "roberta-nano"}})
 def fake(monkeypatch: pytest.MonkeyPatch, score: Any, seconds: float = 20.0, ready: float | None = 10.0) -> None:
     """Records whose score is `score(task, method, init)`; none of a run whose score is "failed"."""
 
-    def finished(cfg: Any, tasks: tuple[str, ...], methods: tuple[str, ...]) -> dict[Any, Any]:
-        keys = [(task, method, init) for task in tasks for method in methods for init in ("pretrained", "random")]
-        return {key: SimpleNamespace(score=score(*key), seconds=seconds, ready_seconds=ready) for key in keys
-                if score(*key) != "failed"}
+    def finished(cfg: Any, tasks: tuple[str, ...], methods: tuple[str, ...]) -> dict[gates.Key, Any]:
+        found = {gates.Key(task, method, rate): score(task, method, "random" if rate else "pretrained")
+                 for task in tasks for method in methods for rate in (None, *gates.RATES[method])}
+        return {key: SimpleNamespace(score=value, seconds=seconds, ready_seconds=ready, status="done")
+                for key, value in found.items() if value != "failed"}
 
     monkeypatch.setattr(gates, "finished", finished)
-    monkeypatch.setattr(surface, "bag_of_words", lambda task: {task.main_metric: 55.0})
+    for name in ("bag_of_words", "overlap"):
+        monkeypatch.setattr(surface, name, lambda task: {task.main_metric: 55.0})
     monkeypatch.setattr(gates, "chance", lambda task: 50.0)
 
 
@@ -89,7 +91,30 @@ def test_a_run_without_a_score_fails_its_own_gates_and_hides_no_other(
     found = gates.understanding(CFG)
     assert [gate.name for gate in found if not gate.passed] == ["rte: lora from random weights"]
     assert named(found)["tasks where lora gains 15 points"].value == 7
-    assert len(found) == 8 * 5 + 3
+    assert len(found) == 8 * 5 + 6 + 3  # six tasks are of pairs
+
+
+@pytest.mark.parametrize(("scored", "expected"), [
+    ({"1e-4": (50.0, "collapsed"), "3e-4": (61.0, "done"), "1e-3": (55.0, "done")}, (61.0, "")),
+    ({"1e-4": (50.0, "collapsed"), "3e-4": (49.0, "done")}, (50.0, " (collapsed)")),  # one of three failed
+])
+def test_from_random_weights_the_best_of_three_rates_counts_and_a_collapse_is_said(
+    scored: dict[str, tuple[float, str]], expected: tuple[float, str]
+) -> None:
+    runs: Any = {gates.Key("rte", "ft", rate): SimpleNamespace(score=score, status=status)
+                 for rate, (score, status) in scored.items()}
+    runs |= {gates.Key("rte", "ft", None): SimpleNamespace(score=90.0, status="done"),
+             gates.Key("sst2", "ft", "1e-4"): SimpleNamespace(score=99.0, status="done"),
+             gates.Key("rte", "lora", "1e-3"): SimpleNamespace(score=99.0, status="done")}
+    assert gates.scores(runs, "rte", "ft", max) == (90.0, *expected)
+    assert gates.scores(runs, "rte", "ft", min)[1] == min(score for score, _ in scored.values())
+
+
+def test_a_run_whose_rows_another_had_made_counts_the_longest_wait_for_its_task() -> None:
+    runs: Any = {gates.Key(task, method, None): SimpleNamespace(ready_seconds=ready, seconds=busy)
+                 for task, method, ready, busy in (("qnli", "ft", 9.0, 20.0), ("qnli", "lora", 0.5, 25.0),
+                                                   ("rte", "ft", 12.0, 1.0))}
+    assert gates.slowest(runs).value == 9.0 + 25.0
 
 
 def test_runs_that_are_not_of_what_ships_stay_out_of_the_committed_results(checking: Callable[..., DictConfig]) -> None:
@@ -151,7 +176,7 @@ def test_the_weights_that_are_checked_are_the_ones_fine_tuned(
 def test_the_pinned_path_and_the_world_as_it_is_keep_the_names_of_the_runs(checking: Callable[..., DictConfig]) -> None:
     pinned = "model.path=results/nano/pretrained/roberta-nano"
     plain = ["model=roberta-nano", "task=rte-nano", "method=ft", "preset=nano", "model.init=random"]
-    commands = [gates._overrides(checking("model=roberta-nano", *overrides), "rte", "ft", "random")
+    commands = [gates._overrides(checking("model=roberta-nano", *overrides), gates.Key("rte", "ft", "1e-3"))
                 for overrides in ([], [pinned], ["world.seed=1"], ["world.seed=2"])]
     with train_configs() as compose:
         names = [run_name(compose(command)) for command in (plain, *commands)]

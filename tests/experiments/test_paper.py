@@ -194,6 +194,17 @@ def test_a_model_that_is_asked_for_and_is_not_there_ends_it_before_any_training(
     assert read_only(tmp_path, without_large, *asked)["unavailable"].keys() == {"roberta-nano-large"}
 
 
+def test_a_model_of_the_repository_that_is_not_whole_ends_it_before_anything_is_written(tmp_path, monkeypatch):
+    def identity(model):
+        raise FileNotFoundError(f"no tokenizer.json in {model.path}")
+
+    monkeypatch.setattr("experiments.artifacts.model_identity", identity)
+    cfg = configured(tmp_path, "train=false", "suite=nano", "artifact=table6")
+    with train_configs() as compose_train, pytest.raises(FileNotFoundError, match=r"no tokenizer\.json in .*nano"):
+        paper.report(cfg, compose_train, no_training)
+    assert not (tmp_path / "tables").exists()
+
+
 def test_data_that_is_not_there_is_no_missing_model(tmp_path, fake_runs, monkeypatch):
     def name(cfg):
         raise FileNotFoundError("no file train.csv")

@@ -267,6 +267,14 @@ def test_an_altered_or_missing_file_is_refused(name: str, copied: DictConfig, tr
             load()
 
 
+@pytest.mark.parametrize("name", ["added_tokens.json", "other.safetensors"])
+def test_a_file_that_the_record_does_not_know_is_refused(name: str, copied: DictConfig):
+    (Path(copied.model.path) / name).write_text("{}")
+    for load in [*loaders(copied), lambda: pretrain.run(copied, source())]:
+        with pytest.raises(ValueError, match=f"{name} is not among the files of record.json"):
+            load()
+
+
 def test_a_pinned_nano_model_must_have_its_record_and_another_folder_need_not(copied: DictConfig):
     (Path(copied.model.path) / "record.json").unlink()
     for load in loaders(copied):

@@ -25,7 +25,7 @@ def test_the_committed_table_has_every_task_and_is_what_the_command_writes(tmp_p
     written = lines(Path(found["file"]).read_text())
     assert written == {task: committed[task] for task in ("sst2-nano", "rte-nano")}
     assert COMMITTED.read_text().splitlines()[0] == Path(found["file"]).read_text().splitlines()[0]
-    assert (written["sst2-nano"][-1], found["tasks"][0]["second text alone"]) == ("-", None)  # of one text
+    assert (written["sst2-nano"][-1], found["tasks"][0]["of the second alone"]) == ("-", None)  # of one text
 
 
 def test_a_task_without_classes_or_numbers_is_named(tmp_path: Path):

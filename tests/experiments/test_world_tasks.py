@@ -16,7 +16,7 @@ from experiments.runs import identity
 from experiments.tasks.world import words
 from experiments.tasks.world.corpus import documents
 from experiments.tasks.world.source import WorldSource
-from experiments.tasks.world.surface import bag_of_words
+from experiments.tasks.world.surface import bag_of_words, overlap
 from tests.conftest import ROOT
 from tests.experiments import world_oracle as oracle
 from tests.experiments.tiny import compose
@@ -187,6 +187,12 @@ def test_words_alone_do_not_solve_a_task(name: str) -> None:
     assert bag_of_words(few)[few.main_metric] < most
     for column in few.text if len(few.text) == 2 else ():  # one text of two tells less
         assert bag_of_words(few, [column])[few.main_metric] < most - 5
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSED if name not in ("cola", "sst2")])
+def test_that_words_recur_in_the_other_text_does_not_solve_a_task(name: str) -> None:
+    few = task(name, *(f"source.rows.{split}=300" for split in splits(name)[1:]))
+    assert overlap(few)[few.main_metric] < {"stsb": 45, "mrpc": 75, "mnli": 68}.get(name, 62)
 
 
 @pytest.mark.parametrize("name", ["e2e", "wikisql"])

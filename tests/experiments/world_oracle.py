@@ -213,10 +213,11 @@ def answers(question: str, sentence: str) -> bool:
 
 
 def agreeing(one: str, other: str) -> list[str]:
-    """Which of five things two events have in common."""
+    """Which of five things two events have in common: by a synonym, or one by a kind of what the other has."""
     boxes = read(one).box, read(other).box
     slots = {"doer": "agent", "look": "agent quality", "deed": "verb", "target": "patient", "place": "place"}
-    return [word for word, slot in slots.items() if boxes[0][slot] == boxes[1][slot]]
+    return [word for word, slot in slots.items()
+            if boxes[0][slot] <= boxes[1][slot] or boxes[1][slot] <= boxes[0][slot]]
 
 
 def speaks_of(event: str, word: str) -> bool:

@@ -6,7 +6,7 @@ A document for training says no clause that is held out (experiments.tasks.world
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from experiments.tasks.world import glue, pairs, texts
+from experiments.tasks.world import pairs, texts
 from experiments.tasks.world.glue import inferred, reworded
 from experiments.tasks.world.grammar import NP, Sentence, plural, say
 from experiments.tasks.world.holdout import clauses, held_out
@@ -138,19 +138,9 @@ def known(speaker: Speaker) -> tuple[str, ...]:
     return (f"{said} {answer} , {say(fact)}" if speaker.dice.chance(0.5) else f"{said} {answer} .",)
 
 
-def replied(speaker: Speaker) -> tuple[str, ...] | None:
-    """A question for someone, something or somewhere, and a sentence that answers it or does not."""
-    row = glue.qnli(speaker, label := speaker.dice.number(0, 1))
-    if row is None:
-        return None
-    if label == 0 and speaker.dice.chance(0.3):
-        return (row["question"], row["sentence"])
-    return (row["question"], f"{row['sentence']} that is {'irrelevant' if label else 'relevant'} .")
-
-
 MAKERS: dict[str, Callable[[Speaker], tuple[str, ...] | None]] = {
     "facts_kinds": kinds, "facts_person": person, "narrative": narrative, "narrative_agreement": agreement,
-    "review": review, "question_answered": answered, "question_known": known, "question_replied": replied,
+    "review": review, "question_answered": answered, "question_known": known, "question_replied": pairs.replied,
     "pair": pairs.pair, "pair_retold": pairs.retold, "pair_compared": pairs.compared, "pair_synonyms": pairs.synonyms,
     "pair_mentioned": pairs.mentioned, "pair_listed": pairs.listed, "pair_looked_up": pairs.looked_up,
     "pair_aligned": pairs.aligned, "pair_recounted": pairs.recounted, "table_restaurant": texts.restaurant_document,

@@ -65,20 +65,25 @@ def equal(one: Sentence, other: Sentence, speaker: Speaker) -> bool:
     return combine(both) == EQUAL
 
 
-def inferred(speaker: Speaker, premise: Sentence, wanted: str, negate: bool) -> Sentence | None:
-    """A hypothesis that the premise puts in the wanted relation, one to three slots changed; None if none is found."""
-    dice = speaker.dice
-    count = dice.number(1, min(3, len(filled(premise))))
+def inferred(speaker: Speaker, premise: Sentence, wanted: str, negate: bool, asked: str | None = None
+             ) -> Sentence | None:
+    """A hypothesis that the premise puts in the wanted relation, one to three slots changed; None if none is found.
+
+    With `asked` it is a question for that slot, which is left as it is.
+    """
+    dice, slots = speaker.dice, [slot for slot in filled(premise) if slot != asked]
+    count = dice.number(1, min(3, len(slots)))
     hows = ((SYNONYM, UP, DOWN, OTHER) if wanted == NEUTRAL else (SYNONYM, DOWN) if premise.negated
             else (SYNONYM, UP, OTHER) if premise.family in VALUES else (SYNONYM, UP))
     for _ in range(TRIES):
-        new = changed(speaker, premise, dice.sample(filled(premise), count), hows)
+        new = changed(speaker, premise, dice.sample(slots, count), hows)
         if new is None:
             count = max(1, count - dice.chance(0.1))  # a few have nothing to change in so many slots
             continue
         if speaker.part is not None:
             new = _kinds_of_others(speaker, premise, new)
-        new = new.said(speaker.form(premise.family, negated=negate and dice.chance(0.5)))
+        new = new.said(speaker.form(premise.family, negated=negate and dice.chance(0.5)) if asked is None
+                       else dice.choice(asking(premise.family, asked)))
         if relation(premise, new, speaker.world) == wanted and speaker.may_say(say(new)):
             return new
     return None
@@ -141,6 +146,8 @@ def reworded(speaker: Speaker, one: Sentence, same: bool, question: bool) -> Sen
     else:
         likes = [form for form in forms if not form.startswith(("ask", "not_"))]
     open_slots = [slot for slot in filled(one) if slot != one.asked]
+    if question and speaker.part is not None:  # of what has a synonym: else words recur where the same is asked
+        open_slots = [slot for slot in open_slots if slot in ("verb", "place")]
     count = dice.number(1, min(2, len(open_slots)))
     roles = one.family == "event" and one.asked is None and dice.chance(0.3)
     for _ in range(TRIES):
@@ -156,10 +163,15 @@ def reworded(speaker: Speaker, one: Sentence, same: bool, question: bool) -> Sen
     return None
 
 
-def alike(asked: Sentence) -> list[str]:
-    """The forms that ask for the same slot."""
-    forms = [form for form in FAMILIES[asked.family] if form.startswith("ask")]
-    return [form for form in forms if Sentence(asked.family, form, {}).asked == asked.asked]
+def alike(question: Sentence) -> list[str]:
+    """The forms that ask for the same."""
+    return asking(question.family, question.asked)
+
+
+def asking(family: str, slot: str | None) -> list[str]:
+    """The forms of a family that ask for a slot; with None those that ask whether."""
+    forms = [form for form in FAMILIES[family] if form.startswith("ask")]
+    return [form for form in forms if Sentence(family, form, {}).asked == slot]
 
 
 def mrpc(speaker: Speaker, label: int) -> Row | None:
@@ -187,14 +199,14 @@ def qqp(speaker: Speaker, label: int) -> Row | None:
     one = speaker.fitting(lambda: question(speaker, family, wh=0.5 if family == "event" else 1.0))
     if len(alike(one)) == 1:
         return None  # no other words for it
-    if not label and one.asked and dice.chance(0.5):
-        other: Sentence | None = _asks_for_another(speaker, one)
+    if not label and one.asked and dice.chance(0.5 if speaker.part is None else 0.2):
+        other: Sentence | None = asks_for_another(speaker, one)
     else:
         other = reworded(speaker, one, bool(label), question=True)
     return None if other is None else {"question1": say(one), "question2": say(other), "label": label}
 
 
-def _asks_for_another(speaker: Speaker, one: Sentence) -> Sentence | None:
+def asks_for_another(speaker: Speaker, one: Sentence) -> Sentence | None:
     """A question about the same, for another slot or of another family."""
     forms = [form for form in FAMILIES[one.family] if Sentence(one.family, form, {}).asked not in (None, one.asked)]
     if one.family in ABOUT_PEOPLE and one.asked != "person":
@@ -208,42 +220,48 @@ def _asks_for_another(speaker: Speaker, one: Sentence) -> Sentence | None:
 
 
 def qnli(speaker: Speaker, label: int) -> Row | None:
-    """Does a sentence answer a question (0) or not (1)?"""
-    dice = speaker.dice
-    family = dice.choice(ASKED)
-    asked = speaker.fitting(lambda: question(speaker, family, wh=1.0))
-    if asked.asked == "place" and asked.slots["place"] is None:
-        return None
-    reply = _no_answer(speaker, asked) if label else asked
-    if reply is None:
-        return None
-    reply = reply.said(speaker.form(reply.family))
-    return {"question": say(asked), "sentence": say(reply), "label": label}
+    """Does a sentence answer a question (0) or not (1): does it tell what is asked for, of what is asked about?
 
-
-def _no_answer(speaker: Speaker, asked: Sentence) -> Sentence | None:
-    """Another matter, roles the other way round, or someone or something else."""
-    dice = speaker.dice
-    if dice.chance(0.5):
-        if asked.family != "event":
-            another = _asks_for_another(speaker, asked)
-            return another if another and another.family != asked.family else None
-        if asked.asked == "place" and dice.chance(0.5):
-            return asked.said(asked.form, place=None)
-        both = compare("agent", asked.slots["agent"], asked.slots["patient"], speaker.world)
-        return swapped(asked) if both == OTHER else None  # a bonnet is a hat: one of them may be the other
-    slots = [slot for slot in filled(asked) if slot != asked.asked]
-    return changed(speaker, asked, dice.sample(slots, 1), (OTHER,))
+    The question is in other and in more general words, as a hypothesis of RTE is: that words recur does not tell.
+    """
+    family = speaker.dice.choice(("event", "event", "event", "owns"))
+    told = speaker.fitting(lambda: speaker.event(place=0.8, plain=True) if family == "event"
+                           else speaker.statement(family, plain=True))
+    for_whom = ("agent", "patient", "place") if family == "event" else ("person",)
+    asked = speaker.dice.choice([slot for slot in filled(told) if slot in for_whom])
+    question = inferred(speaker, told, NEUTRAL if label else ENTAILMENT, negate=False, asked=asked)
+    return None if question is None else {"question": say(question), "sentence": say(told), "label": label}
 
 
 def stsb(speaker: Speaker, label: int) -> Row:
-    """How many of five things agree: who, of what kind, did what, to whom, where."""
-    one, other, kept = compared(speaker, label)
-    return {"sentence1": say(one), "sentence2": say(other), "label": float(len(kept))}
+    """In how many of five things do two events agree: who, of what kind, did what, to whom, where?
+
+    What agrees is a synonym or what a noun is a kind of, hardly ever the same word: that words recur does not tell.
+    """
+    one, other, kept = compared(speaker, label, _reworded)
+    first, second = speaker.dice.shuffled([say(one), say(other)])
+    return {"sentence1": first, "sentence2": second, "label": float(len(kept))}
 
 
-def compared(speaker: Speaker, count: int) -> tuple[Sentence, Sentence, list[str]]:
-    """Two events and the `count` of five things in which they agree."""
+def _reworded(speaker: Speaker, slot: str, value: Any, kept: bool) -> Any:
+    """What agrees with a value in another word, or does not."""
+    if speaker.dice.chance(0.1):
+        return speaker.change(slot, value, EQUAL if kept else OTHER)
+    if isinstance(value, NP):
+        above = speaker.world.above(value.noun)
+        return replace(value, noun=speaker.dice.choice(above) if kept else speaker.wrong_kind(value.noun))
+    return speaker.change(slot, value, SYNONYM if kept else OTHER)
+
+
+def _same_or_other(speaker: Speaker, slot: str, value: Any, kept: bool) -> Any:
+    """The same noun, the same or a synonymous quality, verb or place; or another."""
+    ways = (EQUAL, SYNONYM) if slot in ("quality", "verb", "place") else (EQUAL,)
+    return speaker.change(slot, value, speaker.dice.choice(ways) if kept else OTHER)
+
+
+def compared(speaker: Speaker, count: int, change: Callable[[Speaker, str, Any, bool], Any] = _same_or_other
+             ) -> tuple[Sentence, Sentence, list[str]]:
+    """Two events and the `count` of five things in which they agree; `change` gives what agrees or does not."""
     dice = speaker.dice
 
     def first() -> Sentence:
@@ -256,8 +274,7 @@ def compared(speaker: Speaker, count: int) -> tuple[Sentence, Sentence, list[str
     kept, slots = dice.sample(("agent", "quality", "verb", "patient", "place"), count), one.slots
 
     def other(slot: str, value: Any) -> Any:
-        ways = (EQUAL, SYNONYM) if slot in ("quality", "verb", "place") else (EQUAL,)
-        return speaker.change(slot, value, dice.choice(ways) if slot in kept else OTHER)
+        return change(speaker, slot, value, slot in kept)
 
     agent = slots["agent"]
     new = {slot: other(slot, slots[slot]) for slot in ("verb", "patient", "place")}

@@ -146,3 +146,34 @@ def synonyms(speaker: Speaker) -> tuple[str, ...]:
     first = speaker.event(place=1.0, plain=True)
     other = changed(speaker, first, ["verb", "place"], (SYNONYM,)) or first
     return (f"{say(first)} in other words , {say(other.said(speaker.form('event')))}",)
+
+
+def replied(speaker: Speaker) -> tuple[str, ...] | None:
+    """A question for someone, something or somewhere, and a sentence that answers it or does not."""
+    dice = speaker.dice
+    right = not dice.number(0, 1)
+    asked = glue.question(speaker, dice.choice(glue.ASKED), wh=1.0)
+    if asked.asked == "place" and asked.slots["place"] is None:
+        return None
+    reply = asked if right else _no_answer(speaker, asked)
+    if reply is None:
+        return None
+    answer = say(reply.said(speaker.form(reply.family)))
+    if right and dice.chance(0.3):
+        return (say(asked), answer)
+    return (say(asked), f"{answer} that is {'relevant' if right else 'irrelevant'} .")
+
+
+def _no_answer(speaker: Speaker, asked: Sentence) -> Sentence | None:
+    """Another matter, roles the other way round, or someone or something else."""
+    dice = speaker.dice
+    if dice.chance(0.5):
+        if asked.family != "event":
+            another = glue.asks_for_another(speaker, asked)
+            return another if another and another.family != asked.family else None
+        if asked.asked == "place" and dice.chance(0.5):
+            return asked.said(asked.form, place=None)
+        both = compare("agent", asked.slots["agent"], asked.slots["patient"], speaker.world)
+        return glue.swapped(asked) if both == OTHER else None  # a bonnet is a hat: one of them may be the other
+    slots = [slot for slot in filled(asked) if slot != asked.asked]
+    return changed(speaker, asked, dice.sample(slots, 1), (OTHER,))
