@@ -163,7 +163,12 @@ def slowest(runs: dict[Key, RunRecord]) -> Gate:
     A process keeps the rows that it has made for its next run of the task, so that each run counts the longest wait for
     its task. NaN where a record does not have them all.
     """
-    parts = [(key.task, *(math.nan if seconds is None else seconds for seconds in (run.ready_seconds, run.seconds)))
-             for key, run in runs.items()]
-    waited = [busy + max(ready for other, ready, _ in parts if other == task) for task, _, busy in parts]
+    ready: dict[str, list[float]] = {}
+    for key, run in runs.items():
+        ready.setdefault(key.task, []).append(_known(run.ready_seconds))
+    waited = [_known(run.seconds) + np.max(ready[key.task]) for key, run in runs.items()]
     return Gate("slowest run, seconds", float(np.max(waited or [math.nan])), None, SECONDS)
+
+
+def _known(seconds: float | None) -> float:
+    return math.nan if seconds is None else seconds

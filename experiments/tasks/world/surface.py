@@ -43,13 +43,14 @@ def overlap(task: TextTask) -> dict[str, float]:
     data, closed = task.load(), sorted(function_words())
 
     def features(table):  # type: ignore[no-untyped-def]
-        return np.array([_counts(*pair, closed) for pair in zip(*(table[column] for column in task.text), strict=True)])
+        one, other = (table[column] for column in task.text)
+        return np.array([_counts(closed, *pair) for pair in zip(one, other, strict=True)])
 
     kind = GradientBoostingRegressor if task.kind == "regression" else GradientBoostingClassifier
     return _metrics(task, data, kind(n_estimators=60, random_state=0), features)
 
 
-def _counts(one: str, other: str, closed: list[str]) -> list[int]:
+def _counts(closed: list[str], one: str, other: str) -> list[int]:
     first, second = one.split(), other.split()
     mine, theirs = (set(words) - set(closed) for words in (first, second))
     again = [[word for word in words if word in mine & theirs] for words in (first, second)]
