@@ -8,6 +8,8 @@ from omegaconf import DictConfig
 from experiments.artifacts import Compose, Data, Run, Slot, Train, plan, read
 from experiments.runs import RunRecord, Store
 from experiments.sweep import parallel_jobs
+from experiments.tables import Cell
+from lora.errors import check_choice
 
 
 @dataclass(frozen=True)
@@ -72,3 +74,21 @@ def lots(runs: list[Run]) -> list[list[Run]]:
     waits = [run.source is not None and run.source.name in names for run in runs]
     lots = [[run for run, later in zip(runs, waits, strict=True) if later is last] for last in (False, True)]
     return [lot for lot in lots if lot]
+
+
+def cell_of(paper: str, spread: str, slot: Slot, records: Mapping[str, RunRecord]) -> Cell:
+    """What the paper prints and what our runs gave."""
+    found = [records[run.name] for run in slot.runs if run.name in records]
+    values = [_shown(record, slot.shows) for record in found if record.status == "done"]
+    collapsed = sum(record.status == "collapsed" for record in found)
+    return Cell(paper, spread, values, collapsed)
+
+
+def _shown(record: RunRecord, shows: str) -> float:
+    """`score`, or `metrics.<key>` of a finished run."""
+    values = {"score": record.score} | {f"metrics.{key}": value for key, value in record.metrics.items()}
+    check_choice(f"number of {record.run}", shows, values)
+    value = values[shows]
+    if value is None:
+        raise ValueError(f"{record.run} is done but has no {shows}")
+    return value

@@ -29,11 +29,11 @@ from experiments.artifacts import (
     train_configs,
     with_more,
 )
-from experiments.collect import collect
+from experiments.collect import cell_of, collect
 from experiments.entry import entry
 from experiments.logger import Logger, check_logger
 from experiments.runs import RunRecord
-from experiments.tables import MARK_NOTES, Cell, Row, Table, save, show, tidy
+from experiments.tables import MARK_NOTES, Row, Table, save, show, tidy
 from experiments.workers import train_apart
 from lora.errors import check_choice
 
@@ -154,24 +154,6 @@ def _row(artifact: Data, row: Mapping[str, str], slots: list[Slot],
         cells={slot.column: cell_of(row[slot.column], row.get(f"{slot.column}_std", ""), slot, records)
                for slot in slots},
     )
-
-
-def cell_of(paper: str, spread: str, slot: Slot, records: Mapping[str, RunRecord]) -> Cell:
-    """What the paper prints and what our runs gave."""
-    found = [records[run.name] for run in slot.runs if run.name in records]
-    values = [_shown(record, slot.shows) for record in found if record.status == "done"]
-    collapsed = sum(record.status == "collapsed" for record in found)
-    return Cell(paper, spread, values, collapsed)
-
-
-def _shown(record: RunRecord, shows: str) -> float:
-    """`score`, or `metrics.<key>` of a finished run."""
-    values = {"score": record.score} | {f"metrics.{key}": value for key, value in record.metrics.items()}
-    check_choice(f"number of {record.run}", shows, values)
-    value = values[shows]
-    if value is None:
-        raise ValueError(f"{record.run} is done but has no {shows}")
-    return value
 
 
 KINDS = {"scores": report, "study": study, "sizes": sizes, "counts": counts.report}  # what an artifact file says it is

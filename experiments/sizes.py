@@ -29,8 +29,7 @@ from experiments.artifacts import (
     stand_ins,
     suite_for,
 )
-from experiments.collect import Found, collect
-from experiments.paper import cell_of
+from experiments.collect import Found, cell_of, collect
 from experiments.tables import AGGREGATES
 from lora.errors import check_choice
 

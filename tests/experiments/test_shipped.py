@@ -82,6 +82,15 @@ def test_the_record_is_of_what_the_command_would_train(model: str):
     assert (record.precision, record.attention) == (cfg.precision, cfg.attention)
 
 
+@pytest.mark.parametrize("path", sorted((SHIPPED.parent / "rebuilt").glob("*.json")), ids=lambda path: path.stem)
+def test_a_rebuilt_model_has_the_held_out_loss_of_the_shipped_one_to_a_percent(path: Path):
+    rebuilt = json.loads(path.read_text())
+    _, record = shipped(path.stem)
+    assert (rebuilt["run"], rebuilt["corpus"], rebuilt["dirty"]) == (record.run, record.corpus, False)
+    assert rebuilt["commit"] != record.commit
+    assert rebuilt["held_out_loss"] == pytest.approx(record.held_out_loss, rel=0.01)
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_the_weights_are_halves_and_give_the_recorded_logits(model: str):
     folder, record = shipped(model)
