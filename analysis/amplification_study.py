@@ -14,7 +14,7 @@ from analysis.amplify import Amplification, Leading, amplification, exact_direct
 from analysis.base_weights import BaseWeights
 from analysis.bases import needed_base
 from analysis.directions import directions, left_out
-from analysis.figures import Panel, Projections, amplification_figure, similarity_figure, spread
+from analysis.figures import Panel, Projections, amplification_figure, highest, similarity_figure, spread
 from analysis.phi import phi_table
 from analysis.similarity import expected_similarity, similarity
 from analysis.statistics import mean_interval
@@ -190,4 +190,4 @@ def _directions_figure(sites: Sequence[Site], title: str) -> Figure:
                              for role, site in some.items()})
     return similarity_figure(rows, f"{title} (figure 8): φ(i, j) of the first i right singular vectors of W and the "
                                    "first j of ΔW. Last row: random subspaces, max(i, j) / d on average.",
-                             "i, of W", "j, of ΔW")
+                             "i, of W", "j, of ΔW", highest(rows))
