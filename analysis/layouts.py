@@ -5,7 +5,7 @@ cannot be studied. Tensors that belong to no low-rank pair (heads, biases, norms
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,11 @@ def read_ours(folder: Path) -> Contents:
     """A folder with adapter.safetensors and adapter.json (lora.adapter_file)."""
     description, tensors = read_adapter(folder)
     sites = {f"{site['module']}.{site['role']}": site for site in description["sites"]}
-    _refuse_descendants(folder, description["method"].get("dora", False), description["method"].get("init"))
+    method = description["method"]
+    for each in _methods(method):
+        _refuse_descendants(folder, each.get("dora", False), each.get("init"))
     if not sites:
-        raise ValueError(f"{folder} has no low-rank updates: its method is {description['method']['name']}")
+        raise ValueError(f"{folder} has no low-rank updates: its method is {method['name']}")
 
     def updates(key: str, A: Tensor, B: Tensor) -> list[Update]:
         site = sites[key]
@@ -92,6 +94,13 @@ def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str]
 
     pairs = _pairs(read_loralib(file), r"(.+)\.lora_([AB])")
     return Contents({}, *_each(pairs, updates, stacked=True))
+
+
+def _methods(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A method's configuration, and those of the methods that it combines."""
+    yield config
+    for part in config.get("parts", {}).values():
+        yield from _methods(part)
 
 
 def _refuse_descendants(folder: Path, dora: bool, init: object) -> None:

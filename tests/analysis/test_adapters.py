@@ -19,6 +19,7 @@ from lora.adapter_file import save_adapter
 from lora.layer import adapted_layers
 from lora.loralib import load_loralib
 from lora.low_rank import Part
+from lora.methods import Combined
 from lora.peft import save_peft
 from tests.lora import adapted_models as tiny
 
@@ -252,6 +253,36 @@ def test_a_peft_adapter_that_is_more_than_b_times_a_is_refused(tmp_path: Path):
     by_peft("bert", tmp_path, ["query"], use_dora=True)
     with pytest.raises(ValueError, match="is a DoRA adapter: its dW rescales the rows of W0"):
         read_updates(tmp_path)
+
+
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"dora": True}, "is a DoRA adapter: its dW rescales the rows of W0"),
+    ({"init": "pissa"}, r"is a PiSSA adapter: its dW = scaling \* \(B A - B0 A0\)")])
+def test_our_adapters_that_are_more_than_b_times_a_are_refused_alone_and_combined(
+        fields: dict, message: str, tmp_path: Path):
+    made = tiny.method(**fields)
+    combined = Combined(name="lora+bitfit", parts={"lora": made, "bitfit": tiny.method("bitfit")})
+    for name, method in (("alone", made), ("combined", combined)):
+        save_adapter(tiny.adapted("bert", method), tmp_path / name, base={})
+        with pytest.raises(ValueError, match=rf"{name} {message}"):
+            read_updates(tmp_path / name)
+
+
+def test_a_pissa_adapter_by_peft_is_refused(tmp_path: Path):
+    by_peft("bert", tmp_path, ["query"], init_lora_weights="pissa")
+    with pytest.raises(ValueError, match=r"is a PiSSA adapter: its dW = scaling \* \(B A - B0 A0\)"):
+        read_updates(tmp_path)
+
+
+def test_lora_among_combined_methods_is_studied_like_lora_alone(tmp_path: Path):
+    made = tiny.method()
+    model = tiny.adapted("bert", Combined(name="lora+bitfit", parts={"lora": made, "bitfit": tiny.method("bitfit")}))
+    deltas = {f"{module}.{role}": update.delta() for module, layer in adapted_layers(model)
+              for role, update in layer.of("default").items()}
+    updates = read_updates(save_adapter(model, tmp_path, base={})).updates
+    assert len(updates) == len(deltas) == 4
+    for update in updates:
+        assert_close(dW(update), deltas[f"{update.module}.{update.role}"].detach())
 
 
 def test_task_types_do_not_matter_to_a_study(tmp_path: Path):
