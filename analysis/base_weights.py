@@ -52,7 +52,8 @@ class BaseWeights:
             raise ValueError(f"tensor {name} of {self.path} is {tuple(stored.shape)}: "
                              f"the update of {update.label} needs {shape}")
         square = shape[0] == shape[1]  # the shape tells how the others are stored
-        transposed = stored_transposed(update.module) if square else tuple(stored.shape) != shape
+        by_name = stored_transposed(update.module) if update.transposed is None else update.transposed
+        transposed = by_name if square else tuple(stored.shape) != shape
         W = stored.T if transposed else stored                                       # (n_out, n_in)
         W0 = wide(update.part.of(W, 0).reshape(n_part, n_in)).contiguous()
         if not W0.isfinite().all():

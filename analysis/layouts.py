@@ -6,7 +6,7 @@ cannot be studied. Tensors that belong to no low-rank pair (heads, biases, norms
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lora.adapter_file import read_adapter
 from lora.loralib import read_loralib, split_merged
 from lora.low_rank import Part, scaling_of
 from lora.peft import PREFIX, read_peft, size_of
-from lora.sites import Site
+from lora.sites import CONV1D, Site
 
 Pair = tuple[Named, Named]  # A and B
 
@@ -45,11 +45,15 @@ def read_ours(folder: Path) -> Contents:
         site = sites[key]
         part = Part(site["groups"], site["parts"], site["index"])
         if site["role"] == "weight":  # the target was a glob
-            return of_module(site["module"], A, B, site["scaling"])
-        return [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
+            found = of_module(site["module"], A, B, site["scaling"])
+        else:
+            found = [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
+        return [replace(update, transposed=transposed) for update in found]
 
+    architecture = description.get("architecture")
+    transposed = None if architecture in (None, *CONV1D) else False  # a model with Conv1D layers may have others too
     pairs = {key: (_named(tensors, f"{key}.A"), _named(tensors, f"{key}.B")) for key in sites}
-    base = {**description["base"], "architecture": description.get("architecture")}
+    base = {**description["base"], "architecture": architecture}
     return Contents(base, *_each(pairs, updates))
 
 
@@ -62,7 +66,9 @@ def read_peft_folder(folder: Path) -> Contents:
         size = size_of(config, module)
         if size.rank != len(A):
             raise ValueError(f"tensor {pairs[module][0].name} has rank {len(A)}, adapter_config.json says {size.rank}")
-        return of_module(module, A, B, scaling_of(size.rank, size.alpha, config.get("use_rslora", False)))
+        scaling = scaling_of(size.rank, size.alpha, config.get("use_rslora", False))
+        transposed = config.get("fan_in_fan_out")  # PEFT writes what the layer is, whatever was asked for
+        return [replace(update, transposed=transposed) for update in of_module(module, A, B, scaling)]
 
     base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision"),
             "architecture": _architecture(config)}

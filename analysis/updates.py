@@ -48,6 +48,7 @@ class Update:
     A: Tensor
     B: Tensor
     scaling: float | None
+    transposed: bool | None = None  # whether the base keeps W as (n_in, n_out); None: not known
 
     @property
     def rank(self) -> int:

@@ -54,6 +54,8 @@ BLOCKS: dict[str, Modules] = {
 
 HEADS = ("classifier", "score")  # transformers' names of a new task head
 LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a whole word of a module's name
+# config.model_type of the models with layers that are transformers' Conv1D, which keep W as (n_in, n_out)
+CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp")
 POOLERS = {"bert": "bert.pooler.dense", "deberta": "pooler.dense", "deberta-v2": "pooler.dense"}
 
 
