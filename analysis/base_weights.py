@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from analysis.updates import Update
+from analysis.updates import Update, check_real
 from lora.low_rank import wide
 from lora.sites import layer_number, stored_transposed
 
@@ -46,6 +46,7 @@ class BaseWeights:
         name = self.name_of(update.module)
         with _open(self.files[name]) as file:
             stored = file.get_tensor(name)
+        check_real(f"tensor {name} of {self.path}", stored)
         n_part, n_in = update.B.shape[0], update.A.shape[1]
         shape = (n_part * update.part.parts, n_in)
         if tuple(stored.shape) not in (shape, shape[::-1]):

@@ -214,8 +214,10 @@ Q0 = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_"
     (lambda t: t.pop(f"{Q0}B.weight"), "query.lora_A.weight is there without .*query.lora_B.weight"),
     (lambda t: t.update({f"{Q0}B.weight": torch.ones(16, 3)}), r"lora_A.weight \(2, 16\) and .* no common rank"),
     (lambda t: t.update({f"{Q0}B.weight": torch.ones(16, 1)}), r"A.weight \(2, 16\) and .*B.weight \(16, 1\) have no"),
-    (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 4, 3, 3)}), r"lora_A.weight is \(2, 4, 3, 3\) .* no matrix"),
-    (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 16).int()}), "torch.int32, no matrix of real numbers"),
+    (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 4, 3, 3)}), r"lora_A.weight is \(2, 4, 3, 3\), no matrix"),
+    (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 16).int()}), "query.lora_A.weight is of torch.int32, whose"),
+    (lambda t: t.update({f"{Q0}A.weight": t[f"{Q0}A.weight"].to(torch.float8_e4m3fn)}),
+     "query.lora_A.weight is of torch.float8_e4m3fn, whose numbers are not the values alone"),
     (lambda t: t.update({f"{Q0}A.weight": torch.ones(3, 16), f"{Q0}B.weight": torch.ones(16, 3)}),
      f"tensor {Q0}A.weight has rank 3, adapter_config.json says 2"),
 ])

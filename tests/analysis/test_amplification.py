@@ -74,6 +74,16 @@ def test_a_missing_or_zero_tensor_is_named_and_the_rest_comes_out(given: dict, t
     assert [row["sites"] for row in found["summary"]] == [2, 2]
 
 
+def test_a_quantised_tensor_is_named_and_the_rest_comes_out(given: dict, tmp_path: Path):
+    tensors = load_file(given["base"])
+    name = f"{module(1, 'query')}.weight"
+    save_file(tensors | {name: tensors[name].to(torch.float8_e4m3fn)}, given["base"])
+    found = amplify(tmp_path / "out", **given)
+    [problem] = found["problems"]
+    assert f"tensor {name} of {given['base']} is of torch.float8_e4m3fn" in problem
+    assert [row["sites"] for row in found["summary"]] == [2, 3]
+
+
 def test_directions_that_are_zero_are_left_out_and_named(given: dict, tmp_path: Path):
     tensors = factors(rank=4)
     B = tensors[f"{module(0, 'query')}.lora_B"]

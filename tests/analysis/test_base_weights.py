@@ -161,6 +161,16 @@ def test_a_base_with_nan_is_refused_by_name(tmp_path: Path):
         base.weight(adapter.updates[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_a_quantised_base_is_refused_by_name(dtype: torch.dtype, tmp_path: Path):
+    adapter, _ = study("bert", tmp_path / "adapter")
+    base = base_of(tmp_path, {"bert.encoder.layer.0.attention.self.query.weight": torch.ones(16, 16).to(dtype),
+                              "bert.encoder.layer.0.attention.self.query.weight_scale": torch.tensor([0.1])})
+    with pytest.raises(ValueError, match=rf"tensor bert.*query.weight of \S* is of {dtype}, whose numbers are not the "
+                                         "values alone: it has to be one of float16, bfloat16, float32, float64"):
+        base.weight(adapter.updates[0])
+
+
 def test_a_base_that_is_zero_is_refused_by_name(tmp_path: Path):
     adapter, _ = study("bert", tmp_path / "adapter")
     base = base_of(tmp_path, {"bert.encoder.layer.0.attention.self.query.weight": torch.zeros(16, 16)})
