@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis.updates import Update, check_real
 from lora.low_rank import wide
-from lora.sites import layer_number, stored_transposed
+from lora.sites import same_but_for_prefix, stored_transposed
 
 WEIGHTS = "model.safetensors"
 
@@ -34,7 +34,7 @@ class BaseWeights:
         wanted = f"{module}.weight"
         if wanted in self.files:
             return wanted
-        found = [name for name in self.files if _same_but_for_prefix(name, wanted)]
+        found = [name for name in self.files if same_but_for_prefix(name, wanted)]
         if len(found) != 1:
             near = found or difflib.get_close_matches(wanted, self.files, n=1)
             raise ValueError(f"{self.path} has no tensor {wanted}"
@@ -62,12 +62,6 @@ class BaseWeights:
         if not W0.any():
             raise ValueError(f"tensor {name} of {self.path} is zero here")
         return W0
-
-
-def _same_but_for_prefix(first: str, second: str) -> bool:
-    """Whether the names differ in a prefix that only one has, before the layers (roberta., model., transformer.)."""
-    shorter, longer = sorted((first, second), key=len)
-    return longer.endswith(f".{shorter}") and layer_number(shorter) == layer_number(longer)
 
 
 def _files(path: Path) -> list[Path]:

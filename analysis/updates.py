@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lora.low_rank import Part, wide
-from lora.sites import LAYER_NUMBER, ROLES, Site, layer_number, sites_by_name
+from lora.sites import LAYER_NUMBER, ROLES, Site, layer_number, same_but_for_prefix, sites_by_name
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -64,8 +64,13 @@ class Update:
 
     @property
     def site(self) -> tuple[int | None, str, str]:
-        """What the same matrix of another adapter has in common with this one."""
+        """What tells it apart from the adapter's others."""
         return self.layer, self.role, self.word
+
+    def same_matrix(self, other: "Update") -> bool:
+        """Whether another adapter's update is of this matrix: their modules differ in a prefix at most."""
+        whole = self.part.parts == other.part.parts == 1
+        return same_but_for_prefix(self.module, other.module) and (whole or self.role == other.role)
 
     @property
     def label(self) -> str:

@@ -141,6 +141,12 @@ def layer_number(module: str) -> int | None:
     return int(match[0]) if match else None
 
 
+def same_but_for_prefix(first: str, second: str) -> bool:
+    """Whether names are equal, or but for a prefix that only one has, before the layers (roberta., transformer.)."""
+    shorter, longer = sorted((first, second), key=len)
+    return f".{longer}".endswith(f".{shorter}") and layer_number(shorter) == layer_number(longer)
+
+
 def _part(model: nn.Module, role: str) -> Part:
     """Where a role's outputs lie in its module; only GPT-2 and DeBERTa fuse q, k and v."""
     config = _config(model)
