@@ -35,7 +35,8 @@ def named_share(value: float) -> str:
 def reading(study: Study) -> list[str]:
     """What the numbers say."""
     return [_ranks(study.matrices), _nearly_one(study.matrices), _energy(study.matrices),
-            *_amplification(study), *(_shared(each, study.other_name) for each in study.agreements)]
+            *_amplification(study), *(_shared(each, study.other_name) for each in study.agreements),
+            *(f"{note[0].upper()}{note[1:]}." for note in study.seeds)]
 
 
 def _ranks(matrices: Sequence[Matrix]) -> str:
