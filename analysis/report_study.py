@@ -60,6 +60,7 @@ class Amplified:
     through_weight: float   # of W itself: the largest there is
     error: float            # relative, of through_weight
     factor: float           # ||dW||_F / through_update
+    factor_random: float    # ||dW||_F / through_random: of a dW as large in random directions
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ def _amplified(matrices: Sequence[Matrix], base: BaseWeights, problems: list[Pro
         own = leading_directions(W, len(each.factors))
         found[matrix.name] = Amplified(each.weight_norm, each.through_update[-1].item(),
                                        each.through_random[-1].item(), own.norms[-1].item(), own.error,
-                                       each.factors[-1].item())
+                                       each.factors[-1].item(),
+                                       (each.update_norms[-1] / each.through_random[-1]).item())
     return found
 
 

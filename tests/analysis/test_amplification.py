@@ -49,6 +49,12 @@ def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, how: str
     sites = pd.read_csv(tmp_path / "out" / "amplification_sites.csv")
     assert sites.factor[2] == pytest.approx(expected.factors[-1].item())
     assert found["summary"][0]["factor"] == pytest.approx(sites[sites.role == "q"].factor.mean())
+    by_chance = (2.0 * update.B @ update.A).norm().item() / (4 * W.norm().item() / 24)  # random 4 of 24 directions
+    assert sites.factor_random[2] == pytest.approx(by_chance, rel=1e-4)
+    assert rows.factor_random.iloc[-1] == pytest.approx(by_chance, rel=1e-4)
+    mean = found["summary"][0]["factor_random"]
+    assert mean == pytest.approx(sites[sites.role == "q"].factor_random.mean())
+    assert any(f"and {mean:.3g} [" in note and "as large as W in random ones" in note for note in found["notes"])
 
 
 def test_the_three_layouts_give_the_same_numbers(tmp_path: Path):

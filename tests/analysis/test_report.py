@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shutil
+import statistics
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -103,6 +104,9 @@ def test_amplification_is_that_of_the_dense_matrices(tmp_path: Path):
     assert float(row["‖UᵀWV‖ of W"]) == pytest.approx(own.item(), rel=1e-3)
     assert float(row["factor"]) == pytest.approx((dW.norm() / through).item(), rel=1e-4)
     assert page.facts["base weights"] == str(weights)
+    by_chance = [float(row["‖ΔW‖"]) / float(row["‖UᵀWV‖ of random"]) for row in page.table.values()]
+    words = f"in random directions an update as large would amplify {statistics.median(by_chance):.1f} times"
+    assert any(words in line for line in page.lists["reading"])
 
 
 def test_similarity_is_that_of_the_spans(tmp_path: Path):
