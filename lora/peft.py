@@ -173,6 +173,12 @@ def read_peft(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """
     config, saved = read_pair(Path(folder), TENSORS, CONFIG)
     check_choice(f"{folder}: peft_type", str(config.get("peft_type")), ("LORA",))
+    sizes = {key: config.get(key) for key in ("r", "lora_alpha")}
+    for patterns in ("rank_pattern", "alpha_pattern"):
+        sizes |= {f"{patterns} of {module}": size for module, size in (config.get(patterns) or {}).items()}
+    for key, size in sizes.items():
+        if not isinstance(size, int | float):
+            raise ValueError(f"{Path(folder) / CONFIG}: {key} is {size!r}, not a number")
     if (init := config.get("init_lora_weights", True)) not in INITS:
         raise ValueError(f"{folder} was trained with init_lora_weights={init!r}, which may change the base "
                          f"weights; supported are {', '.join(map(str, INITS))}")

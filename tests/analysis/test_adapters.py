@@ -294,6 +294,15 @@ def test_task_types_do_not_matter_to_a_study(tmp_path: Path):
     assert len(read_updates(tmp_path).updates) == 2
 
 
+@pytest.mark.parametrize("key", ["r", "lora_alpha"])
+def test_a_peft_configuration_without_a_size_names_file_and_key(key: str, tmp_path: Path):
+    by_peft("bert", tmp_path, ["query"])
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps({k: value for k, value in json.loads(file.read_text()).items() if k != key}))
+    with pytest.raises(ValueError, match=rf"adapter_config.json: {key} is None, not a number"):
+        read_updates(tmp_path)
+
+
 def test_merged_parts_without_their_roles_are_a_problem_of_the_site(tmp_path: Path):
     by_loralib("gpt2", tmp_path / "a.bin", [True, False, True])
     with pytest.raises(ValueError, match=r"c_attn has lora_A \(4, 16\) .* while `fused` names 1 \(v\)"):
