@@ -28,21 +28,26 @@ class Adapter:
     problems: list[Problem]
 
 
-def read_updates(source: Path | str, *, alpha: float | None = None, fused: Sequence[str] | None = None) -> Adapter:
-    """The updates in `source`. `alpha` and `fused` say of a loralib file what it does not store; others store both."""
+def read_updates(source: Path | str, *, alpha: float | None = None, fused: Sequence[str] | None = None,
+                 factors: bool = False) -> Adapter:
+    """The updates in `source`. `alpha` and `fused` say of a loralib file what it does not store; others store both.
+
+    `factors` asks for A and B and not for dW, so DoRA's are read too. PiSSA's are not: all start from W0's first
+    directions, so that what two adapters share is not learnt.
+    """
     path = locate(source)
-    contents = _read(path, alpha, fused)
+    contents = _read(path, alpha, fused, factors)
     if not contents.updates:
         raise ValueError(f"{path} has nothing to study: {_joined(contents.problems) or 'no lora_A and lora_B'}")
     return Adapter(str(source), contents.base, in_order(contents.updates), contents.problems)
 
 
-def _read(path: Path, alpha: float | None, fused: Sequence[str] | None) -> Contents:
+def _read(path: Path, alpha: float | None, fused: Sequence[str] | None, factors: bool) -> Contents:
     if path.is_file():
         return read_state_dict(path, alpha, fused)
     if (path / peft.CONFIG).is_file() and not (path / adapter_file.DESCRIPTION).is_file():
-        return read_peft_folder(path)
-    return read_ours(path)
+        return read_peft_folder(path, factors)
+    return read_ours(path, factors)
 
 
 def locate(source: Path | str) -> Path:

@@ -20,6 +20,8 @@ from lora.peft import PREFIX, read_peft, size_of
 from lora.sites import CONV1D, Site
 
 Pair = tuple[Named, Named]  # A and B
+# PEFT's options that train something beside dW, which stays scaling * B A: a bias of B, rows of the embedding
+BESIDE = ("lora_bias", "trainable_token_indices", "ensure_weight_tying")
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,13 @@ class Contents:
     problems: list[Problem]
 
 
-def read_ours(folder: Path) -> Contents:
-    """A folder with adapter.safetensors and adapter.json (lora.adapter_file)."""
+def read_ours(folder: Path, factors: bool = False) -> Contents:
+    """A folder with adapter.safetensors and adapter.json (lora.adapter_file); `factors` as in read_updates."""
     description, tensors = read_adapter(folder)
     sites = {f"{site['module']}.{site['role']}": site for site in description["sites"]}
     method = description["method"]
     for each in _methods(method):
-        _refuse_descendants(folder, each.get("dora", False), each.get("init"))
+        _refuse_descendants(folder, each.get("dora", False) and not factors, each.get("init"))
     if not sites:
         raise ValueError(f"{folder} has no low-rank updates: its method is {method['name']}")
 
@@ -57,10 +59,10 @@ def read_ours(folder: Path) -> Contents:
     return Contents(base, *_each(pairs, updates))
 
 
-def read_peft_folder(folder: Path) -> Contents:
-    """A folder with adapter_model.safetensors and adapter_config.json."""
-    config, tensors = read_peft(folder)
-    _refuse_descendants(folder, config.get("use_dora", False), config.get("init_lora_weights"))
+def read_peft_folder(folder: Path, factors: bool = False) -> Contents:
+    """A folder with adapter_model.safetensors and adapter_config.json; `factors` as in read_updates."""
+    config, tensors = read_peft(folder, BESIDE)
+    _refuse_descendants(folder, config.get("use_dora", False) and not factors, config.get("init_lora_weights"))
 
     def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
         size = size_of(config, module)

@@ -143,7 +143,7 @@ def read(group: Sequence[Overlap], options: Options) -> Reading:
 def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[int] | None,
           alpha: float | None, fused: Sequence[str] | None, options: Options) -> Study:
     """All of the command, before anything is written. `sources` are a and b."""
-    a, b = (read_updates(source, alpha=alpha, fused=fused) for source in sources)
+    a, b = (read_updates(source, alpha=alpha, fused=fused, factors=options.which != "dW") for source in sources)
     pairs = pair(a, b, roles, layers)
     starts, notes = common_start(sources, pairs)
     found, odd = overlaps(pairs, options.which, starts)

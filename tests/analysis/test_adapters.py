@@ -270,6 +270,33 @@ def test_our_adapters_that_are_more_than_b_times_a_are_refused_alone_and_combine
             read_updates(tmp_path / name)
 
 
+def test_the_factors_of_a_dora_adapter_are_read_where_dw_is_not_asked_for(tmp_path: Path):
+    save_adapter(model := tiny.adapted("bert", tiny.method(dora=True)), tmp_path / "ours", base={})
+    trained = dict(adapted_layers(model))
+    for update in read_updates(tmp_path / "ours", factors=True).updates:
+        live = trained[update.module].of("default")[update.role]
+        assert torch.equal(update.A, live.A)
+        assert torch.equal(update.B, live.B)
+    by_peft("bert", tmp_path / "peft", ["query"], use_dora=True)
+    stored = load_file(tmp_path / "peft" / "adapter_model.safetensors")
+    updates = read_updates(tmp_path / "peft", factors=True).updates
+    assert torch.equal(updates[0].A, stored[f"{Q0}A.weight"])
+    by_peft("bert", tmp_path / "pissa", ["query"], init_lora_weights="pissa")
+    with pytest.raises(ValueError, match="is a PiSSA adapter"):
+        read_updates(tmp_path / "pissa", factors=True)
+
+
+@pytest.mark.parametrize("options", [{"lora_bias": True}, {"trainable_token_indices": [1, 2]},
+                                     {"init_lora_weights": "eva", "eva_config": peft.EvaConfig()}],
+                         ids=["lora_bias", "tokens", "eva"])
+def test_options_of_peft_that_leave_dw_alone_are_no_obstacle(options: dict, tmp_path: Path):
+    deltas = by_peft("bert", tmp_path, ["query"], **options)
+    updates = read_updates(tmp_path).updates
+    assert len(updates) == 2
+    for update in updates:
+        assert_close(dW(update), deltas[update.module])
+
+
 def test_a_pissa_adapter_by_peft_is_refused(tmp_path: Path):
     by_peft("bert", tmp_path, ["query"], init_lora_weights="pissa")
     with pytest.raises(ValueError, match=r"is a PiSSA adapter: its dW = scaling \* \(B A - B0 A0\)"):

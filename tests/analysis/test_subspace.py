@@ -63,6 +63,15 @@ def test_tables_and_figures_are_written_and_hold_phi(pair: tuple[Path, Path], tm
     assert "| q | 2 | 9 | 24 | 3 |" in (tmp_path / "out" / "subspace.md").read_text()
 
 
+def test_dora_is_compared_by_its_factors_and_not_by_its_dw(tmp_path: Path):
+    for name, fields in (("a", {"dora": True}), ("b", {"rank": 3})):
+        save_adapter(tiny.adapted("roberta", tiny.method(**fields)), tmp_path / name, base={"name": "tiny"})
+    for which in "AB":
+        assert compare(tmp_path / which, tmp_path / "a", tmp_path / "b", which=which)["summary"][0]["sites"] == 2
+    with pytest.raises(ValueError, match="is a DoRA adapter"):
+        compare(tmp_path / "dW", tmp_path / "a", tmp_path / "b", which="dW")
+
+
 def test_two_adapters_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     sources = []
     for seed in (0, 1):

@@ -214,6 +214,7 @@ def folder(peft_folder: Path, tmp_path: Path) -> Path:
     ({"peft_type": "IA3"}, "peft_type 'IA3' is not one of LORA"),
     ({"task_type": "SEQ_2_SEQ_LM"}, "task_type 'SEQ_2_SEQ_LM' is not one of CAUSAL_LM, SEQ_CLS"),
     ({"use_dora": True}, r"lacks 4 tensors \['bert.encoder.layer.0.attention.self.query.q.magnitude'"),
+    ({"lora_bias": True}, "with lora_bias=True, which is not supported"),
     ({"alora_invocation_tokens": [1]}, r"with alora_invocation_tokens=\[1\], which is not supported"),
     ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights='pissa_niter_4', which may change the base weights"),
     ({"bias": "some"}, "bias 'some' is not one of all, lora_only, none"),
