@@ -14,7 +14,7 @@ from torch import Tensor
 
 from analysis.updates import Named, Problem, Update, checked, of_module, of_site, trained
 from lora.adapter_file import read_adapter
-from lora.loralib import read_loralib, split_merged
+from lora.loralib import is_merged, read_loralib, split_merged
 from lora.low_rank import Part, scaling_of
 from lora.peft import PREFIX, read_peft, size_of
 from lora.sites import CONV1D, Site
@@ -89,7 +89,7 @@ def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str]
     """A loralib state dict; it has no alpha of its own, and `fused` is as in lora.loralib.load_loralib."""
     def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
         scaling = None if alpha is None else scaling_of(B.shape[1], alpha, False)
-        if len(A) == B.shape[1] and fused is None:
+        if not is_merged(A, B, fused):
             return of_module(module, A, B, scaling)
         roles = split_merged(module, A, B, fused)
         order = "qkv" if set(roles) <= set("qkv") else tuple(roles)  # q and v are parts 0 and 2 of three

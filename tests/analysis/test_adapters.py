@@ -336,6 +336,19 @@ def test_merged_parts_without_their_roles_are_a_problem_of_the_site(tmp_path: Pa
         read_updates(tmp_path / "a.bin", fused=["v"])
 
 
+def test_fused_roles_are_those_of_merged_layers_alone(tmp_path: Path):
+    by_loralib("gpt2", tmp_path / "a.bin", [False, True, True])
+    state = torch.load(tmp_path / "a.bin", weights_only=True)
+    name = "transformer.h.0.attn.c_proj.lora_"
+    A, B = torch.randn(2, 16), torch.randn(16, 2)                          # of a loralib.Linear
+    torch.save(state | {f"{name}A": A, f"{name}B": B}, tmp_path / "a.bin")
+    adapter = read_updates(tmp_path / "a.bin", fused=["k", "v"])
+    assert adapter.problems == []
+    assert [(u.layer, u.role) for u in adapter.updates] == [(0, "k"), (0, "v"), (0, "o"), (1, "k"), (1, "v")]
+    assert torch.equal(adapter.updates[2].A, A)
+    assert torch.equal(adapter.updates[2].B, B)
+
+
 def test_a_folder_that_is_no_adapter_and_a_file_that_is_none_are_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"is not an adapter folder: it has no adapter.json"):
         read_updates(tmp_path)
