@@ -5,7 +5,6 @@ the run's name below the store (results/local/mrpc-minilm-lora-seed0-1a2b3c4d). 
 studied is a Problem beside the updates that can; ValueError only where nothing is left.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from analysis.layouts import Contents, read_ours, read_peft_folder, read_state_d
 from analysis.updates import Problem, Update, in_order
 from lora import adapter_file, peft
 from lora.errors import nearest
+
+Partners = tuple[Update | None, Update | None]  # of one matrix, in two adapters
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,26 @@ class Adapter:
     problems: list[Problem]
 
 
-def read_updates(source: Path | str, *, alpha: float | None = None, fused: Sequence[str] | None = None) -> Adapter:
-    """The updates in `source`. `alpha` and `fused` say of a loralib file what it does not store; others store both."""
+def read_updates(source: Path | str, *, alpha: float | None = None, fused: Sequence[str] | None = None,
+                 factors: bool = False) -> Adapter:
+    """The updates in `source`. `alpha` and `fused` say of a loralib file what it does not store; others store both.
+
+    `factors` asks for A and B and not for dW, so DoRA's are read too. PiSSA's are not: all start from W0's first
+    directions, so that what two adapters share is not learnt.
+    """
     path = locate(source)
-    contents = _read(path, alpha, fused)
+    contents = _read(path, alpha, fused, factors)
     if not contents.updates:
         raise ValueError(f"{path} has nothing to study: {_joined(contents.problems) or 'no lora_A and lora_B'}")
     return Adapter(str(source), contents.base, in_order(contents.updates), contents.problems)
 
 
-def _read(path: Path, alpha: float | None, fused: Sequence[str] | None) -> Contents:
+def _read(path: Path, alpha: float | None, fused: Sequence[str] | None, factors: bool) -> Contents:
     if path.is_file():
         return read_state_dict(path, alpha, fused)
     if (path / peft.CONFIG).is_file() and not (path / adapter_file.DESCRIPTION).is_file():
-        return read_peft_folder(path)
-    return read_ours(path)
+        return read_peft_folder(path, factors)
+    return read_ours(path, factors)
 
 
 def locate(source: Path | str) -> Path:
@@ -108,32 +114,44 @@ def pair(a: Adapter, b: Adapter, roles: Sequence[str] | None = None, layers: Seq
     """Updates of one matrix in both, chosen as by select. ValueError where the two have no matrix in common."""
     problems = [Problem(f"{each.source}: {problem.site}", problem.message) for each in (a, b)
                 for problem in each.problems]
-    chosen = {u.site: u for u in _choose([*a.updates, *b.updates], roles, layers, f"of {a.source} and {b.source}",
-                                         problems)}
-    of_a, of_b = ({u.site: u for u in each.updates} for each in (a, b))
-    pairs = []
-    lone = _lone_roles(chosen.values(), a, b)
-    problems += lone.values()
-    for site, update in chosen.items():
-        if site in of_a and site in of_b and _shape(of_a[site]) == _shape(of_b[site]):
-            pairs.append((of_a[site], of_b[site]))
-        elif site in of_a and site in of_b:
-            problems.append(Problem(update.label, f"dW is {_shape(of_a[site])} in {a.source} "
-                                                  f"and {_shape(of_b[site])} in {b.source}"))
-        elif update.role not in lone:
-            problems.append(Problem(update.label, f"only {(a if site in of_a else b).source} has it"))
+    chosen = set(map(id, _choose([*a.updates, *b.updates], roles, layers, f"of {a.source} and {b.source}", problems)))
+    matched = [two for two in _matched(a.updates, b.updates) if chosen & set(map(id, two))]
+    pairs = [(x, y) for x, y in matched if x is not None and y is not None]
+    problems += _lone(matched, a, b)
+    problems += [Problem(x.label, f"dW is {_shape(x)} in {a.source} and {_shape(y)} in {b.source}")
+                 for x, y in pairs if _shape(x) != _shape(y)]
     problems += _other_base(a, b)
+    pairs = [(x, y) for x, y in pairs if _shape(x) == _shape(y)]
     if not pairs:
         raise ValueError(f"{a.source} and {b.source} have no matrix in common: {_joined(problems)}")
     return Pairs(pairs, problems)
 
 
-def _lone_roles(updates: Iterable[Update], a: Adapter, b: Adapter) -> dict[str, Problem]:
-    """One problem for each role of several matrices that only one of the two has."""
-    count = Counter(update.role for update in updates)
-    of_a, of_b = ({update.role for update in each.updates} for each in (a, b))
-    return {role: Problem(role, f"only {(a if role in of_a else b).source} has it, in {times} matrices")
-            for role, times in count.items() if times > 1 and (role in of_a) != (role in of_b)}
+def _matched(first: Sequence[Update], second: Sequence[Update]) -> list[Partners]:
+    """Every update with its partner, None where it has none; of several that could be, none is taken."""
+    found: list[Partners] = []
+    for x in first:
+        partners = [y for y in second if x.same_matrix(y)]
+        alone = len(partners) != 1 or sum(partners[0].same_matrix(other) for other in first) > 1
+        found.append((x, None if alone else partners[0]))
+    taken = {id(y) for _, y in found}
+    return [*found, *((None, y) for y in second if id(y) not in taken)]
+
+
+def _lone(matched: Iterable[Partners], a: Adapter, b: Adapter) -> list[Problem]:
+    """A problem for each update without a partner: one for several of a role that the other adapter lacks."""
+    groups: dict[tuple[str, str], list[Update]] = {}
+    for x, y in matched:
+        if (x is None or y is None) and (update := x or y) is not None:
+            groups.setdefault((update.role, (b if x is None else a).source), []).append(update)
+    both = {update.role for update in a.updates} & {update.role for update in b.updates}
+    problems = []
+    for (role, source), updates in groups.items():
+        if len(updates) > 1 and role not in both:
+            problems.append(Problem(role, f"only {source} has it, in {len(updates)} matrices"))
+        else:
+            problems += [Problem(update.label, f"only {source} has it") for update in updates]
+    return problems
 
 
 def _shape(update: Update) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from analysis.amplify import Amplification, Leading, amplification, exact_direct
 from analysis.base_weights import BaseWeights
 from analysis.bases import needed_base
 from analysis.directions import directions, left_out
-from analysis.figures import Panel, Projections, amplification_figure, similarity_figure, spread
+from analysis.figures import Panel, Projections, amplification_figure, highest, similarity_figure, spread
 from analysis.phi import phi_table
 from analysis.similarity import expected_similarity, similarity
 from analysis.statistics import mean_interval
@@ -120,7 +120,8 @@ def _explained(sites: Sequence[Site], level: float) -> list[str]:
     error = max(site.own.error for site in sites)
     how = " and ".join(dict.fromkeys("full SVD" if site.own.exact else "subspace iteration" for site in sites))
     return ["factor: ‖ΔW‖ over ‖UᵀWV‖, U and V the directions of ΔW (table 7 has k = rank; amplification_ranks.csv has "
-            "every k); through random: root mean square over random U and V",
+            "every k); through_random: root mean square over random U and V; factor_random: ‖ΔW‖ over it, the "
+            "factor of a ΔW as large in random directions",
             f"W's own directions by {how}: ‖WV − US‖ is at most {error:.2g} of ‖S‖; brackets: {level:.0%} bootstrap "
             "interval over layers"]
 
@@ -133,15 +134,18 @@ def summarise(sites: Sequence[Site], level: float, seed: int) -> tuple[pd.DataFr
     rows, notes = [], []
     for (role, rank), group in groups.items():
         last, layers = [site.projections(rank) for site in group], [site.layer for site in group]
-        factor, over, share = (mean_interval(ratios, groups=layers, level=level, seed=seed) for ratios in (
+        factor, random, over, share = (mean_interval(ratios, groups=layers, level=level, seed=seed) for ratios in (
             [_ratio(each.update, each.through_update) for each in last],
+            [each.update / each.through_random for each in last],
             [each.through_update / each.through_random for each in last],
             [each.through_update / each.through_weight for each in last]))
         rows.append({"role": role, "rank": rank, "sites": len(group), "factor": factor.mean, "low": factor.low,
-                     "high": factor.high, "over_random": over.mean, "over_own": share.mean})
+                     "high": factor.high, "factor_random": random.mean, "over_random": over.mean,
+                     "over_own": share.mean})
         notes.append(f"{role} (rank {rank}, {len(group)} site{'s' * (len(group) > 1)}): ΔW is {shown(factor)} times as "
-                     f"large as W in ΔW's directions; there W has {shown(over)} times what it has in random ones, and "
-                     f"{shown(share)} of what it has in its own {rank} top ones")
+                     f"large as W in ΔW's directions, and {shown(random)} times as large as W in random ones; in ΔW's "
+                     f"W has {shown(over)} times what it has in random ones, and {shown(share)} of what it has in its "
+                     f"own {rank} top ones")
     return pd.DataFrame(rows), notes
 
 
@@ -153,7 +157,8 @@ def _ratio(update: float, through_update: float) -> float:
 def _row(site: Site, k: int) -> dict[str, Any]:
     each = site.projections(k)
     return {"layer": site.layer, "role": site.role, "k": k, "factor": _ratio(each.update, each.through_update),
-            "update_norm": each.update, "through_update": each.through_update, "through_weight": each.through_weight,
+            "factor_random": each.update / each.through_random, "update_norm": each.update,
+            "through_update": each.through_update, "through_weight": each.through_weight,
             "through_random": each.through_random, "weight_norm": each.weight}
 
 
@@ -190,4 +195,4 @@ def _directions_figure(sites: Sequence[Site], title: str) -> Figure:
                              for role, site in some.items()})
     return similarity_figure(rows, f"{title} (figure 8): φ(i, j) of the first i right singular vectors of W and the "
                                    "first j of ΔW. Last row: random subspaces, max(i, j) / d on average.",
-                             "i, of W", "j, of ΔW")
+                             "i, of W", "j, of ΔW", highest(rows))

@@ -12,9 +12,9 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from analysis.updates import Update
+from analysis.updates import Update, check_real
 from lora.low_rank import wide
-from lora.sites import layer_number, stored_transposed
+from lora.sites import same_but_for_prefix, stored_transposed
 
 WEIGHTS = "model.safetensors"
 
@@ -34,7 +34,7 @@ class BaseWeights:
         wanted = f"{module}.weight"
         if wanted in self.files:
             return wanted
-        found = [name for name in self.files if _same_but_for_prefix(name, wanted)]
+        found = [name for name in self.files if same_but_for_prefix(name, wanted)]
         if len(found) != 1:
             near = found or difflib.get_close_matches(wanted, self.files, n=1)
             raise ValueError(f"{self.path} has no tensor {wanted}"
@@ -46,13 +46,15 @@ class BaseWeights:
         name = self.name_of(update.module)
         with _open(self.files[name]) as file:
             stored = file.get_tensor(name)
+        check_real(f"tensor {name} of {self.path}", stored)
         n_part, n_in = update.B.shape[0], update.A.shape[1]
         shape = (n_part * update.part.parts, n_in)
         if tuple(stored.shape) not in (shape, shape[::-1]):
             raise ValueError(f"tensor {name} of {self.path} is {tuple(stored.shape)}: "
                              f"the update of {update.label} needs {shape}")
         square = shape[0] == shape[1]  # the shape tells how the others are stored
-        transposed = stored_transposed(update.module) if square else tuple(stored.shape) != shape
+        by_name = stored_transposed(update.module) if update.transposed is None else update.transposed
+        transposed = by_name if square else tuple(stored.shape) != shape
         W = stored.T if transposed else stored                                       # (n_out, n_in)
         W0 = wide(update.part.of(W, 0).reshape(n_part, n_in)).contiguous()
         if not W0.isfinite().all():
@@ -60,12 +62,6 @@ class BaseWeights:
         if not W0.any():
             raise ValueError(f"tensor {name} of {self.path} is zero here")
         return W0
-
-
-def _same_but_for_prefix(first: str, second: str) -> bool:
-    """Whether the names differ in a prefix that only one has, before the layers (roberta., model., transformer.)."""
-    shorter, longer = sorted((first, second), key=len)
-    return longer.endswith(f".{shorter}") and layer_number(shorter) == layer_number(longer)
 
 
 def _files(path: Path) -> list[Path]:

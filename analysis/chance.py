@@ -13,13 +13,30 @@ from torch import Tensor
 
 from analysis.similarity import phi_of
 
+POOL = 32  # sites that have draws of their own
 
-def null_similarity(rank1: int, rank2: int, d: int, *, sites: int = 1, samples: int = 1000, seed: int = 0) -> Tensor:
-    """Draws of the mean of phi over `sites` independent pairs of random subspaces of R^d: (samples, rank1, rank2)."""
+
+def null_similarity(rank1: int, rank2: int, d: int, *, samples: int = 1000, seed: int = 0) -> Tensor:
+    """Draws of phi of pairs of random subspaces of R^d: (samples, rank1, rank2)."""
+    return phi_of(_products(np.random.default_rng(seed), samples, rank1, rank2, d))
+
+
+def null_diagonal(p: int, d: int, sites: int, *, samples: int = 1000, seed: int = 0) -> Tensor:
+    """Draws of the mean of phi(i, i), i = 1..p, over `sites` independent pairs of random subspaces: (samples, p).
+
+    Where there are more than POOL sites each takes its draws from all of POOL, shifted to their exact mean i / d: an
+    error of the mean would not shrink with the sites as their spread does. The cost grows no further.
+    """
     random = np.random.default_rng(seed)
-    total = torch.zeros(samples, rank1, rank2, dtype=torch.float64)
+    drawn = torch.stack([phi_of(_products(random, samples, p, p, d)).diagonal(dim1=1, dim2=2)
+                         for _ in range(min(sites, POOL))])                    # (sites drawn, samples, p)
+    if sites <= POOL:
+        return drawn.mean(0)
+    pool = drawn.flatten(0, 1)
+    pool += torch.arange(1.0, p + 1).double() / d - pool.mean(0)
+    total = torch.zeros(samples, p, dtype=torch.float64)
     for _ in range(sites):
-        total += phi_of(_products(random, samples, rank1, rank2, d))
+        total += pool[random.integers(len(pool), size=samples)]
     return total / sites
 
 

@@ -1,9 +1,10 @@
 """Figures of section 7 and appendix H, from arrays: similarity heat maps, shared directions, amplification.
 
-Each takes numbers and gives a matplotlib Figure; nothing is read or written. Similarities have one fixed scale, and
-beside them stands what random subspaces give, max(i, j) / d on average, which at small d is far from 0.
+Each takes numbers and gives a matplotlib Figure; nothing is read or written. Similarities of a figure have one scale,
+and beside them stands what random subspaces give, max(i, j) / d on average, which at small d is far from 0.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
 from analysis.statistics import Interval, Shared
@@ -52,36 +53,59 @@ def spread(layers: Sequence[int | None], count: int = 4) -> list[int | None]:
     return [layers[round(place)] for place in places]
 
 
-def similarity_figure(rows: Mapping[str, Sequence[Panel]], caption: str, i: str, j: str) -> Figure:
-    """Heat maps of phi(i, j), a row of panels for each key; `i` and `j` say whose directions the axes count."""
+def highest(rows: Mapping[str, Sequence[Panel]]) -> float:
+    """End of a scale from 0 that has every similarity drawn: the highest, rounded up to a multiple of 0.05."""
+    drawn = [phi for panels in rows.values() for panel in panels if (phi := panel.drawn) is not None]
+    most = max(float(np.nanmax(phi)) for phi in drawn)
+    return min(1.0, max(1, math.ceil(20 * most - 1e-9)) / 20)
+
+
+def similarity_figure(rows: Mapping[str, Sequence[Panel]], caption: str, i: str, j: str, top: float = 1.0) -> Figure:
+    """Heat maps of phi(i, j), a row of panels for each key; `i` and `j` say whose directions the axes count.
+
+    All have one scale of colours, from 0 to `top`.
+    """
     with styled():
-        width = max(len(panels) for panels in rows.values())
-        figure = new_figure(0.5 + (1.2 if len(rows) > 2 else 1.5) * len(rows), DOUBLE if width > 1 else COLUMN)
-        grid = figure.subplots(len(rows), width, squeeze=False)
+        columns = max(len(panels) for panels in rows.values())
+        square = all(phi is None or phi.shape[0] == phi.shape[1]
+                     for panels in rows.values() for panel in panels for phi in [panel.drawn])
+        width, side = _size(len(rows), columns, square)
+        figure = new_figure(0.5 + side * len(rows), width)
+        grid = figure.subplots(len(rows), columns, squeeze=False)
         for axes, panel in zip(grid[0], next(iter(rows.values())), strict=False):
             axes.set_title(panel.title)
+        scale = Normalize(0, top)
         for line, (label, panels) in zip(grid, rows.items(), strict=True):
             for axes, panel in zip(line, panels, strict=False):
-                _heat_map(axes, panel)
+                _heat_map(axes, panel, scale, square)
             for axes in line[len(panels):]:
                 axes.set_axis_off()
             line[0].set_ylabel(f"{label}\n{i}")
         for axes in grid[-1]:
             axes.set_xlabel(j)
-        scale = ScalarMappable(Normalize(0, 1))
-        figure.colorbar(scale, ax=grid, label="similarity φ(i, j)", fraction=0.03, pad=0.01)
+        figure.colorbar(ScalarMappable(scale), ax=grid, label="similarity φ(i, j)", fraction=0.03, pad=0.01)
         add_caption(figure, caption)
     return figure
 
 
-def _heat_map(axes: Axes, panel: Panel) -> None:
+def _size(rows: int, columns: int, square: bool) -> tuple[float, float]:
+    """Width of a figure of heat maps and height of a row, in inches: square ones leave no room between columns."""
+    side = 1.2 if rows > 2 else 1.5
+    if not square:
+        return DOUBLE if columns > 1 else COLUMN, side
+    beside = 1.1  # labels and the colour bar
+    side = min(side, (DOUBLE - beside) / columns)
+    return max(COLUMN, beside + side * columns), side
+
+
+def _heat_map(axes: Axes, panel: Panel, scale: Normalize, square: bool) -> None:
     phi = panel.drawn
     if phi is None:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "not compared", ha="center", va="center", color=GREY, transform=axes.transAxes)
         return
     rank1, rank2 = phi.shape
-    axes.imshow(phi, origin="upper", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+    axes.imshow(phi, origin="upper", norm=scale, aspect="equal" if square else "auto", interpolation="nearest",
                 extent=(0.5, rank2 + 0.5, rank1 + 0.5, 0.5))
     axes.set(xticks=ticks(rank2), yticks=ticks(rank1))
 
@@ -183,8 +207,7 @@ def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]], 
                 axes.grid()
         grid[1, 0].set_ylim(_limits([line for lines in (*factors.values(), *chance.values())
                                      for line in lines.values()]))
-        grid[1, 0].yaxis.set_major_formatter(LogFormatter())  # 20, not 2 x 10^1
-        grid[1, 0].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
+        _plain_numbers(grid[1, 0])
         grid[0, 0].set_ylabel("Frobenius norm")
         grid[1, 0].set_ylabel("amplification factor")
         layer_bar(figure, list(grid[1]), layers)
@@ -227,6 +250,15 @@ def _limits(lines: Sequence[Tensor]) -> tuple[float, float] | tuple[None, None]:
     values = torch.cat([line[min(1, len(line) - 1):] for line in lines])
     values = values[values.isfinite() & (values > 0)]
     return (values.min().item() / 1.3, values.max().item() * 1.3) if len(values) else (None, None)
+
+
+def _plain_numbers(axes: Axes) -> None:
+    """Ticks of a logarithmic y axis as 0.5 and 20, no closer than a small panel has room for."""
+    low, high = axes.get_ylim()
+    steps = (1, 2, 5) if high / low <= 300 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(subs=steps))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def slowdown_figure(rows: Mapping[str, Mapping[int, pd.DataFrame]], caption: str) -> Figure:

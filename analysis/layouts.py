@@ -5,8 +5,8 @@ cannot be studied. Tensors that belong to no low-rank pair (heads, biases, norms
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ from torch import Tensor
 
 from analysis.updates import Named, Problem, Update, checked, of_module, of_site, trained
 from lora.adapter_file import read_adapter
-from lora.loralib import read_loralib, split_merged
+from lora.loralib import is_merged, read_loralib, split_merged
 from lora.low_rank import Part, scaling_of
 from lora.peft import PREFIX, read_peft, size_of
-from lora.sites import Site
+from lora.sites import CONV1D, Site
 
 Pair = tuple[Named, Named]  # A and B
+# PEFT's options that train something beside dW, which stays scaling * B A: a bias of B, rows of the embedding
+BESIDE = ("lora_bias", "trainable_token_indices", "ensure_weight_tying")
 
 
 @dataclass(frozen=True)
@@ -31,36 +33,44 @@ class Contents:
     problems: list[Problem]
 
 
-def read_ours(folder: Path) -> Contents:
-    """A folder with adapter.safetensors and adapter.json (lora.adapter_file)."""
+def read_ours(folder: Path, factors: bool = False) -> Contents:
+    """A folder with adapter.safetensors and adapter.json (lora.adapter_file); `factors` as in read_updates."""
     description, tensors = read_adapter(folder)
     sites = {f"{site['module']}.{site['role']}": site for site in description["sites"]}
-    _refuse_descendants(folder, description["method"].get("dora", False), description["method"].get("init"))
+    method = description["method"]
+    for each in _methods(method):
+        _refuse_descendants(folder, each.get("dora", False) and not factors, each.get("init"))
     if not sites:
-        raise ValueError(f"{folder} has no low-rank updates: its method is {description['method']['name']}")
+        raise ValueError(f"{folder} has no low-rank updates: its method is {method['name']}")
 
     def updates(key: str, A: Tensor, B: Tensor) -> list[Update]:
         site = sites[key]
         part = Part(site["groups"], site["parts"], site["index"])
         if site["role"] == "weight":  # the target was a glob
-            return of_module(site["module"], A, B, site["scaling"])
-        return [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
+            found = of_module(site["module"], A, B, site["scaling"])
+        else:
+            found = [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
+        return [replace(update, transposed=transposed) for update in found]
 
+    architecture = description.get("architecture")
+    transposed = None if architecture in (None, *CONV1D) else False  # a model with Conv1D layers may have others too
     pairs = {key: (_named(tensors, f"{key}.A"), _named(tensors, f"{key}.B")) for key in sites}
-    base = {**description["base"], "architecture": description.get("architecture")}
+    base = {**description["base"], "architecture": architecture}
     return Contents(base, *_each(pairs, updates))
 
 
-def read_peft_folder(folder: Path) -> Contents:
-    """A folder with adapter_model.safetensors and adapter_config.json."""
-    config, tensors = read_peft(folder)
-    _refuse_descendants(folder, config.get("use_dora", False), config.get("init_lora_weights"))
+def read_peft_folder(folder: Path, factors: bool = False) -> Contents:
+    """A folder with adapter_model.safetensors and adapter_config.json; `factors` as in read_updates."""
+    config, tensors = read_peft(folder, BESIDE)
+    _refuse_descendants(folder, config.get("use_dora", False) and not factors, config.get("init_lora_weights"))
 
     def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
         size = size_of(config, module)
         if size.rank != len(A):
             raise ValueError(f"tensor {pairs[module][0].name} has rank {len(A)}, adapter_config.json says {size.rank}")
-        return of_module(module, A, B, scaling_of(size.rank, size.alpha, config.get("use_rslora", False)))
+        scaling = scaling_of(size.rank, size.alpha, config.get("use_rslora", False))
+        transposed = config.get("fan_in_fan_out")  # PEFT writes what the layer is, whatever was asked for
+        return [replace(update, transposed=transposed) for update in of_module(module, A, B, scaling)]
 
     base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision"),
             "architecture": _architecture(config)}
@@ -79,7 +89,7 @@ def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str]
     """A loralib state dict; it has no alpha of its own, and `fused` is as in lora.loralib.load_loralib."""
     def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
         scaling = None if alpha is None else scaling_of(B.shape[1], alpha, False)
-        if len(A) == B.shape[1] and fused is None:
+        if not is_merged(A, B, fused):
             return of_module(module, A, B, scaling)
         roles = split_merged(module, A, B, fused)
         order = "qkv" if set(roles) <= set("qkv") else tuple(roles)  # q and v are parts 0 and 2 of three
@@ -92,6 +102,13 @@ def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str]
 
     pairs = _pairs(read_loralib(file), r"(.+)\.lora_([AB])")
     return Contents({}, *_each(pairs, updates, stacked=True))
+
+
+def _methods(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """A method's configuration, and those of the methods that it combines."""
+    yield config
+    for part in config.get("parts", {}).values():
+        yield from _methods(part)
 
 
 def _refuse_descendants(folder: Path, dora: bool, init: object) -> None:

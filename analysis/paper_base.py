@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis.adapters import Adapter, select
 from analysis.amplification_study import Site, draw_table_7, measure_all, sites_table, summarise
 from analysis.bases import needed_base, own_base
-from analysis.figures import Panel, similarity_figure
+from analysis.figures import Panel, highest, similarity_figure
 from analysis.paper_runs import (
     Answer,
     Key,
@@ -106,7 +106,7 @@ class BaseDirections(OfRuns):
         caption = (f"{subject.title}. φ(i, j) of the first i right singular vectors of W and the first j of ΔW, "
                    f"{subject.model} on {subject.task}, {words}; runs: {'; '.join(map(run_words, first))}. Last row: "
                    f"random subspaces of {widths} dimensions, on average max(i, j) / {widths}.{column}{window}")
-        return similarity_figure(rows, caption, "i, of W", "j, of ΔW")
+        return similarity_figure(rows, caption, "i, of W", "j, of ΔW", highest(rows))
 
     def _row(self, found: Mapping[Key, Site | None], role: str) -> list[Panel]:
         """The panels of one matrix: a rank each, then a Gaussian with as many directions as the last of them."""

@@ -62,6 +62,9 @@ class Similarity:
         check_drawn(self.roles, self.layers)
         if not self.pairs or any(len(two) != 2 for two in self.pairs):
             raise ValueError(f"pairs {self.pairs!r} are not pairs of [rank, seed], as [[[8,0],[64,1]]]")
+        if len({frozenset(two) for two in self.keys()}) < len(self.pairs):
+            raise ValueError(f"pairs {self.pairs!r} have two runs twice, in one order or both: each counts as one more "
+                             "independent pair, and their φ(i, i) are equal")
         assert self.options
 
     @property

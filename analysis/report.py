@@ -59,6 +59,7 @@ def headline(study: "Study") -> dict[str, Any]:
             "largest_norm": {"matrix": largest.name, "value": largest.norm},
             "amplification": median(factors) if factors else None,
             "shared_directions": {f"{each.column} {each.side}": each.shared.leading for each in study.agreements},
+            "notes": study.seeds,
             "problems": [str(problem) for problem in study.problems]}
 
 

@@ -35,7 +35,8 @@ def named_share(value: float) -> str:
 def reading(study: Study) -> list[str]:
     """What the numbers say."""
     return [_ranks(study.matrices), _nearly_one(study.matrices), _energy(study.matrices),
-            *_amplification(study), *(_shared(each, study.other_name) for each in study.agreements)]
+            *_amplification(study), *(_shared(each, study.other_name) for each in study.agreements),
+            *(f"{note[0].upper()}{note[1:]}." for note in study.seeds)]
 
 
 def _ranks(matrices: Sequence[Matrix]) -> str:
@@ -95,11 +96,13 @@ def _amplification(study: Study) -> list[str]:
         return []
     factor = {name: each.factor for name, each in found.items()}
     least, most = min(factor, key=factor.__getitem__), max(factor, key=factor.__getitem__)
+    factor_random = statistics.median(each.factor_random for each in found.values())
     over_random = statistics.median(_ratio(each, each.through_random) for each in found.values())
     of_own = statistics.median(_ratio(each, each.through_weight) for each in found.values())
     return [f"ΔW amplifies the directions it acts on {shown(statistics.median(factor.values()))} times (median of "
-            f"{len(factor)} matrices; {shown(factor[least])} in {least} to {shown(factor[most])} in {most}). W itself "
-            f"has {shown(over_random)} times as much there as in random directions, and {named_share(of_own)} of what "
+            f"{len(factor)} matrices; {shown(factor[least])} in {least} to {shown(factor[most])} in {most}); in "
+            f"random directions an update as large would amplify {shown(factor_random)} times. W itself has "
+            f"{shown(over_random)} times as much there as in random directions, and {named_share(of_own)} of what "
             "it has in its own top ones (medians)."]
 
 

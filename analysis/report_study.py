@@ -22,6 +22,7 @@ from analysis.directions import directions, left_out
 from analysis.similarity import similarity
 from analysis.singular import effective_rank, energy_shares, stable_rank, update_svd
 from analysis.statistics import Shared, shared_directions
+from analysis.subspace_study import common_start
 from analysis.updates import Problem, Update
 from lora import adapter_file, peft
 
@@ -59,6 +60,7 @@ class Amplified:
     through_weight: float   # of W itself: the largest there is
     error: float            # relative, of through_weight
     factor: float           # ||dW||_F / through_update
+    factor_random: float    # ||dW||_F / through_random: of a dW as large in random directions
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,7 @@ class Study:
     amplified: dict[str, Amplified]
     overlaps: dict[str, Overlap]
     agreements: list[Agreement]
+    seeds: list[str]     # why overlap of A may not be learning: one seed, or seeds that are not known
     other: str | None
     scaled: bool         # whether norms are of dW; else alpha is not known and they are of B A
     problems: list[Problem]
@@ -122,8 +125,8 @@ def study_adapter(adapter: Adapter, facts: dict[str, Any], base: BaseWeights | N
                                     "give alpha=<number>"))
     elif base is not None:
         amplified = _amplified(matrices, base, own)
-    overlaps = _overlaps(matrices, adapter, other, own) if other is not None else {}
-    return Study(adapter.source, facts, matrices, amplified, overlaps, agreements(matrices, overlaps),
+    overlaps, seeds = _overlaps(matrices, adapter, other, own) if other is not None else ({}, [])
+    return Study(adapter.source, facts, matrices, amplified, overlaps, agreements(matrices, overlaps), seeds,
                  other.source if other is not None else None, scaled, own)
 
 
@@ -156,18 +159,19 @@ def _amplified(matrices: Sequence[Matrix], base: BaseWeights, problems: list[Pro
         own = leading_directions(W, len(each.factors))
         found[matrix.name] = Amplified(each.weight_norm, each.through_update[-1].item(),
                                        each.through_random[-1].item(), own.norms[-1].item(), own.error,
-                                       each.factors[-1].item())
+                                       each.factors[-1].item(),
+                                       (each.update_norms[-1] / each.through_random[-1]).item())
     return found
 
 
 def _overlaps(matrices: Sequence[Matrix], adapter: Adapter, other: Adapter,
-              problems: list[Problem]) -> dict[str, Overlap]:
-    """phi of every matrix that both adapters have; what they don't share is added to `problems`."""
+              problems: list[Problem]) -> tuple[dict[str, Overlap], list[str]]:
+    """phi of every matrix that both adapters have, and what to say of their seeds; the rest goes to `problems`."""
     try:
         pairs = pair(adapter, other)
     except ValueError as error:
         problems.append(Problem("other", str(error)))
-        return {}
+        return {}, []
     problems += [problem for problem in pairs.problems if not _told(problem, adapter)]
     names = {matrix.update.site: matrix.name for matrix in matrices}
     found = {}
@@ -176,7 +180,7 @@ def _overlaps(matrices: Sequence[Matrix], adapter: Adapter, other: Adapter,
         for update, what, V in ((a, "A", V_a), (b, "the other's A", V_b), (a, "B", U_a), (b, "the other's B", U_b)):
             problems += left_out(update, what, V.shape[1])
         found[names[a.site]] = Overlap(similarity(V_a, V_b), similarity(U_a, U_b), a.A.shape[1], a.B.shape[0])
-    return found
+    return found, common_start((adapter.source, other.source), pairs)[1]
 
 
 def _told(problem: Problem, adapter: Adapter) -> bool:

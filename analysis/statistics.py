@@ -17,7 +17,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from analysis.chance import null_similarity
+from analysis.chance import null_diagonal
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def shared_directions(phis: Tensor, d: int, *, level: float = 0.95, samples: int
 @cache  # the roles of a model have one width, and a study asks for each site and for all of them
 def _null_diagonal(p: int, d: int, sites: int, samples: int, seed: int) -> Tensor:
     """phi(i, i) by chance, for which the first p directions of both are enough: (samples, p)."""
-    return _diagonal(null_similarity(p, p, d, sites=sites, samples=samples, seed=seed))
+    return null_diagonal(p, d, sites, samples=samples, seed=seed)
 
 
 def _diagonal(phi: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """How every picture of the project looks, and how it is written.
 
 Pictures are as wide as a column of a paper or as two, with text that can be read at that width; colours are told apart
-by the colour-blind (Okabe & Ito 2008), and similarities are viridis on a fixed scale from 0 to 1.
+by the colour-blind (Okabe & Ito 2008), and similarities are viridis on one scale in a figure, from 0.
 """
 
 import textwrap

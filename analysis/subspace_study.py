@@ -143,7 +143,7 @@ def read(group: Sequence[Overlap], options: Options) -> Reading:
 def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[int] | None,
           alpha: float | None, fused: Sequence[str] | None, options: Options) -> Study:
     """All of the command, before anything is written. `sources` are a and b."""
-    a, b = (read_updates(source, alpha=alpha, fused=fused) for source in sources)
+    a, b = (read_updates(source, alpha=alpha, fused=fused, factors=options.which != "dW") for source in sources)
     pairs = pair(a, b, roles, layers)
     starts, notes = common_start(sources, pairs)
     found, odd = overlaps(pairs, options.which, starts)
@@ -154,6 +154,8 @@ def study(sources: Sequence[str], roles: Sequence[str] | None, layers: Sequence[
     elif same := [each.module for each in found if each.identical]:
         odd.append(Problem(same[0], f"is the same in a and b, as {len(same) - 1} others are"))
     names = [short_name(source) for source in sources]
+    if names[0] == names[1]:  # as of PEFT's checkpoints, seed0/checkpoint-500 and seed1/checkpoint-500
+        names = list(map(str, sources))
     title = f"Subspace similarity of {WHICH[options.which]}: {names[0]} and {names[1]}"
     notes = [*(sentence(key, reading) for key, reading in readings.items()), *notes, *explained(options)]
     figures = {"similarity": _figure(found, names, options.which),

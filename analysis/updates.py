@@ -9,10 +9,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from lora.low_rank import Part, wide
-from lora.sites import LAYER_NUMBER, ROLES, Site, layer_number, sites_by_name
+from lora.sites import LAYER_NUMBER, ROLES, Site, layer_number, same_but_for_prefix, sites_by_name
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Update:
     A: Tensor
     B: Tensor
     scaling: float | None
+    transposed: bool | None = None  # whether the base keeps W as (n_in, n_out); None: not known
 
     @property
     def rank(self) -> int:
@@ -60,8 +64,13 @@ class Update:
 
     @property
     def site(self) -> tuple[int | None, str, str]:
-        """What the same matrix of another adapter has in common with this one."""
+        """What tells it apart from the adapter's others."""
         return self.layer, self.role, self.word
+
+    def same_matrix(self, other: "Update") -> bool:
+        """Whether another adapter's update is of this matrix: their modules differ in a prefix at most."""
+        whole = self.part.parts == other.part.parts == 1
+        return same_but_for_prefix(self.module, other.module) and (whole or self.role == other.role)
 
     @property
     def label(self) -> str:
@@ -77,9 +86,9 @@ def checked(A: Named, B: Named, stacked: bool = False) -> tuple[Tensor, Tensor]:
     for this, other in ((A, B), (B, A)):
         if this.tensor is None:
             raise ValueError(f"tensor {other.name} is there without {this.name}")
-        if this.tensor.dim() != 2 or not this.tensor.is_floating_point():
-            raise ValueError(f"tensor {this.name} is {tuple(this.tensor.shape)} of {this.tensor.dtype}, "
-                             "no matrix of real numbers")
+        check_real(f"tensor {this.name}", this.tensor)
+        if this.tensor.dim() != 2:
+            raise ValueError(f"tensor {this.name} is {tuple(this.tensor.shape)}, no matrix")
         if not this.tensor.isfinite().all():
             raise ValueError(f"tensor {this.name} holds NaN or infinite values")
     assert A.tensor is not None
@@ -94,6 +103,13 @@ def checked(A: Named, B: Named, stacked: bool = False) -> tuple[Tensor, Tensor]:
     if of_A == of_B and not trained(A.tensor, B.tensor):
         raise ValueError(f"tensors {A.name} and {B.name} have a product of zero: this site is untrained")
     return wide(A.tensor), wide(B.tensor)
+
+
+def check_real(what: str, tensor: Tensor) -> None:
+    """ValueError where the numbers are not the values: integers and fp8 stand for others by scales kept elsewhere."""
+    if tensor.dtype not in FLOATS:
+        raise ValueError(f"{what} is of {tensor.dtype}, whose numbers are not the values alone: it has to be one of "
+                         f"{', '.join(str(dtype).removeprefix('torch.') for dtype in FLOATS)}")
 
 
 def trained(A: Tensor, B: Tensor) -> bool:

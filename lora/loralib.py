@@ -36,8 +36,7 @@ def load_loralib(model: PreTrainedModel, file: Path | str, alpha: float | None =
     pairs = {module: (saved.pop(f"{module}.lora_A"), saved.pop(f"{module}.lora_B")) for module in modules}
     if not pairs:
         raise ValueError(f"{file} is no loralib checkpoint: it has no lora_A")
-    parts = {module: len(A) // B.shape[1] for module, (A, B) in pairs.items()}
-    whole = {m: Size(B.shape[1], alpha) for m, (_, B) in pairs.items() if parts[m] == 1 and fused is None}
+    whole = {m: Size(B.shape[1], alpha) for m, (A, B) in pairs.items() if not is_merged(A, B, fused)}
     targets = name_targets(model, whole)
     sizes = {target: whole[sites[0].module] for target, sites in targets.items()}
     for site in (site for sites in targets.values() for site in sites):
@@ -48,6 +47,11 @@ def load_loralib(model: PreTrainedModel, file: Path | str, alpha: float | None =
             saved |= {f"{module}.{role}.A": A_of_role, f"{module}.{role}.B": B_of_role}
             sizes[role] = Size(B.shape[1], alpha)
     return install(model, lora_method(sizes), saved, adapter, pooler=pooler_of(model, saved), what=file)
+
+
+def is_merged(A: Tensor, B: Tensor, fused: Sequence[str] | None) -> bool:
+    """Whether a pair is MergedLinear's. One enabled part has the shapes of a Linear: then `fused` decides."""
+    return len(A) != B.shape[1] or (fused is not None and len(fused) == 1)
 
 
 def split_merged(module: str, A: Tensor, B: Tensor,

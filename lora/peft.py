@@ -11,7 +11,7 @@ the rank: B A - B0 A0 = [B, -B0] [A; A0].
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,9 @@ READ = {"peft_type", "task_type", "r", "lora_alpha", "rank_pattern", "alpha_patt
 # Options without effect on what a trained file computes, or whose effect the names of its tensors show.
 IGNORED = {"base_model_name_or_path", "revision", "peft_version", "auto_mapping", "inference_mode",
            "fan_in_fan_out", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern",
-           "modules_to_save", "megatron_core", "qalora_group_size", "runtime_config"}
+           "modules_to_save", "megatron_core", "qalora_group_size", "runtime_config", "eva_config"}
 # those that leave the base weights as they are, and the one of which it is known what it takes out of them
-INITS = (True, False, "gaussian", "orthogonal", "pissa")
+INITS = (True, False, "gaussian", "orthogonal", "eva", "pissa")
 
 
 def save_peft(model: PreTrainedModel, folder: Path | str, adapter: str | None = None, *,
@@ -166,18 +166,25 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
     return install(model, method, tensors, adapter, pooler=pooler_of(model, tensors), what=folder)
 
 
-def read_peft(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_peft(folder: Path | str, beside: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """PEFT's configuration and tensors of a LoRA adapter, without a model.
 
     ValueError for another kind of adapter, and for an option under which dW does not follow from the file and W0.
+    `beside` are options that the reader allows too, as they add something else.
     """
     config, saved = read_pair(Path(folder), TENSORS, CONFIG)
     check_choice(f"{folder}: peft_type", str(config.get("peft_type")), ("LORA",))
+    sizes = {key: config.get(key) for key in ("r", "lora_alpha")}
+    for patterns in ("rank_pattern", "alpha_pattern"):
+        sizes |= {f"{patterns} of {module}": size for module, size in (config.get(patterns) or {}).items()}
+    for key, size in sizes.items():
+        if not isinstance(size, int | float):
+            raise ValueError(f"{Path(folder) / CONFIG}: {key} is {size!r}, not a number")
     if (init := config.get("init_lora_weights", True)) not in INITS:
         raise ValueError(f"{folder} was trained with init_lora_weights={init!r}, which may change the base "
                          f"weights; supported are {', '.join(map(str, INITS))}")
     for option, value in config.items():
-        if value and option not in READ | IGNORED:
+        if value and option not in {*READ, *IGNORED, *beside}:
             raise ValueError(f"{folder} was trained with {option}={value!r}, which is not supported")
     return config, saved
 

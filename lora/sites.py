@@ -54,6 +54,8 @@ BLOCKS: dict[str, Modules] = {
 
 HEADS = ("classifier", "score")  # transformers' names of a new task head
 LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a whole word of a module's name
+# config.model_type of the models with layers that are transformers' Conv1D, which keep W as (n_in, n_out)
+CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp")
 POOLERS = {"bert": "bert.pooler.dense", "deberta": "pooler.dense", "deberta-v2": "pooler.dense"}
 
 
@@ -137,6 +139,12 @@ def layer_number(module: str) -> int | None:
     """Number of the layer that a module is in, the first number in its name; None outside the layers."""
     match = LAYER_NUMBER.search(module)
     return int(match[0]) if match else None
+
+
+def same_but_for_prefix(first: str, second: str) -> bool:
+    """Whether names are equal, or but for a prefix that only one has, before the layers (roberta., transformer.)."""
+    shorter, longer = sorted((first, second), key=len)
+    return f".{longer}".endswith(f".{shorter}") and layer_number(shorter) == layer_number(longer)
 
 
 def _part(model: nn.Module, role: str) -> Part:

@@ -19,6 +19,7 @@ from lora.adapter_file import save_adapter
 from lora.layer import adapted_layers
 from lora.loralib import load_loralib
 from lora.low_rank import Part
+from lora.methods import Combined
 from lora.peft import save_peft
 from tests.lora import adapted_models as tiny
 
@@ -213,8 +214,10 @@ Q0 = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_"
     (lambda t: t.pop(f"{Q0}B.weight"), "query.lora_A.weight is there without .*query.lora_B.weight"),
     (lambda t: t.update({f"{Q0}B.weight": torch.ones(16, 3)}), r"lora_A.weight \(2, 16\) and .* no common rank"),
     (lambda t: t.update({f"{Q0}B.weight": torch.ones(16, 1)}), r"A.weight \(2, 16\) and .*B.weight \(16, 1\) have no"),
-    (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 4, 3, 3)}), r"lora_A.weight is \(2, 4, 3, 3\) .* no matrix"),
-    (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 16).int()}), "torch.int32, no matrix of real numbers"),
+    (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 4, 3, 3)}), r"lora_A.weight is \(2, 4, 3, 3\), no matrix"),
+    (lambda t: t.update({f"{Q0}A.weight": torch.ones(2, 16).int()}), "query.lora_A.weight is of torch.int32, whose"),
+    (lambda t: t.update({f"{Q0}A.weight": t[f"{Q0}A.weight"].to(torch.float8_e4m3fn)}),
+     "query.lora_A.weight is of torch.float8_e4m3fn, whose numbers are not the values alone"),
     (lambda t: t.update({f"{Q0}A.weight": torch.ones(3, 16), f"{Q0}B.weight": torch.ones(16, 3)}),
      f"tensor {Q0}A.weight has rank 3, adapter_config.json says 2"),
 ])
@@ -254,6 +257,63 @@ def test_a_peft_adapter_that_is_more_than_b_times_a_is_refused(tmp_path: Path):
         read_updates(tmp_path)
 
 
+@pytest.mark.parametrize(("fields", "message"), [
+    ({"dora": True}, "is a DoRA adapter: its dW rescales the rows of W0"),
+    ({"init": "pissa"}, r"is a PiSSA adapter: its dW = scaling \* \(B A - B0 A0\)")])
+def test_our_adapters_that_are_more_than_b_times_a_are_refused_alone_and_combined(
+        fields: dict, message: str, tmp_path: Path):
+    made = tiny.method(**fields)
+    combined = Combined(name="lora+bitfit", parts={"lora": made, "bitfit": tiny.method("bitfit")})
+    for name, method in (("alone", made), ("combined", combined)):
+        save_adapter(tiny.adapted("bert", method), tmp_path / name, base={})
+        with pytest.raises(ValueError, match=rf"{name} {message}"):
+            read_updates(tmp_path / name)
+
+
+def test_the_factors_of_a_dora_adapter_are_read_where_dw_is_not_asked_for(tmp_path: Path):
+    save_adapter(model := tiny.adapted("bert", tiny.method(dora=True)), tmp_path / "ours", base={})
+    trained = dict(adapted_layers(model))
+    for update in read_updates(tmp_path / "ours", factors=True).updates:
+        live = trained[update.module].of("default")[update.role]
+        assert torch.equal(update.A, live.A)
+        assert torch.equal(update.B, live.B)
+    by_peft("bert", tmp_path / "peft", ["query"], use_dora=True)
+    stored = load_file(tmp_path / "peft" / "adapter_model.safetensors")
+    updates = read_updates(tmp_path / "peft", factors=True).updates
+    assert torch.equal(updates[0].A, stored[f"{Q0}A.weight"])
+    by_peft("bert", tmp_path / "pissa", ["query"], init_lora_weights="pissa")
+    with pytest.raises(ValueError, match="is a PiSSA adapter"):
+        read_updates(tmp_path / "pissa", factors=True)
+
+
+@pytest.mark.parametrize("options", [{"lora_bias": True}, {"trainable_token_indices": [1, 2]},
+                                     {"init_lora_weights": "eva", "eva_config": peft.EvaConfig()}],
+                         ids=["lora_bias", "tokens", "eva"])
+def test_options_of_peft_that_leave_dw_alone_are_no_obstacle(options: dict, tmp_path: Path):
+    deltas = by_peft("bert", tmp_path, ["query"], **options)
+    updates = read_updates(tmp_path).updates
+    assert len(updates) == 2
+    for update in updates:
+        assert_close(dW(update), deltas[update.module])
+
+
+def test_a_pissa_adapter_by_peft_is_refused(tmp_path: Path):
+    by_peft("bert", tmp_path, ["query"], init_lora_weights="pissa")
+    with pytest.raises(ValueError, match=r"is a PiSSA adapter: its dW = scaling \* \(B A - B0 A0\)"):
+        read_updates(tmp_path)
+
+
+def test_lora_among_combined_methods_is_studied_like_lora_alone(tmp_path: Path):
+    made = tiny.method()
+    model = tiny.adapted("bert", Combined(name="lora+bitfit", parts={"lora": made, "bitfit": tiny.method("bitfit")}))
+    deltas = {f"{module}.{role}": update.delta() for module, layer in adapted_layers(model)
+              for role, update in layer.of("default").items()}
+    updates = read_updates(save_adapter(model, tmp_path, base={})).updates
+    assert len(updates) == len(deltas) == 4
+    for update in updates:
+        assert_close(dW(update), deltas[f"{update.module}.{update.role}"].detach())
+
+
 def test_task_types_do_not_matter_to_a_study(tmp_path: Path):
     by_peft("bert", tmp_path, ["query"])
     file = tmp_path / "adapter_config.json"
@@ -261,10 +321,32 @@ def test_task_types_do_not_matter_to_a_study(tmp_path: Path):
     assert len(read_updates(tmp_path).updates) == 2
 
 
+@pytest.mark.parametrize("key", ["r", "lora_alpha"])
+def test_a_peft_configuration_without_a_size_names_file_and_key(key: str, tmp_path: Path):
+    by_peft("bert", tmp_path, ["query"])
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps({k: value for k, value in json.loads(file.read_text()).items() if k != key}))
+    with pytest.raises(ValueError, match=rf"adapter_config.json: {key} is None, not a number"):
+        read_updates(tmp_path)
+
+
 def test_merged_parts_without_their_roles_are_a_problem_of_the_site(tmp_path: Path):
     by_loralib("gpt2", tmp_path / "a.bin", [True, False, True])
     with pytest.raises(ValueError, match=r"c_attn has lora_A \(4, 16\) .* while `fused` names 1 \(v\)"):
         read_updates(tmp_path / "a.bin", fused=["v"])
+
+
+def test_fused_roles_are_those_of_merged_layers_alone(tmp_path: Path):
+    by_loralib("gpt2", tmp_path / "a.bin", [False, True, True])
+    state = torch.load(tmp_path / "a.bin", weights_only=True)
+    name = "transformer.h.0.attn.c_proj.lora_"
+    A, B = torch.randn(2, 16), torch.randn(16, 2)                          # of a loralib.Linear
+    torch.save(state | {f"{name}A": A, f"{name}B": B}, tmp_path / "a.bin")
+    adapter = read_updates(tmp_path / "a.bin", fused=["k", "v"])
+    assert adapter.problems == []
+    assert [(u.layer, u.role) for u in adapter.updates] == [(0, "k"), (0, "v"), (0, "o"), (1, "k"), (1, "v")]
+    assert torch.equal(adapter.updates[2].A, A)
+    assert torch.equal(adapter.updates[2].B, B)
 
 
 def test_a_folder_that_is_no_adapter_and_a_file_that_is_none_are_refused(tmp_path: Path):

@@ -49,6 +49,12 @@ def test_tables_hold_table_7_for_every_site_and_rank(full: bool | None, how: str
     sites = pd.read_csv(tmp_path / "out" / "amplification_sites.csv")
     assert sites.factor[2] == pytest.approx(expected.factors[-1].item())
     assert found["summary"][0]["factor"] == pytest.approx(sites[sites.role == "q"].factor.mean())
+    by_chance = (2.0 * update.B @ update.A).norm().item() / (4 * W.norm().item() / 24)  # random 4 of 24 directions
+    assert sites.factor_random[2] == pytest.approx(by_chance, rel=1e-4)
+    assert rows.factor_random.iloc[-1] == pytest.approx(by_chance, rel=1e-4)
+    mean = found["summary"][0]["factor_random"]
+    assert mean == pytest.approx(sites[sites.role == "q"].factor_random.mean())
+    assert any(f"and {mean:.3g} [" in note and "as large as W in random ones" in note for note in found["notes"])
 
 
 def test_the_three_layouts_give_the_same_numbers(tmp_path: Path):
@@ -72,6 +78,16 @@ def test_a_missing_or_zero_tensor_is_named_and_the_rest_comes_out(given: dict, t
     assert f"has no tensor {module(1, 'query')}.weight" in found["problems"][0]
     assert f"tensor {module(2, 'value')}.weight of {given['base']} is zero here" in found["problems"][1]
     assert [row["sites"] for row in found["summary"]] == [2, 2]
+
+
+def test_a_quantised_tensor_is_named_and_the_rest_comes_out(given: dict, tmp_path: Path):
+    tensors = load_file(given["base"])
+    name = f"{module(1, 'query')}.weight"
+    save_file(tensors | {name: tensors[name].to(torch.float8_e4m3fn)}, given["base"])
+    found = amplify(tmp_path / "out", **given)
+    [problem] = found["problems"]
+    assert f"tensor {name} of {given['base']} is of torch.float8_e4m3fn" in problem
+    assert [row["sites"] for row in found["summary"]] == [2, 3]
 
 
 def test_directions_that_are_zero_are_left_out_and_named(given: dict, tmp_path: Path):

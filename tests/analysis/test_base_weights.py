@@ -3,11 +3,13 @@
 import json
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.testing import assert_close
+from transformers import GPT2LMHeadModel, GPTBigCodeForCausalLM
 
 from analysis.adapters import Adapter, read_updates
 from analysis.amplify import amplification
@@ -51,6 +53,37 @@ def test_a_fused_projection_that_is_no_conv1d_is_told_by_its_shape(tmp_path: Pat
     stored = torch.randn(48, 16)  # as nn.Linear keeps it
     base = base_of(tmp_path, {"h.0.attn.c_attn.weight": stored})
     assert torch.equal(base.weight(adapter.updates[0]), stored[32:])
+
+
+C_PROJ = "transformer.h.0.attn.c_proj"
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_square_weight_is_read_as_the_layer_that_peft_adapted_keeps_it(linear: bool, tmp_path: Path):
+    """GPTBigCode's c_proj is an nn.Linear, (n_out, n_in); GPT-2's of the same name is a Conv1D, (n_in, n_out)."""
+    kind = GPTBigCodeForCausalLM if linear else GPT2LMHeadModel
+    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 4, "n_positions": 20, "vocab_size": 40}
+    model = kind(kind.config_class(**sizes))
+    model.save_pretrained(tmp_path / "base")
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=2, target_modules=["attn.c_proj"]))
+    tiny.disturb([p for p in adapted.parameters() if p.requires_grad])
+    adapted.save_pretrained(tmp_path / "adapter")
+    layer = adapted.get_submodule(f"base_model.model.{C_PROJ}")
+    columns = layer.base_layer(torch.eye(16)) - layer.base_layer.bias      # (n_in, n_out)
+    [update] = read_updates(tmp_path / "adapter").updates
+    assert_close(BaseWeights(tmp_path / "base").weight(update), columns.T.detach())
+
+
+@pytest.mark.parametrize(("architecture", "linear"), [("gpt2", False), ("qwen", True), (None, False)])
+def test_a_square_weight_of_ours_is_read_as_its_architecture_keeps_it(
+        architecture: str | None, linear: bool, tmp_path: Path):
+    adapter, _ = study("gpt2", tmp_path / "adapter", targets=["o"])
+    file = tmp_path / "adapter" / "adapter.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"architecture": architecture}))
+    update = read_updates(tmp_path / "adapter").updates[0]
+    assert update.module == adapter.updates[0].module == C_PROJ
+    stored = torch.randn(16, 16)
+    assert torch.equal(base_of(tmp_path, {f"{C_PROJ}.weight": stored}).weight(update), stored if linear else stored.T)
 
 
 def test_parts_of_a_fused_projection_are_cut_by_hand(tmp_path: Path):
@@ -125,6 +158,16 @@ def test_a_base_with_nan_is_refused_by_name(tmp_path: Path):
     adapter, _ = study("bert", tmp_path / "adapter")
     base = base_of(tmp_path, {"bert.encoder.layer.0.attention.self.query.weight": torch.full((16, 16), torch.nan)})
     with pytest.raises(ValueError, match=r"tensor bert.*query.weight of \S* holds NaN or infinite values"):
+        base.weight(adapter.updates[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.float8_e4m3fn])
+def test_a_quantised_base_is_refused_by_name(dtype: torch.dtype, tmp_path: Path):
+    adapter, _ = study("bert", tmp_path / "adapter")
+    base = base_of(tmp_path, {"bert.encoder.layer.0.attention.self.query.weight": torch.ones(16, 16).to(dtype),
+                              "bert.encoder.layer.0.attention.self.query.weight_scale": torch.tensor([0.1])})
+    with pytest.raises(ValueError, match=rf"tensor bert.*query.weight of \S* is of {dtype}, whose numbers are not the "
+                                         "values alone: it has to be one of float16, bfloat16, float32, float64"):
         base.weight(adapter.updates[0])
 
 

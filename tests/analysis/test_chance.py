@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 from scipy.linalg import subspace_angles
 
-from analysis.chance import null_similarity, null_smallest_angle
+from analysis import chance
+from analysis.chance import null_diagonal, null_similarity, null_smallest_angle
 
 
 def test_a_single_direction_follows_the_beta_distribution():
@@ -30,9 +31,35 @@ def test_the_joint_distribution_is_that_of_orthonormalised_gaussians(rank1: int,
 
 
 def test_the_mean_over_sites_has_the_same_mean_and_a_smaller_spread():
-    one, many = (null_similarity(4, 4, 64, sites=sites, samples=2000)[:, -1, -1] for sites in (1, 16))
+    one, many = (null_diagonal(4, 64, sites, samples=2000)[:, -1] for sites in (1, 16))
     assert one.mean().item() == pytest.approx(many.mean().item(), abs=0.002)
     assert one.std().item() == pytest.approx(4 * many.std().item(), rel=0.1)
+
+
+@pytest.mark.parametrize("sites", [1, 5, 200])
+def test_the_mean_over_sites_is_that_of_as_many_pairs(sites: int):
+    wanted = null_similarity(3, 3, 20, samples=500 * sites, seed=1).unflatten(0, (500, sites)).mean(1)
+    found = null_diagonal(3, 20, sites, samples=4000)                          # (samples, 3)
+    assert found.mean(0).numpy() == pytest.approx(np.arange(1, 4) / 20, rel=0.03)
+    gains = []
+    for each in (found, wanted.diagonal(dim1=1, dim2=2)):
+        gains.append((2 * each[:, 1] - each[:, 0]).numpy())                    # what the second direction adds
+    for i in range(3):
+        assert stats.ks_2samp(found[:, i].numpy(), wanted[:, i, i].numpy()).pvalue > 0.001
+    assert stats.ks_2samp(*gains).pvalue > 0.001
+
+
+def test_the_cost_does_not_grow_with_many_sites(monkeypatch: pytest.MonkeyPatch):
+    drawn: list[int] = []
+    products = chance._products
+
+    def counted(random: np.random.Generator, samples: int, *shape: int) -> torch.Tensor:
+        drawn.append(samples)
+        return products(random, samples, *shape)
+
+    monkeypatch.setattr(chance, "_products", counted)
+    null_diagonal(2, 20, 500, samples=10)
+    assert sum(drawn) == 10 * chance.POOL
 
 
 def test_a_seed_gives_the_same_draws():

@@ -1,5 +1,6 @@
 """Figures draw the arrays they are given, on the scale they say, with labelled axes; files are the same each time."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from analysis.figures import (
     Panel,
     Projections,
     amplification_figure,
+    highest,
     shared_figure,
     similarity_figure,
     spread,
@@ -51,6 +53,35 @@ def test_heat_maps_are_phi_from_0_to_1_with_a_zoomed_corner():
     assert figure.get_supxlabel() == "What it is"
 
 
+def test_low_similarities_have_a_scale_that_shows_them_and_chance_the_same():
+    found, chance = torch.full((64, 4), 0.21).double(), torch.full((64, 4), 0.02).double()
+    found[0, 0] = 0.31
+    rows = {"layer 3": [Panel("q", found), Panel("v", None)], "by chance": [Panel("q", chance), Panel("v", chance)]}
+    assert highest(rows) == 0.35
+    figure = similarity_figure(rows, "What it is", "i", "j", highest(rows))
+    images = [axes.get_images()[0] for axes in panels(figure) if axes.get_images()]
+    assert [drawn.get_clim() for drawn in images] == [(0, 0.35)] * 3
+    [bar] = [axes for axes in figure.axes if axes not in panels(figure)]
+    assert bar.get_ylim() == (0, 0.35)
+
+
+@pytest.mark.parametrize(("most", "top"), [(0.15, 0.15), (0.151, 0.2), (1.0, 1.0), (1 + 1e-9, 1.0), (0.0, 0.05)])
+def test_a_scale_ends_at_a_multiple_of_a_twentieth(most: float, top: float):
+    assert highest({"q": [Panel("q", torch.tensor([[0.0, most]], dtype=torch.float64))]}) == top
+
+
+@pytest.mark.parametrize("columns", [1, 2, 7])
+def test_square_maps_are_drawn_square_and_close(columns: int):
+    phi = torch.rand(64, 64)
+    figure = similarity_figure({f"layer {k}": [Panel("q", phi)] * columns for k in range(5)}, "What", "i", "j")
+    figure.draw_without_rendering()
+    boxes = [axes.get_window_extent() for axes in panels(figure)]
+    assert all(box.width == pytest.approx(box.height, rel=0.01) for box in boxes)
+    assert figure.get_figwidth() <= DOUBLE
+    gaps = [right.x0 - left.x1 for left, right in pairwise(boxes[:columns])]
+    assert all(gap < 0.8 * boxes[0].width for gap in gaps)
+
+
 def test_shared_directions_stand_beside_chance():
     shared = shared_directions(torch.rand(3, 4, 4).double(), 16, samples=20)
     means = [Interval(0.9 / i, 0.8 / i, 1 / i, 3) for i in range(1, 5)]
@@ -83,6 +114,21 @@ def test_amplification_has_table_7_above_and_factors_beside_chance_below():
     assert dashed.get_label() in [text.get_text() for text in figure.legends[0].get_texts()]
     assert (top.get_ylabel(), bottom.get_ylabel()) == ("Frobenius norm", "amplification factor")
     assert bottom.get_xlabel() == "first k directions of ΔW"
+
+
+@pytest.mark.parametrize("ends", [(0.32, 31.0), (2.1, 3.2), (3.0, 5e5), (0.004, 0.9)])
+def test_factors_are_labelled_in_plain_numbers_that_do_not_overlap(ends: tuple[float, float]):
+    norms = {f"q, r = {rank}": {0: Projections(10, 2, 0.5, 5, 0.2)} for rank in (4, 8, 64)}
+    lines = {name: {0: torch.logspace(*np.log10(ends[::-1]), 64)} for name in norms}
+    figure = amplification_figure(norms, lines, lines, "Caption")
+    figure.draw_without_rendering()
+    axis = panels(figure)[3].yaxis
+    labels = [text for text in axis.get_ticklabels(which="both") if text.get_text()
+              and axis.axes.get_ylim()[0] <= text.get_position()[1] <= axis.axes.get_ylim()[1]]
+    assert len(labels) >= 2
+    assert not any("e" in text.get_text() or "$" in text.get_text() for text in labels if float(text.get_text()) < 1e5)
+    boxes = sorted((text.get_window_extent() for text in labels), key=lambda box: box.y0)
+    assert all(low.y1 <= high.y0 for low, high in pairwise(boxes))
 
 
 @pytest.mark.parametrize("rank", [1, 4, 64])

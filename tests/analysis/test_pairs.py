@@ -54,6 +54,37 @@ def test_pairs_are_the_same_matrices_whatever_their_ranks_layouts_and_prefixes(a
         pair(adapter, other, ["o"])
 
 
+def of_modules(folder: Path, name: str, modules: list[str]) -> Adapter:
+    """A loralib file with an update of each module."""
+    torch.save({f"{module}.lora_{letter}": torch.randn(shape) for module in modules
+                for letter, shape in (("A", (2, 8)), ("B", (8, 2)))}, folder / name)
+    return read_updates(folder / name)
+
+
+def test_an_encoders_matrices_are_never_a_decoders(tmp_path: Path):
+    """BART's, Whisper's and M2M's names, in which the layers of both have the same roles."""
+    decoder = [f"model.decoder.layers.{layer}.self_attn.q_proj" for layer in (0, 1)]
+    encoder = [name.replace("decoder", "encoder") for name in decoder]
+    both, of_decoder, of_encoder = (of_modules(tmp_path, name, modules) for name, modules in (
+        ("both.bin", [*encoder, *decoder]), ("decoder.bin", decoder), ("encoder.bin", encoder)))
+    for found in (pair(both, of_decoder), pair(both, of_decoder, ["q_proj"])):
+        assert [(x.module, y.module) for x, y in found.pairs] == [(name, name) for name in decoder]
+        assert list(map(str, found.problems)) == [
+            f"model.encoder.layers.*.self_attn.q_proj: only {both.source} has it, in 2 matrices"]
+    assert [x.module for x, _ in pair(of_decoder, both, ["q"]).pairs] == decoder
+    with pytest.raises(ValueError, match=r"no matrix in common: model.encoder.layers.0.self_attn.q_proj: only .*/enc"):
+        pair(of_encoder, of_decoder)
+
+
+def test_a_name_that_could_be_either_of_two_is_not_paired(tmp_path: Path):
+    both, bare = (of_modules(tmp_path, name, modules) for name, modules in (
+        ("both.bin", ["encoder.layers.0.self_attn.q_proj", "decoder.layers.0.self_attn.q_proj"]),
+        ("bare.bin", ["layers.0.self_attn.q_proj"])))
+    for first, second in ((both, bare), (bare, both)):
+        with pytest.raises(ValueError, match="have no matrix in common"):
+            pair(first, second)
+
+
 def test_a_site_of_another_shape_is_a_problem_beside_the_others(adapter: Adapter):
     wide = replace(adapter.updates[0], B=torch.randn(32, 2))
     found = pair(adapter, replace(adapter, updates=[wide, *adapter.updates[1:]], source="b"))

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import shutil
+import statistics
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from analysis import report
 from analysis.report_page import steps
+from experiments.runs import RunRecord, Store
 from lora.adapter_file import save_adapter
 from tests.analysis.made import layouts
 from tests.analysis.pages import Page
@@ -102,6 +104,9 @@ def test_amplification_is_that_of_the_dense_matrices(tmp_path: Path):
     assert float(row["‖UᵀWV‖ of W"]) == pytest.approx(own.item(), rel=1e-3)
     assert float(row["factor"]) == pytest.approx((dW.norm() / through).item(), rel=1e-4)
     assert page.facts["base weights"] == str(weights)
+    by_chance = [float(row["‖ΔW‖"]) / float(row["‖UᵀWV‖ of random"]) for row in page.table.values()]
+    words = f"in random directions an update as large would amplify {statistics.median(by_chance):.1f} times"
+    assert any(words in line for line in page.lists["reading"])
 
 
 def test_similarity_is_that_of_the_spans(tmp_path: Path):
@@ -139,6 +144,37 @@ def test_an_adapter_shares_all_directions_with_itself(tmp_path: Path):
     record, page = report_on(tmp_path, f"adapter={folder}", f"other={folder}")
     assert set(record["shared_directions"].values()) == {4}
     assert all(float(row["φ of B"]) == pytest.approx(1) for row in page.table.values())
+
+
+def started(store: Store, seed: int, rank: int) -> Path:
+    """A run of a store whose A is as the seed drew it, and whose B is its own."""
+    torch.manual_seed(seed)
+    model = tiny.model("roberta", seed)
+    tiny.method(rank=rank).apply(model, pooler="train")
+    torch.manual_seed(rank)
+    for name, parameter in model.named_parameters():
+        if name.endswith(".B"):
+            torch.nn.init.normal_(parameter)
+    run = f"rte-tiny-lora-seed{seed}-{rank:08d}"
+    save_adapter(model, store.adapter_folder(run), base={"name": "tiny"})
+    config = {"method": {"name": "lora", "rank": rank}, "task": {"name": "rte"}, "model": {"name": "tiny"}}
+    store.write(RunRecord(run=run, identity="", status="done", config=config, seed=seed, adapter=f"adapters/{run}"))
+    return store.root / run
+
+
+def test_what_runs_of_one_seed_share_at_their_start_is_not_read_as_learnt(tmp_path: Path):
+    store = Store(tmp_path / "store")
+    first, second, third = started(store, 0, 2), started(store, 0, 4), started(store, 1, 4)
+    record, page = report_on(tmp_path, f"adapter={first}", f"other={second}")
+    assert record["shared_directions"]["q A"] > 0  # of A as it was drawn
+    words = "oth runs have seed 0 and so start with related A: overlap of A is not all learning"
+    assert any(words in line for line in page.lists["reading"])
+    assert any(words in note for note in record["notes"])
+    record, page = report_on(tmp_path, f"adapter={first}", f"other={third}")
+    assert record["notes"] == []
+    assert not any("related A" in line for line in page.lists["reading"])
+    record, page = report_on(tmp_path, f"adapter={first}", f"other={adapters(tmp_path / 'unknown')}")
+    assert any("The seeds are not known" in line for line in page.lists["reading"])
 
 
 def test_the_reading_names_an_update_of_rank_one(tmp_path: Path):

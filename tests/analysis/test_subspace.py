@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from analysis import study, subspace
+from analysis import study, subspace, subspace_study
 from analysis.adapters import read_updates
+from analysis.figures import similarity_figure
 from analysis.similarity import right_singular, similarity
 from experiments.entry import CONF
 from experiments.train import run
@@ -60,6 +61,32 @@ def test_tables_and_figures_are_written_and_hold_phi(pair: tuple[Path, Path], tm
     for column in ("smallest_angle_degrees", "chance_angle_degrees", "distance_p"):
         assert sum(column in note for note in found["notes"]) == 1
     assert "| q | 2 | 9 | 24 | 3 |" in (tmp_path / "out" / "subspace.md").read_text()
+
+
+def test_dora_is_compared_by_its_factors_and_not_by_its_dw(tmp_path: Path):
+    for name, fields in (("a", {"dora": True}), ("b", {"rank": 3})):
+        save_adapter(tiny.adapted("roberta", tiny.method(**fields)), tmp_path / name, base={"name": "tiny"})
+    for which in "AB":
+        assert compare(tmp_path / which, tmp_path / "a", tmp_path / "b", which=which)["summary"][0]["sites"] == 2
+    with pytest.raises(ValueError, match="is a DoRA adapter"):
+        compare(tmp_path / "dW", tmp_path / "a", tmp_path / "b", which="dW")
+
+
+def test_two_adapters_of_one_name_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sources = []
+    for seed in (0, 1):
+        (tmp_path / f"seed{seed}").mkdir()
+        sources.append(write(tmp_path / f"seed{seed}" / "checkpoint-500.bin", seed=seed))
+    captions: list[str] = []
+
+    def draw(rows: Any, caption: str, i: str, j: str) -> Any:
+        captions.append(caption)
+        return similarity_figure(rows, caption, i, j)
+
+    monkeypatch.setattr(subspace_study, "similarity_figure", draw)
+    found = compare(tmp_path / "out", *sources)
+    for words in (found["title"], captions[0]):
+        assert all(str(source) in words for source in sources)
 
 
 def test_a_direction_that_two_adapters_share_is_counted(tmp_path: Path):

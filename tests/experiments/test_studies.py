@@ -113,10 +113,12 @@ def test_table_7_is_the_papers_beside_norms_of_matrices_written_out(trained: Pat
 def test_figure_8_draws_the_window_of_w_beside_a_gaussian(trained: Path, given: list[str],
                                                          monkeypatch: pytest.MonkeyPatch):
     drawn: list[dict] = []
+    tops: list[float] = []
 
-    def draw(rows, *words):
+    def draw(rows, caption, i, j, top):
         drawn.append(rows)
-        return similarity_figure(rows, *words)
+        tops.append(top)
+        return similarity_figure(rows, caption, i, j, top)
 
     monkeypatch.setattr(paper_base, "similarity_figure", draw)
     report(configured("figure8", trained, given, "artifact.study.window=12"))
@@ -125,6 +127,8 @@ def test_figure_8_draws_the_window_of_w_beside_a_gaussian(trained: Path, given: 
     assert [tuple(panel.phi.shape) for panel in drawn[0]["by chance"]] == [(12, 2), (12, 9), (12, 9)]
     assert (panels[2].phi - drawn[0]["by chance"][2].phi).abs().mean() < 0.1
     assert max(pd.read_csv(trained / "figures" / "figure8_phi.csv").i) == 32
+    most = max(panel.phi.max().item() for row in drawn[0].values() for panel in row)
+    assert most <= tops[0] < most + 0.05  # the colours are spread over what is drawn, chance included
 
 
 def query_update(store: Path, last: dict, rank: int, seed: int) -> torch.Tensor:

@@ -50,6 +50,7 @@ def test_targets_are_those_of_table_6s_runs():
     ("artifact.study.layers=midle", "did you mean 'middle'?"), ("artifact.study.layers=[]", "are neither numbers"),
     ("artifact.study.which=C", "which 'C' is not one of A, B, dW"),
     ("artifact.study.pairs=[[[2,0]]]", "are not pairs of [rank, seed]"),
+    ("artifact.study.pairs=[[[2,0],[9,1]],[[9,1],[2,0]]]", "have two runs twice, in one order or both"),
     ("artifact.study.pairs=[[[0,1],[2,0]]]", "run [0, 1] is not [rank, seed]"),
     ("suite.models.gpt3=lokal", "suite nano: model 'lokal' is not one of"),
     ("models=[roberta]", "model of suite nano 'roberta' is not one of"),

@@ -214,9 +214,14 @@ def folder(peft_folder: Path, tmp_path: Path) -> Path:
     ({"peft_type": "IA3"}, "peft_type 'IA3' is not one of LORA"),
     ({"task_type": "SEQ_2_SEQ_LM"}, "task_type 'SEQ_2_SEQ_LM' is not one of CAUSAL_LM, SEQ_CLS"),
     ({"use_dora": True}, r"lacks 4 tensors \['bert.encoder.layer.0.attention.self.query.q.magnitude'"),
+    ({"lora_bias": True}, "with lora_bias=True, which is not supported"),
     ({"alora_invocation_tokens": [1]}, r"with alora_invocation_tokens=\[1\], which is not supported"),
     ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights='pissa_niter_4', which may change the base weights"),
     ({"bias": "some"}, "bias 'some' is not one of all, lora_only, none"),
+    ({"r": None}, "adapter_config.json: r is None, not a number"),
+    ({"lora_alpha": None}, "adapter_config.json: lora_alpha is None, not a number"),
+    ({"rank_pattern": {"query": "4"}}, "adapter_config.json: rank_pattern of query is '4', not a number"),
+    ({"alpha_pattern": {"query": None}}, "adapter_config.json: alpha_pattern of query is None, not a number"),
     ({"r": 4}, r"query.q.A is \(2, 16\), the model needs \(4, 16\)"),
 ])
 def test_options_that_change_the_function_are_refused_by_name(folder: Path, fields: dict, message: str):
