@@ -18,8 +18,8 @@ pretrain: .venv/installed
 
 test: .venv/installed
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -n 2
+	$(BIN)/mypy --num-workers 2
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -n 2 --dist worksteal
 
 .venv/installed: requirements.lock requirements-models.lock pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -2,7 +2,6 @@
 
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from analysis import study, subspace, subspace_study
 from analysis.adapters import read_updates
 from analysis.figures import similarity_figure
 from analysis.similarity import right_singular, similarity
-from experiments.entry import CONF
 from experiments.train import run
 from lora.adapter_file import save_adapter
 from tests.analysis.made import call, factors, layouts, module, write
@@ -112,12 +110,14 @@ def test_peft_loralib_and_our_files_give_the_same_numbers(which: str, tmp_path: 
             [pytest.approx(value) for value in row.values()] for row in found[0]["summary"]]
 
 
-def test_the_command_ends_with_json_and_names_a_misspelt_site(pair: tuple[Path, Path], tmp_path: Path):
-    command = [sys.executable, "-m", "analysis.subspace", f"a={pair[0]}", f"b={pair[1]}", "sites=[qq]",
-               f"output_dir={tmp_path / 'out'}"]
-    ended = subprocess.run(command, capture_output=True, text=True, cwd=CONF.parent, check=False)
-    assert ended.returncode == 1
-    said = json.loads(ended.stdout.splitlines()[-1])
+def test_the_command_ends_with_json_and_names_a_misspelt_site(
+        pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(sys, "argv", ["subspace", f"a={pair[0]}", f"b={pair[1]}", "sites=[qq]",
+                                      f"output_dir={tmp_path / 'out'}"])
+    with pytest.raises(SystemExit) as ended:
+        subspace.main()
+    assert ended.value.code == 1
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert "site 'qq'" in said["error"]
     assert "is not one of q, v" in said["error"]
     assert not (tmp_path / "out").exists()

@@ -296,7 +296,7 @@ def test_a_metric_that_a_run_lacks_is_named(tmp_path, fake_runs):
 def test_a_cell_is_the_run_that_the_training_command_line_would_make(tmp_path):
     """Planned through the configs as they are, with the model's shape in place of its weights."""
     wanted = ["model=roberta-base", "method=lora", "preset=authors", "seed=3", "model.init=random"]
-    cfg = configured(tmp_path, "suite=paper", "train=false")
+    cfg = configured(tmp_path, "suite=paper", "train=false", "models=[roberta-base]", "methods=[lora]")
     OmegaConf.set_struct(cfg, False)
     cfg.artifact.run = OmegaConf.create({"model": "{model}", "method": "{method}", "model.init": "random"})
     with train_configs() as compose_train:

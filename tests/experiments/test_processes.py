@@ -64,39 +64,28 @@ def test_a_run_killed_with_kill_9_goes_on_to_the_numbers_of_one_that_was_not(
     assert all(torch.equal(tensors[0][name], tensors[1][name]) for name in tensors[0])
 
 
-def test_two_sweeps_at_once_compute_each_run_once_and_lose_none(tiny_run: list[str], tmp_path: Path) -> None:
-    sweeps = [command("-m", *tiny_run, f"seed={seeds}") for seeds in ("0,1,2", "2,1,0")]
-    ends = [finished(sweep) for sweep in sweeps]
-    assert [code for code, _, _ in ends] == [0, 0], ends[0][2] + ends[1][2]
-    logs = "".join(error for _, _, error in ends)
-    names = [run_name(compose(*tiny_run, f"seed={seed}")) for seed in range(3)]
-    assert sorted(record.run for record in Store(tmp_path / "store").all()) == sorted(names)
-    for name in names:
-        assert logs.count(f"{name} trains ") == 1
-        assert logs.count(f"{name} is done: this is its stored result") == 1
-    for _, output, _ in ends:
-        assert sorted(made["run"] for made in last_line(output)["runs"]) == sorted(names)
-    assert temporary_files(tmp_path / "store") == []
-
-
-def test_a_parallel_sweep_goes_on_past_a_failed_job(tiny_run: list[str], tmp_path: Path) -> None:
-    swept = "trainer.learning_rate=1e30,5e-3,6e-3"
-    code, output, error = finished(
-        command("-m", *tiny_run, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", swept)
-    )
-    assert code == 1
-    summary = last_line(output)
-    assert [made["status"] for made in summary["runs"]] == ["failed", "done", "done"], error
-    assert (summary["done"], summary["failed"]) == (2, 1)
-    table = output.splitlines()[:-1]
-    assert sum("done" in line or "failed" in line for line in table) == 3
+def test_two_sweeps_at_once_one_parallel_compute_each_run_once_and_go_on_past_a_failed_one(
+    tiny_run: list[str], tmp_path: Path
+) -> None:
+    parallel = command("-m", *tiny_run, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
+                       "trainer.learning_rate=1e30,5e-3,6e-3")
+    serial = command("-m", *tiny_run, "trainer.learning_rate=6e-3,5e-3,7e-3")
+    ends = [finished(sweep) for sweep in (parallel, serial)]
+    assert [code for code, _, _ in ends] == [1, 0], ends[0][2] + ends[1][2]
+    first, second = (last_line(output) for _, output, _ in ends)
+    assert [made["status"] for made in first["runs"]] == ["failed", "done", "done"]
+    assert [made["status"] for made in second["runs"]] == ["done"] * 3
+    assert (first["done"], first["failed"]) == (2, 1)
+    assert sum("done" in line or "failed" in line for line in ends[0][1].splitlines()[:-1]) == 3
     stored = {record.config["trainer"]["learning_rate"]: record for record in Store(tmp_path / "store").all()}
     assert {rate: record.status for rate, record in stored.items()} == {
-        1e30: "failed",
-        5e-3: "done",
-        6e-3: "done",
-    }
+        1e30: "failed", 5e-3: "done", 6e-3: "done", 7e-3: "done"}
     assert "loss is nan" in (stored[1e30].error or {})["message"]
+    logs = "".join(error for _, _, error in ends)
+    for rate in (5e-3, 6e-3):
+        assert logs.count(f"{stored[rate].run} trains ") == 1
+        assert logs.count(f"{stored[rate].run} is done: this is its stored result") == 1
+    assert temporary_files(tmp_path / "store") == []
 
 
 def test_two_processes_on_one_run_give_the_losses_of_one(tiny_run: list[str], tmp_path: Path) -> None:

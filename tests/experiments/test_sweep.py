@@ -32,20 +32,6 @@ def test_a_failed_job_does_not_stop_the_others(app: Path, launcher: str) -> None
     assert [path.name for path in (app / "elsewhere").iterdir()] == ["results"]
 
 
-def test_a_sweep_without_failures_exits_with_0(app: Path) -> None:  # noqa: F811
-    done = run_app(app, "-m", "seed=1,2", OFF)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout.splitlines()[-1])["done"] == 2
-
-
-def test_parallel_jobs_share_the_cores(app: Path) -> None:  # noqa: F811
-    joblib = pytest.importorskip("joblib")
-    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
-    parallel = ["-m", "seed=1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", OFF]
-    record = json.loads(run_app(app, *parallel, OMP_NUM_THREADS="64").stdout.splitlines()[-1])
-    assert [run["threads"] for run in record["runs"]] == [max(1, joblib.cpu_count() // 2)] * 2
-
-
 def test_a_single_run_has_all_cores_up_to_omp_num_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -152,10 +138,16 @@ def test_a_sweep_whose_end_fails_says_so_in_json(
     assert printed.err == "error: no space left\n"
 
 
-def test_a_sweep_leaves_one_wandb_run_with_its_table(app: Path) -> None:  # noqa: F811
+def test_parallel_jobs_share_the_cores_and_leave_one_wandb_run_with_their_table(app: Path) -> None:  # noqa: F811
+    joblib = pytest.importorskip("joblib")
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     pytest.importorskip("wandb")
-    done = run_app(app, "-m", "seed=1,2")
+    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    done = run_app(app, "-m", "seed=1,2", *parallel, OMP_NUM_THREADS="64")
     assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert (record["done"], record["failed"]) == (2, 0)
+    assert [run["threads"] for run in record["runs"]] == [max(1, joblib.cpu_count() // 2)] * 2
     folder = app / "elsewhere" / "results" / "local" / "sweeps"
     assert len(list(folder.glob("*/wandb/offline-run-*/*.wandb"))) == 1, done.stderr
     (table,) = folder.glob("*/wandb/offline-run-*/files/media/table/runs*.json")

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 import pytest
@@ -58,6 +59,7 @@ def sha256(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
+@cache
 def digests(seed: int, backwards: bool) -> dict[str, str]:
     """sha256 of documents and of the first rows of every split, drawn in either order."""
     world = World(seed=seed, entities=160, classes=20, people=32)

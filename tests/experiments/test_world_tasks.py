@@ -248,13 +248,13 @@ def test_a_split_that_is_not_there_is_named() -> None:
 @pytest.mark.parametrize("name", TASKS)
 def test_no_text_is_both_in_the_development_rows_and_in_those_that_tables_report(name: str) -> None:
     source, said = task(name).source, {}
-    for split in source.rows:
+    for split in set(source.rows) - {"train"}:
         columns = source.load(split).columns
         found = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
         said[split] = {text for row in found  # a line of a talk ("i am 40 years old .") may be anyone's
                        for text in ([row["summary"]] if name == "samsum" else told(name, row))}
     development = said.pop("development")
-    reported = [text for split, found in said.items() if split != "train" for text in found]
+    reported = set().union(*said.values())
     assert len(development) > 20
     assert len(reported) > 20
     assert not development.intersection(reported)
