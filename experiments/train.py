@@ -10,6 +10,7 @@ import time
 import traceback
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", sou
     from experiments.models import load_model, load_tokenizer
     from experiments.sweep import threads_for_this_process
     from experiments.trainer import Trainer
+    from lora.bank import bank
     from lora.limits import check_positions
 
     laps.mark("identity")
@@ -110,6 +112,8 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", sou
     model = load_model(cfg.model, task.kind, task.num_labels, task.labels)
     check_positions(model.config, "trainer.max_length", cfg.trainer.max_length, method.positions(), method.name)
     groups = method.apply(model, pooler=cfg.model.pooler)
+    rows = [*train, *chain(*evaluation.values())]
+    task.check_separators(rows, tokenizer, bank(model).adapters["default"].method.separators())
     record.init_from = start_from(source, model, cfg.model.name)
     _count(record, model, groups)
     record.threads = cfg.trainer.threads or threads_for_this_process(record.total)

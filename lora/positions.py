@@ -230,16 +230,20 @@ class BeforePooled:
 
 @dataclass(frozen=True)
 class BeforeSeparator:
-    """In a causal language model: before the first token of the row that separates the prompt from the target."""
+    """In a causal language model: before the first token of the row that separates the prompt from the target.
+
+    A row's first token is never it: there the same token begins the text, as a tokenizer of Llama writes it.
+    """
 
     separator: int
 
     def __call__(self, ids: Tensor | None, real: Tensor) -> Tensor:
-        found = torch.zeros_like(real) if ids is None else (ids == self.separator) & real
+        inside = real & (torch.arange(real.shape[1], device=real.device) > _first(real)[:, None])
+        found = torch.zeros_like(real) if ids is None else (ids == self.separator) & inside
         if has_numbers(has := found.any(1)) and not has.all():
             raise ValueError(f"row {int(has.logical_not().nonzero()[0])} of the batch has no separator (token "
-                             f"{self.separator}), before which the infix stands: end prompts with it, name another by "
-                             "method.separator, or take l_i=0")
+                             f"{self.separator}) after its first token, before which the infix stands: end prompts "
+                             "with it, name another by method.separator, or take l_i=0")
         return found.int().argmax(1)
 
 

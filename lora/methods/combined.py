@@ -40,6 +40,10 @@ class Combined(Method):
     def resolved(self, model: nn.Module, heads: Sequence[str]) -> Method:
         return replace(self, parts={word: part.resolved(model, heads) for word, part in self.parts.items()})
 
+    def separators(self) -> dict[str, int]:
+        return {f"parts.{word}.{field}": token for word, part in self.parts.items()
+                for field, token in part.separators().items()}
+
     def keeps_base(self) -> bool:
         return all(part.keeps_base() for part in self.parts.values())
 

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from lora import Combined, load_adapter, save_adapter
+from lora.positions import BeforeSeparator
 from tests.lora.extended import (
     SEPARATOR,
     batch,
@@ -57,8 +58,10 @@ def test_padding_needs_no_position_of_its_own() -> None:
 def test_an_infix_needs_a_separator_and_another_can_be_named() -> None:
     model = language_model()
     prefix().apply(model, pooler="train")
-    with pytest.raises(ValueError, match=rf"row 1 of the batch has no separator \(token {SEPARATOR}\)"):
+    with pytest.raises(ValueError, match=rf"row 1 of the batch has no separator \(token {SEPARATOR}\) after its first"):
         model(torch.tensor([[4, SEPARATOR, 5], [4, 5, 6]]))
+    with pytest.raises(ValueError, match="row 0 of the batch has no separator"):
+        model(torch.tensor([[SEPARATOR, 5, 6]]))  # as Llama's tokenizer begins every text
     with pytest.raises(ValueError, match="row 0 of the batch has no separator"):
         model(inputs_embeds=torch.zeros(1, 3, D))
     model = language_model()
@@ -70,6 +73,25 @@ def test_an_infix_needs_a_separator_and_another_can_be_named() -> None:
         prefix().apply(model, pooler="train")
     prefix(l_i=0).apply(model, pooler="train")  # without an infix there is nothing to place
     model(torch.tensor([[4, 5, 6]]))
+
+
+@pytest.mark.parametrize("separator", [SEPARATOR, 6])
+@pytest.mark.parametrize(("words", "place"), [
+    ([4, 5, SEPARATOR, 7, SEPARATOR], 2),             # prompt separator target end, as GPT-2 has them
+    ([SEPARATOR, 4, 5, SEPARATOR, 7, SEPARATOR], 3),  # the same after a beginning of text
+    ([SEPARATOR, 4, 5, SEPARATOR], 3),                # a prompt to generate from
+    ([4, SEPARATOR], 1),
+    ([SEPARATOR, SEPARATOR, 7], 1),
+])
+def test_the_infix_stands_before_the_first_separator_that_begins_no_text(
+    separator: int, words: list[int], place: int
+) -> None:
+    ids = torch.tensor([[separator if word == SEPARATOR else word for word in words]])
+    for padding, length in ((0, len(words)), (2, len(words) + 3)):
+        padded = torch.full((1, length), separator)  # GPT-2 pads with its end of text
+        real = torch.zeros(1, length, dtype=torch.bool)
+        padded[:, padding:padding + len(words)], real[:, padding:padding + len(words)] = ids, True
+        assert BeforeSeparator(separator)(padded, real).tolist() == [padding + place]
 
 
 @pytest.mark.parametrize("part", ["prefix_embed", "lora+prefix_embed"])
