@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.entry import CONF, entry, explain
-from experiments.init_from import find_source, start_from
+from experiments.init_from import find_source, start_from, warn_of_changed_source
 from experiments.logger import check_logger
 from experiments.presets import differences
 from experiments.runs import RunRecord, Store, new_record
@@ -58,6 +58,7 @@ def run(cfg: DictConfig) -> RunRecord:
         stored = _agreed(store.read(record.run) if _is_main_process() else None, cfg.trainer.device)
         if stored is not None and stored.finished_well and not cfg.overwrite:
             log.info("%s is done: this is its stored result", stored.run)
+            warn_of_changed_source(stored, cfg)
             return stored
         source = find_source(cfg)
         try:
