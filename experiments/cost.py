@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     counts = asdict(count(model, method, cfg.model.pooler))
     step, tokens = shadow_of(cfg, kind), cfg.batch_size * cfg.length
     record = {"model": cfg.model.name, "method": cfg.method.name, "kind": kind,
-              **{key: cfg[key] for key in ("batch_size", "length", "precision", "checkpointing")},
+              **{key: cfg[key] for key in ("batch_size", "length", "precision", "device", "checkpointing")},
               "attention": cfg.model.attention, **counts,
               **{key: getattr(step, key) for key in BYTES},
               "forward_flops_per_token": step.forward.flops / tokens,

@@ -16,12 +16,13 @@ from experiments.models import load_model
 from lora.errors import check_choice, check_whole
 from lora.limits import check_positions
 from lora.positions import separator_of
-from lora.shadow import StepCost, shadow
+from lora.shadow import StepCost, as_on_gpu, shadow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+DEVICES = ("cpu", "cuda")
 
 
 def random_ids(config: Any, batch_size: int, length: int) -> Tensor:
@@ -39,8 +40,9 @@ def random_batch(config: Any, kind: str, batch_size: int, length: int) -> dict[s
 
 
 def check_step(cfg: DictConfig) -> None:
-    """ValueError for a precision, batch size or length that no step has."""
+    """ValueError for a precision, device, batch size or length that no step has."""
     check_choice("precision", cfg.precision, PRECISIONS)
+    check_choice("device", cfg.device, DEVICES)
     for key in ("batch_size", "length"):
         check_whole(key, cfg[key], 1)
 
@@ -94,7 +96,7 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
 
 
 def shadow_of(cfg: DictConfig, kind: str) -> StepCost:
-    """What the same step costs, from its shapes alone."""
-    with FakeTensorMode():
+    """What the same step costs on `cfg.device`, from its shapes alone."""
+    with FakeTensorMode(), as_on_gpu() if cfg.device == "cuda" else nullcontext():
         step = training_step(cfg, kind)
         return shadow(step.model, step.optimizer, step.loss)
