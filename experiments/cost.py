@@ -69,7 +69,9 @@ def _shown(key: str, value: Any) -> Any:
         return f"{value / 1e9:,.3f} GFLOP"
     if "bytes" in key:
         return f"{value / 1e9:,.3f} GB" if value >= 1e9 else f"{value / 1e6:,.3f} MB"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 if __name__ == "__main__":

@@ -64,9 +64,9 @@ class TrainingStep:
 def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     """The step of `cfg`: model (with random weights), method, batch_size, length, precision, checkpointing.
 
-    precision: fp32; bf16, autocast with all weights in fp32, as the trainer has it; fp16, where weights, gradients
-    and optimizer states are all 2 bytes (LoRA's A and B stay fp32). Checkpointing keeps the input of each block and
-    computes the block again in the backward pass.
+    precision: fp32; bf16, autocast with all weights in fp32, as the trainer has it; fp16, where the base is in 2 bytes,
+    with its gradients and optimizer states, and what the method adds (LoRA's A and B) stays in 4. Checkpointing keeps
+    the input of each block and computes the block again in the backward pass.
     """
     drawn = OmegaConf.merge(cfg.model, {"init": "random"})
     assert isinstance(drawn, DictConfig)

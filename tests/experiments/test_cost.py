@@ -39,6 +39,20 @@ def test_the_command_gives_bytes_flops_and_tasks(monkeypatch: pytest.MonkeyPatch
     assert record["forward_flops_per_token"] == 2 * (2 * (12 * 16**2 + 2 * 8 * 16) + 50 * 16 + own)
 
 
+@pytest.mark.parametrize(("method", "width"), [("lora", 4), ("adapter_h", 4), ("prefix_layer", 4), ("bitfit", 2)])
+def test_in_half_precision_what_a_method_adds_stays_in_four_bytes(
+    method: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["model=gpt2", *TINY, f"method={method}", "precision=fp16", "length=8"]
+    words += ["method.bottleneck=4"] if method == "adapter_h" else []
+    monkeypatch.setattr(sys, "argv", ["cost", *words])
+    cost.main()
+    out = capsys.readouterr().out
+    record = json.loads(out.splitlines()[-1])
+    assert record["gradient_bytes"] == width * record["trainable"]
+    assert re.search(r"checkpointing\W+false", out)
+
+
 def test_full_fine_tuning_shares_nothing_between_tasks() -> None:
     assert cost.storage(0, 500, 2, 100, 0.00001) == {
         "base_bytes": 0, "adaptation_bytes": 1000, "tasks": 100, "tasks_bytes": 100_000, "tasks_that_fit": 10}
