@@ -1,6 +1,5 @@
 """One training step of any model and method on a random batch: to be measured, or counted without numbers."""
 
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -82,9 +81,7 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     if kind == "classification":  # said, for DeBERTa would look into the labels, which a shadow has not
         model.config.problem_type = "single_label_classification"
     if cfg.checkpointing:
-        with warnings.catch_warnings():  # of its new name, which the first versions 5 do not have
-            warnings.simplefilter("ignore", FutureWarning)
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     optimizer = torch.optim.AdamW([p for group in groups for p in group.parameters.values()], lr=1e-4, fused=True)
     batch = random_batch(model.config, kind, cfg.batch_size, cfg.length)
 
