@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lora import Combined, load_adapter, save_adapter
+from lora import Combined, PrefixEmbed, PrefixLayer, load_adapter, save_adapter
 from lora.positions import BeforeSeparator
 from tests.lora.extended import (
     SEPARATOR,
@@ -62,8 +62,10 @@ def test_an_infix_needs_a_separator_and_another_can_be_named() -> None:
         model(torch.tensor([[4, SEPARATOR, 5], [4, 5, 6]]))
     with pytest.raises(ValueError, match="row 0 of the batch has no separator"):
         model(torch.tensor([[SEPARATOR, 5, 6]]))  # as Llama's tokenizer begins every text
-    with pytest.raises(ValueError, match="row 0 of the batch has no separator"):
+    with pytest.raises(ValueError, match=r"inputs_embeds do not show the separator, .* give input_ids, or take l_i=0"):
         model(inputs_embeds=torch.zeros(1, 3, D))
+    with pytest.raises(ValueError, match=r"has no separator .* give them whole \(no prefill_chunk_size\)"):
+        model.generate(torch.tensor([[4, 5, 6, 7, SEPARATOR]]), **GENERATE, prefill_chunk_size=2)
     model = language_model()
     prefix(separator=6).apply(model, pooler="train")
     model(torch.tensor([[4, 6, 5], [4, 5, 6]]))
@@ -116,8 +118,24 @@ def test_a_cache_of_another_model_and_a_prepared_mask_are_refused() -> None:
         model(ids[:, -1:], past_key_values=cache, attention_mask=torch.ones(1, 4))
     with pytest.raises(ValueError, match="an attention mask of 4 dimensions cannot be made longer"):
         model(ids, attention_mask=torch.ones(1, 1, 3, 3))
-    with pytest.raises(ValueError, match="an attention mask of 4 dimensions"):
+
+
+@pytest.mark.parametrize("sizes", [{"l_p": 4, "l_i": 0}, {"l_p": 2, "l_i": 3}])
+@pytest.mark.parametrize("kind", [PrefixEmbed, PrefixLayer])
+def test_a_static_cache_is_refused_by_name(kind: type[PrefixEmbed], sizes: dict[str, int]) -> None:
+    model, ids = language_model(), torch.tensor([[4, 5, SEPARATOR]])
+    prefix(kind, **sizes).apply(model, pooler="train")
+    message = rf"a StaticCache is made for the tokens and has no room for the {sum(sizes.values())} positions"
+    with pytest.raises(ValueError, match=message):
         model.generate(ids, **GENERATE, cache_implementation="static")
+
+
+def test_without_an_infix_embeddings_and_chunks_are_taken() -> None:
+    model, ids = language_model(), torch.tensor([[4, 5, 6, 7, SEPARATOR]])
+    prefix(l_i=0).apply(model, pooler="train")
+    whole = model.generate(ids, **GENERATE)
+    assert torch.equal(model.generate(ids, **GENERATE, prefill_chunk_size=2), whole)
+    assert_close(model(inputs_embeds=model.get_input_embeddings()(ids)).logits, model(ids).logits)
 
 
 def test_an_encoder_as_a_decoder_is_refused() -> None:
