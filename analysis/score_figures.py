@@ -63,6 +63,6 @@ def _draw(axes: Axes, method: str, points: Sequence[Point], place: int) -> None:
         line = sorted((point for point in points if point.targets == targets), key=lambda point: point.parameters)
         axes.plot([point.parameters for point in line], [point.score for point in line], color=colour, marker=marker,
                   label=None if number else method)
-        if known := [point for point in line if point.spread is not None]:
-            axes.errorbar([point.parameters for point in known], [point.score for point in known], fmt="none",
-                          yerr=[point.spread for point in known], ecolor=colour, capsize=2)
+        if known := [(point, point.spread) for point in line if point.spread is not None]:
+            axes.errorbar([point.parameters for point, _ in known], [point.score for point, _ in known], fmt="none",
+                          yerr=[spread for _, spread in known], ecolor=colour, capsize=2)
