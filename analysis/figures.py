@@ -264,13 +264,14 @@ def _plain_numbers(axes: Axes) -> None:
 def slowdown_figure(rows: Mapping[str, Mapping[int, pd.DataFrame]], caption: str) -> Figure:
     """Figure 5: slow-down in percent over bottleneck and batch size, a row for each design, a panel for each length.
 
-    A frame has batch sizes as its index and bottlenecks as its columns. One scale from 0 for all panels.
+    A frame has batch sizes as its index and bottlenecks as its columns, and NaN where the figure is blank. One scale
+    from 0 for all panels.
     """
     with styled():
         panels = max(len(row) for row in rows.values())
         figure = new_figure(0.4 + 1.7 * len(rows), DOUBLE if panels > 1 else COLUMN)
         grid = figure.subplots(len(rows), panels, squeeze=False, sharex=True, sharey=True)
-        highest = max(frame.to_numpy().max() for row in rows.values() for frame in row.values())
+        highest = max(np.nanmax(frame.to_numpy()) for row in rows.values() for frame in row.values())
         scale = Normalize(0, max(highest, 1.0))
         for axes, length in zip(grid[0], next(iter(rows.values())), strict=True):
             axes.set_title(f"length {length}")
@@ -292,5 +293,7 @@ def _percents(axes: Axes, frame: pd.DataFrame, scale: Normalize) -> None:
     axes.set_xticks(range(values.shape[1]), [str(column) for column in frame.columns])
     axes.set_yticks(range(values.shape[0]), [str(index) for index in frame.index])
     for (i, j), value in np.ndenumerate(values):
+        if np.isnan(value):
+            continue
         colour = "black" if scale(value) > 0.6 else "white"
         axes.text(j, i, f"{value:.1f}", ha="center", va="center", color=colour, fontsize=7)

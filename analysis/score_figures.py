@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.style import COLOURS, DOUBLE, MARKERS, add_caption, new_figure, styled
@@ -10,11 +11,12 @@ from analysis.style import COLOURS, DOUBLE, MARKERS, add_caption, new_figure, st
 
 @dataclass(frozen=True)
 class Point:
-    """One size of a method: trainable parameters, score, and its spread over seeds where there are several."""
+    """One size of a method: trainable parameters, score, its spread over seeds where there are several, its targets."""
 
     parameters: float
     score: float
     spread: float | None = None
+    targets: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,10 @@ class Scores:
 
 
 def sizes_figure(rows: Sequence[Sequence[Scores]], caption: str) -> Figure:
-    """Panels in rows, a line for each method over its sizes, from the smallest; whiskers are the spread.
+    """Panels in rows, a line for each method and its targets over its sizes, from the smallest.
 
-    A method has one colour and marker in all panels. Parameters are on a logarithmic scale.
+    Whiskers are the spread, where it is known. A method has one colour and marker in all panels. Parameters are on a
+    logarithmic scale.
     """
     methods = list(dict.fromkeys(method for row in rows for panel in row for method in panel.methods))
     with styled():
@@ -38,12 +41,7 @@ def sizes_figure(rows: Sequence[Sequence[Scores]], caption: str) -> Figure:
         for line, row in zip(grid, rows, strict=True):
             for axes, panel in zip(line, row, strict=False):
                 for method, points in panel.methods.items():
-                    place = methods.index(method)
-                    drawn = sorted(points, key=lambda point: point.parameters)
-                    axes.errorbar([point.parameters for point in drawn], [point.score for point in drawn],
-                                  yerr=[point.spread or 0 for point in drawn], label=method, capsize=2,
-                                  marker=MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
-                                  color=COLOURS[place % len(COLOURS)])
+                    _draw(axes, method, points, methods.index(method))
                 axes.set(title=panel.title, ylabel=panel.metric, xscale="log")
                 axes.grid()
             for axes in line[len(row):]:
@@ -56,3 +54,15 @@ def sizes_figure(rows: Sequence[Sequence[Scores]], caption: str) -> Figure:
                       [method for method in methods if method in named], loc="outside upper center", ncols=5)
         add_caption(figure, caption)
     return figure
+
+
+def _draw(axes: Axes, method: str, points: Sequence[Point], place: int) -> None:
+    """The lines of a method, which has the colour and marker of its place among all."""
+    colour, marker = COLOURS[place % len(COLOURS)], MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
+    for number, targets in enumerate(dict.fromkeys(point.targets for point in points)):
+        line = sorted((point for point in points if point.targets == targets), key=lambda point: point.parameters)
+        axes.plot([point.parameters for point in line], [point.score for point in line], color=colour, marker=marker,
+                  label=None if number else method)
+        if known := [(point, point.spread) for point in line if point.spread is not None]:
+            axes.errorbar([point.parameters for point, _ in known], [point.score for point, _ in known], fmt="none",
+                          yerr=[spread for _, spread in known], ecolor=colour, capsize=2)

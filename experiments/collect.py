@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from experiments.artifacts import Compose, Data, Run, Slot, Train, plan, read
+from experiments.init_from import changed_source
 from experiments.runs import RunRecord, Store
 from experiments.sweep import parallel_jobs
 from experiments.tables import Cell
@@ -21,6 +22,7 @@ class Found:
     problems: Mapping[str, str]        # why others have none
     unavailable: Mapping[str, str]     # by model, why its files are not there
     missing: list[str]                 # runs within the filters that have neither record nor problem
+    changed: list[str]                 # which runs started from an adapter that is another by now
 
 
 def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, str]], compose_train: Compose,
@@ -43,7 +45,9 @@ def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, s
         records, problems = read(store, slots)
         problems = {name: why for name, why in (ended | problems).items() if name not in records}
     missing = [run.name for run in asked(cfg, suite, slots) if run.name not in records and run.name not in problems]
-    return Found(slots, records, problems, unavailable, missing)
+    changed = {run.name: changed_source(records[run.name], store.adapter_folder(run.source.name))
+               for slot in slots for run in slot.runs if run.source is not None and run.name in records}
+    return Found(slots, records, problems, unavailable, missing, list(filter(None, changed.values())))
 
 
 def asked(cfg: DictConfig, suite: Data, slots: list[Slot]) -> list[Run]:

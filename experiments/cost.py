@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     counts = asdict(count(model, method, cfg.model.pooler))
     step, tokens = shadow_of(cfg, kind), cfg.batch_size * cfg.length
     record = {"model": cfg.model.name, "method": cfg.method.name, "kind": kind,
-              **{key: cfg[key] for key in ("batch_size", "length", "precision", "checkpointing")},
+              **{key: cfg[key] for key in ("batch_size", "length", "precision", "device", "checkpointing")},
               "attention": cfg.model.attention, **counts,
               **{key: getattr(step, key) for key in BYTES},
               "forward_flops_per_token": step.forward.flops / tokens,
@@ -69,7 +69,9 @@ def _shown(key: str, value: Any) -> Any:
         return f"{value / 1e9:,.3f} GFLOP"
     if "bytes" in key:
         return f"{value / 1e9:,.3f} GB" if value >= 1e9 else f"{value / 1e6:,.3f} MB"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
 
 def case(setting: DictConfig, method: str) -> DictConfig:
-    """The config of one step: that of `experiments.cost` with this method and the setting's keys."""
+    """The config of one step: that of `experiments.cost` on a CPU with this method and the setting's keys."""
     for key in setting:
         check_choice("key of a setting", str(key), KEYS)
     if absent := [key for key in KEYS if key not in setting]:
@@ -73,7 +73,7 @@ def case(setting: DictConfig, method: str) -> DictConfig:
     check_file("model", setting.model)
     check_file("method", method)
     with configs("cost") as compose_cost:
-        made = compose_cost([f"method={method}", *(f"{key}={setting[key]}" for key in KEYS)])
+        made = compose_cost([f"method={method}", "device=cpu", *(f"{key}={setting[key]}" for key in KEYS)])
     check_step(made)
     return made
 

@@ -54,7 +54,8 @@ def printed() -> list[dict[str, str]]:
 def step_config(cfg: DictConfig, method: str, checkpointing: bool) -> DictConfig:
     """The step of one method in half precision."""
     return OmegaConf.create({"preset": None, "model": cfg.model, "method": cfg[method], "precision": "fp16",
-                             "batch_size": cfg.batch_size, "length": cfg.length, "checkpointing": checkpointing})
+                             "device": "cuda", "checkpointing": checkpointing,
+                             **{key: cfg[key] for key in ("batch_size", "length")}})
 
 
 def memory_claims(counts: Mapping[str, Counts], steps: Mapping[tuple[str, bool], StepCost],

@@ -7,13 +7,14 @@ are taken over.
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.runs import Store, source_path
+from experiments.runs import RunRecord, Store, source_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,6 +42,30 @@ def find_source(cfg: DictConfig) -> Path | None:
     _check_status(cfg.init_from, folder)
     _check_method(cfg.init_from, method_of(description["method"]), instantiate(cfg.method))
     return folder
+
+
+def changed_source(record: RunRecord, folder: Path) -> str:
+    """Why a finished run is not what it would be today: the adapter in `folder`, which it started from, is another.
+
+    '' where it is the same, or not there: a run's name holds the source's name alone (experiments.runs.source_name).
+    """
+    file = folder / "adapter.json"
+    if record.init_from is None or not file.is_file():
+        return ""
+    before, now = record.init_from["sha256"], json.loads(file.read_text())["sha256"]
+    if before == now:
+        return ""
+    return (f"{record.run} started from {record.init_from['run'] or folder} as it was (sha256 {before[:12]}), not as "
+            f"it is now ({now[:12]}): train it again with overwrite=true")
+
+
+def warn_of_changed_source(record: RunRecord, cfg: DictConfig) -> None:
+    """Log what changed_source says of a run that is done, where the adapter that `cfg` starts from is here."""
+    from analysis.adapters import locate
+
+    with suppress(FileNotFoundError):
+        if cfg.init_from is not None and (why := changed_source(record, locate(source_path(cfg.init_from, cfg.store)))):
+            log.warning("%s", why)
 
 
 def _check_status(source: str, folder: Path) -> None:

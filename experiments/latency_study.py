@@ -14,13 +14,13 @@ from scipy import stats
 from analysis.figures import slowdown_figure
 from analysis.study import Study
 from experiments.entry import CONF
-from experiments.passes import ADAPTERS, BASE, MERGED, Seconds, Variant
+from experiments.passes import ADAPTERS, BASE, MERGED, Seconds, Setting, Variant
 from lora.errors import check_choice
 
 OURS = {"ft_or_lora": (BASE, MERGED, "lora"), "adapter_l": ("adapter_l",), "adapter_h": ("adapter_h",)}
 TITLES = {"adapter_h": "AdapterH", "adapter_l": "AdapterL"}
 BUDGETS = {"0.5M": "few", "11M": "many"}  # the counts that Table 1 prints, by their name in conf/latency.yaml
-Measured = Mapping[tuple[int, int], Seconds]  # by batch size and length
+Measured = Mapping[Setting, Seconds]
 
 
 @dataclass(frozen=True)
@@ -73,29 +73,35 @@ def paper_rows(cfg: DictConfig) -> list[PaperRow]:
     return found
 
 
-def latency_study(cfg: DictConfig, table: Measured, grid: Measured, about: Mapping[str, Any]) -> Study:
-    """All of the command, before anything is written."""
-    cells = pd.DataFrame([cell for name, part in (("table1", table), ("figure5", grid))
-                          for key, seconds in part.items() for cell in _cells(cfg, name, *key, seconds)])
+def latency_cells(cfg: DictConfig, measured: Measured) -> pd.DataFrame:
+    """A line for each variant of each setting."""
+    return pd.DataFrame([cell for setting, seconds in measured.items() for cell in _cells(cfg, setting, seconds)])
+
+
+def latency_study(cfg: DictConfig, measured: Measured, about: Mapping[str, Any]) -> Study:
+    """The whole study, before it is published."""
+    cells = latency_cells(cfg, measured)
     where = f"{about['model']}, {about['device']}, {about['dtype']}"
     if about["threads"]:
         where += f", threads: {about['threads']}"
     title = f"Latency of one forward pass: {where}"
     notes = [_reading(cells), "Ours: median of all trials; slow-down: median over rounds of a variant's time over the "
              f"base's, and its {cfg.level:.0%} order-statistic interval.", "Paper: mean of 100 trials, Quadro RTX8000."]
-    figures = {"figure5": _figure(cfg, cells, f"{where}.")} if grid else {}
+    notes += about["left_out"]
+    figures = {"figure5": _figure(cfg, cells, f"{where}.")} if (cells.part == "figure5").any() else {}
     return Study("latency", title, {"table1": _table(cells)}, {"latency_cells": cells}, figures, notes, [])
 
 
-def _cells(cfg: DictConfig, part: str, batch_size: int, length: int, seconds: Seconds) -> list[dict[str, Any]]:
+def _cells(cfg: DictConfig, setting: Setting, seconds: Seconds) -> list[dict[str, Any]]:
     """One line a variant: its time in ms, and its slow-down in percent of the base with its interval."""
     base = seconds[Variant(BASE, 0)]
     lines = []
     for variant, values in seconds.items():
         time = median_interval([1000 * value for value in values], cfg.level)
         slow = median_interval([100 * (one / two - 1) for one, two in zip(values, base, strict=True)], cfg.level)
-        lines.append({"part": part, "batch_size": batch_size, "length": length, "variant": variant.method,
-                      "width": variant.width, "ms": time.median, "ms_low": time.low, "ms_high": time.high,
+        lines.append({"part": setting.part, "batch_size": setting.batch_size, "length": setting.length,
+                      "variant": variant.method, "width": variant.width,
+                      "ms": time.median, "ms_low": time.low, "ms_high": time.high,
                       "slowdown": slow.median, "slowdown_low": slow.low, "slowdown_high": slow.high,
                       "trials": time.n})
     return lines
@@ -134,10 +140,13 @@ def _reading(cells: pd.DataFrame) -> str:
 
 
 def _figure(cfg: DictConfig, cells: pd.DataFrame, caption: str) -> Any:
-    """Heat maps of the slow-down: a row for each design, a panel for each length."""
+    """Heat maps of the slow-down: a row for each design, a panel for each length, blank where nothing was measured."""
+    grid = cells[cells.part == "figure5"]
+    batch_sizes = [size for size in cfg.batch_sizes if (grid.batch_size == size).any()]
     rows = {}
     for method in ADAPTERS:
-        here = cells[(cells.part == "figure5") & (cells.variant == method)]
+        here = grid[grid.variant == method]
         rows[TITLES[method]] = {length: here[here.length == length].pivot(
-            index="batch_size", columns="width", values="slowdown") for length in cfg.lengths}
+            index="batch_size", columns="width", values="slowdown").reindex(batch_sizes)
+            for length in cfg.lengths if (here.length == length).any()}
     return slowdown_figure(rows, caption)

@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from lora.layer import adapted_layers
 from lora.methods import ParameterGroup
 from lora.quantised import HELD, quantised
 
@@ -31,8 +32,13 @@ def hold_frozen(model: nn.Module, held: str, dtype: torch.dtype) -> None:
     """Hold what does not train in `held`; a module of which anything trains stays as it is.
 
     8bit and 4bit are for dense maps, which then compute in `dtype`; the output embeddings are not among them.
-    ValueError where there is none left to hold so.
+    ValueError where there is none left to hold so, and for PiSSA, which quantises what its start leaves of W0: here W0
+    is whole, so that it would begin with all of the error that PiSSA is there to lessen.
     """
+    if held in HELD and any(update.init == "pissa" for _, layer in adapted_layers(model)
+                            for update in layer.of(layer.active).values()):
+        raise ValueError(f"trainer.frozen={held} cannot be with method.init=pissa, whose residual W0 - B0 A0 is not "
+                         "what is quantised here: take init=kaiming or gaussian, or frozen=bf16 or fp32")
     frozen = {name: module for name, module in model.named_modules()
               if not any(parameter.requires_grad for parameter in module.parameters(recurse=False))}
     if held == "bf16":

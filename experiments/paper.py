@@ -81,7 +81,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     slots, records, problems = found.slots, found.records, found.problems
     shown = slots if cfg.empty else with_runs(slots, records)
     notes = left_out(suite, printed) + [f"{name} is not there: {why}" for name, why in found.unavailable.items()]
-    notes += [f"failed: {name}: {why}" for name, why in problems.items()]
+    notes += [f"failed: {name}: {why}" for name, why in problems.items()] + found.changed
     table = fill(artifact, suite, printed, shown, records, notes, cfg.store)
     show(table)
     files = save(table, Path(cfg.store) / "tables", artifact["name"])

@@ -2,18 +2,21 @@
 
 Rounds are of one pass of each variant, in an order drawn anew for every round, so that drift and neighbours hit all
 alike. The variants share the base's weights, random ones, but those that LoRA merges into.
+
+Where time is limited, the smallest settings come first, and all that can have their least rounds have as many.
 """
 
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from experiments.models import kind_of, load_model
@@ -34,6 +37,39 @@ class Variant:
     width: int
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What is timed in turns, and of which part of the study it is: table1 or figure5."""
+
+    part: str
+    batch_size: int
+    length: int
+    variants: tuple[Variant, ...]
+
+    @property
+    def work(self) -> int:
+        """Tokens of a round, of which its time is taken to be a multiple."""
+        return self.batch_size * self.length * len(self.variants)
+
+    def __str__(self) -> str:
+        return f"{self.batch_size} x {self.length} of {self.part}"
+
+
+@dataclass(frozen=True)
+class Limit:
+    """When a setting ends with the trials it has, and when the command does; on time.perf_counter, None for never."""
+
+    setting: float | None = None
+    command: float | None = None
+
+
+class OutOfTime(Exception):
+    """A setting's least rounds do not fit into what is left; `seconds` are those of one."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+
 Seconds = Mapping[Variant, Sequence[float]]  # of each round
 
 
@@ -43,19 +79,35 @@ def grid_variants(cfg: DictConfig) -> list[Variant]:
     return [Variant(BASE, 0), Variant(MERGED, cfg.rank), Variant("lora", cfg.rank), *adapters]
 
 
-def measure(cfg: DictConfig, device: torch.device, batch_size: int, length: int,
-            variants: Sequence[Variant]) -> dict[Variant, list[float]]:
-    """Seconds of every variant's forward pass in each round of one setting."""
+def share(waiting: Sequence[Setting], left: float, rate: float, least: int) -> float | None:
+    """Of the seconds `left`, those for the first of `waiting`, smallest first; None where it cannot have its `least`.
+
+    `rate` is the seconds of a token. All settings that can have `least` rounds are given as many.
+    """
+    fitting = [work for work in accumulate(setting.work for setting in waiting) if work * rate * least <= left]
+    return left * waiting[0].work / fitting[-1] if fitting else None
+
+
+def token_seconds(cfg: DictConfig, device: torch.device, setting: Setting) -> float:
+    """Seconds of a token in the base, from one pass after another that is not counted."""
+    once = OmegaConf.merge(cfg, {"warmup": 1, "trials": 1})
+    assert isinstance(once, DictConfig)
+    alone = replace(setting, variants=(Variant(BASE, 0),))
+    return measure(once, device, alone, Limit())[Variant(BASE, 0)][0] / alone.work
+
+
+def measure(cfg: DictConfig, device: torch.device, setting: Setting, limit: Limit) -> dict[Variant, list[float]]:
+    """Seconds of every variant's forward pass in each round of one setting; OutOfTime where too few fit."""
     kind = kind_of(cfg.model)
     torch.manual_seed(cfg.seed)
     base: Any = load_model(cfg.model, kind, 2, ["0", "1"])
     base.to(device, DTYPES[cfg.dtype])
     base.config.use_cache = False
-    ids = random_ids(base.config, batch_size, length).to(device)
-    models = {variant: adapted(base, variant, cfg) for variant in variants}
+    ids = random_ids(base.config, setting.batch_size, setting.length).to(device)
+    models = {variant: adapted(base, variant, cfg) for variant in setting.variants}
     passes: dict[Variant, Callable[[], Any]] = {
         variant: lambda model=model: model(input_ids=ids) for variant, model in models.items()}  # type: ignore[misc]
-    return rounds(passes, device, cfg)
+    return rounds(passes, device, cfg, limit)
 
 
 @torch.no_grad()
@@ -77,23 +129,39 @@ def adapted(base: nn.Module, variant: Variant, cfg: DictConfig) -> nn.Module:
     return model.eval()
 
 
-def rounds(passes: Mapping[Variant, Callable[[], Any]], device: torch.device,
-           cfg: DictConfig) -> dict[Variant, list[float]]:
+def rounds(passes: Mapping[Variant, Callable[[], Any]], device: torch.device, cfg: DictConfig,
+           limit: Limit) -> dict[Variant, list[float]]:
     """Seconds of each pass in every round, each round in an order of its own; the warm-up is not counted."""
     found: dict[Variant, list[float]] = {variant: [] for variant in passes}
     order, draw = list(passes), random.Random(cfg.seed)
+    least = least_rounds(cfg)
+    started = time.perf_counter()
     with torch.inference_mode():
-        for _ in range(cfg.warmup):
-            for run in passes.values():
-                timed(run, device)
-        started = time.perf_counter()
-        for number in range(cfg.trials):
-            if cfg.seconds is not None and number >= cfg.least_trials and time.perf_counter() - started > cfg.seconds:
+        for number in range(cfg.warmup + cfg.trials):
+            if number and not _fits(number, least, started, limit):
                 break
             draw.shuffle(order)
             for variant in order:
-                found[variant].append(timed(passes[variant], device))
+                seconds = timed(passes[variant], device)
+                if number >= cfg.warmup:
+                    found[variant].append(seconds)
     return found
+
+
+def least_rounds(cfg: DictConfig) -> int:
+    """Rounds of a setting at the least, those of the warm-up among them."""
+    return cfg.warmup + min(cfg.trials, cfg.least_trials)
+
+
+def _fits(number: int, least: int, started: float, limit: Limit) -> bool:
+    """Whether there is time for another round after `number` since `started`; OutOfTime where `least` cannot be had."""
+    now = time.perf_counter()
+    each = (now - started) / number
+    if number < least:
+        if limit.command is not None and now + each * (least - number) > limit.command:
+            raise OutOfTime(each)
+        return True
+    return limit.setting is None or now + each <= limit.setting
 
 
 def timed(run: Callable[[], Any], device: torch.device) -> float:

@@ -4,6 +4,7 @@ A size is a name and what gives it (`sizes` of the artifact, or of the suite for
 aggregate over seeds; how many parameters it has is read from the runs' records, without the task head.
 """
 
+import logging
 import math
 import re
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from experiments.collect import Found, cell_of, collect
 from experiments.tables import AGGREGATES
 from lora.errors import check_choice
 
+log = logging.getLogger(__name__)
 UNITS = {"K": 1e3, "M": 1e6, "B": 1e9}
 
 
@@ -43,7 +45,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     check_filters(cfg, suite)
     check_choice("aggregate", artifact["aggregate"], AGGREGATES)
     printed = read_rows(artifact["paper"])
-    for column in ("method", "params_printed", *artifact["columns"]):
+    for column in ("method", "hyperparameters", "params_printed", *artifact["columns"]):
         check_choice(f"column of {artifact['paper']}.csv", column, printed[0])
     rows = sizes_of(artifact, suite)
     found = collect(cfg, artifact, suite, rows, compose_train, train)
@@ -52,18 +54,28 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
             "failed": list(found.problems), "unavailable": dict(found.unavailable)}
     table = points(artifact, rows, found)
     if table.empty:
-        return last | {"files": []}
+        log.warning(why := nothing(artifact, suite, found, cfg.store))
+        return last | {"files": [], "notes": [why]}
     notes = [*stand_ins(found.slots), *(f"{name} is not there: {why}" for name, why in found.unavailable.items()),
              f"ours: {artifact['aggregate']} over seeds of each run's best epoch, spread: standard deviation over "
              f"seeds, from {cfg.store}; parameters without the task head"]
     caption = (f"{artifact['title']}. Above as printed (Table 15), below {', '.join(dict.fromkeys(table.model))}: "
                f"{artifact['aggregate']} over up to {table.seeds.max()} seeds, whiskers: standard deviation. "
-               "Parameters without the task head.")
+               "Lines join sizes of the same targets. Parameters without the task head.")
     figure = sizes_figure([of_paper(artifact, printed), of_ours(table)], caption)
     problems = [Problem(name, f"failed: {why}") for name, why in found.problems.items()]
     study = Study(artifact["name"], artifact["title"], {artifact["name"]: table}, {}, {artifact["name"]: figure},
                   notes, problems)
     return last | release(study, Path(cfg.store) / "figures", cfg.logger, run_config(cfg), {})
+
+
+def nothing(artifact: Data, suite: Data, found: Found, store: str) -> str:
+    """Why there is nothing to draw."""
+    if found.slots:
+        return f"{artifact['name']}: no run of suite {suite['name']} in {store} has a score"
+    needed = {artifact["run"]["model"]: "models"} | {own["task"]: "tasks" for own in artifact["columns"].values()}
+    lacks = [word for word, group in needed.items() if word not in suite[group]]
+    return f"{artifact['name']}: in suite {suite['name']} nothing stands for {', '.join(lacks) or 'its methods'}"
 
 
 def sizes_of(artifact: Data, suite: Data) -> list[dict[str, str]]:
@@ -89,6 +101,7 @@ def _line(artifact: Data, row: Mapping[str, str], slot: Slot, found: Found) -> d
     if len(sizes) != 1:
         raise ValueError(f"runs of {row['method']} {row['size']} have {sorted(map(str, sizes))} trainable parameters")
     return {"model": slot.ours["model"], "task": slot.ours["task"], "method": row["method"], "size": row["size"],
+            "targets": ",".join(records[0].config.get("method", {}).get("targets", [])),
             "parameters": sizes.pop(), "metric": records[0].summary()["main_metric"], "score": score,
             "spread": cell.spread, "seeds": len(cell.values), "collapsed": cell.collapsed}
 
@@ -102,16 +115,22 @@ def of_ours(table: pd.DataFrame) -> list[Scores]:
 
 def _points(table: pd.DataFrame) -> list[Point]:
     values = table[["parameters", "score", "spread"]].astype(float).to_numpy().tolist()
-    return [Point(parameters, score, None if math.isnan(spread) else spread) for parameters, score, spread in values]
+    return [Point(parameters, score, None if math.isnan(spread) else spread, targets)
+            for (parameters, score, spread), targets in zip(values, table.targets, strict=True)]
 
 
 def of_paper(artifact: Data, printed: list[dict[str, str]]) -> list[Scores]:
     """A panel for each column of the paper's table."""
     methods = dict.fromkeys(row["method"] for row in printed)
     return [Scores(f"the paper's {artifact['run']['model']} on {own['task']}", "accuracy", {
-        method: [Point(_number(row["params_printed"]), float(row[column])) for row in printed
-                 if row["method"] == method and row[column]]
+        method: [Point(_number(row["params_printed"]), float(row[column]), targets=_targets(row["hyperparameters"]))
+                 for row in printed if row["method"] == method and row[column]]
         for method in methods}) for column, own in artifact["columns"].items()]
+
+
+def _targets(hyperparameters: str) -> str:
+    """q,v of r_q=r_v=8, '' where no rank is among a row's hyperparameters."""
+    return ",".join(re.findall(r"r_([qkvo])=", hyperparameters))
 
 
 def _number(printed: str) -> float:

@@ -1,6 +1,5 @@
 """One training step of any model and method on a random batch: to be measured, or counted without numbers."""
 
-import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -16,12 +15,13 @@ from experiments.models import load_model
 from lora.errors import check_choice, check_whole
 from lora.limits import check_positions
 from lora.positions import separator_of
-from lora.shadow import StepCost, shadow
+from lora.shadow import StepCost, as_on_gpu, shadow
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PRECISIONS = ("fp32", "bf16", "fp16")
+DEVICES = ("cpu", "cuda")
 
 
 def random_ids(config: Any, batch_size: int, length: int) -> Tensor:
@@ -39,8 +39,9 @@ def random_batch(config: Any, kind: str, batch_size: int, length: int) -> dict[s
 
 
 def check_step(cfg: DictConfig) -> None:
-    """ValueError for a precision, batch size or length that no step has."""
+    """ValueError for a precision, device, batch size or length that no step has."""
     check_choice("precision", cfg.precision, PRECISIONS)
+    check_choice("device", cfg.device, DEVICES)
     for key in ("batch_size", "length"):
         check_whole(key, cfg[key], 1)
 
@@ -62,9 +63,9 @@ class TrainingStep:
 def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     """The step of `cfg`: model (with random weights), method, batch_size, length, precision, checkpointing.
 
-    precision: fp32; bf16, autocast with all weights in fp32, as the trainer has it; fp16, where weights, gradients
-    and optimizer states are all 2 bytes (LoRA's A and B stay fp32). Checkpointing keeps the input of each block and
-    computes the block again in the backward pass.
+    precision: fp32; bf16, autocast with all weights in fp32, as the trainer has it; fp16, where the base is in 2 bytes,
+    with its gradients and optimizer states, and what the method adds (LoRA's A and B) stays in 4. Checkpointing keeps
+    the input of each block and computes the block again in the backward pass.
     """
     drawn = OmegaConf.merge(cfg.model, {"init": "random"})
     assert isinstance(drawn, DictConfig)
@@ -80,9 +81,7 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     if kind == "classification":  # said, for DeBERTa would look into the labels, which a shadow has not
         model.config.problem_type = "single_label_classification"
     if cfg.checkpointing:
-        with warnings.catch_warnings():  # of its new name, which the first versions 5 do not have
-            warnings.simplefilter("ignore", FutureWarning)
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     optimizer = torch.optim.AdamW([p for group in groups for p in group.parameters.values()], lr=1e-4, fused=True)
     batch = random_batch(model.config, kind, cfg.batch_size, cfg.length)
 
@@ -94,7 +93,7 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
 
 
 def shadow_of(cfg: DictConfig, kind: str) -> StepCost:
-    """What the same step costs, from its shapes alone."""
-    with FakeTensorMode():
+    """What the same step costs on `cfg.device`, from its shapes alone."""
+    with FakeTensorMode(), as_on_gpu() if cfg.device == "cuda" else nullcontext():
         step = training_step(cfg, kind)
         return shadow(step.model, step.optimizer, step.loss)

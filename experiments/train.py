@@ -10,6 +10,7 @@ import time
 import traceback
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.entry import CONF, entry, explain
-from experiments.init_from import find_source, start_from
+from experiments.init_from import find_source, start_from, warn_of_changed_source
 from experiments.logger import check_logger
 from experiments.presets import differences
 from experiments.runs import RunRecord, Store, new_record
@@ -57,6 +58,7 @@ def run(cfg: DictConfig) -> RunRecord:
         stored = _agreed(store.read(record.run) if _is_main_process() else None, cfg.trainer.device)
         if stored is not None and stored.finished_well and not cfg.overwrite:
             log.info("%s is done: this is its stored result", stored.run)
+            warn_of_changed_source(stored, cfg)
             return stored
         source = find_source(cfg)
         try:
@@ -98,6 +100,7 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", sou
     from experiments.models import load_model, load_tokenizer
     from experiments.sweep import threads_for_this_process
     from experiments.trainer import Trainer
+    from lora.bank import bank
     from lora.limits import check_positions
 
     laps.mark("identity")
@@ -110,6 +113,8 @@ def _compute(cfg: DictConfig, record: RunRecord, store: Store, laps: "Laps", sou
     model = load_model(cfg.model, task.kind, task.num_labels, task.labels)
     check_positions(model.config, "trainer.max_length", cfg.trainer.max_length, method.positions(), method.name)
     groups = method.apply(model, pooler=cfg.model.pooler)
+    rows = [*train, *chain(*evaluation.values())]
+    task.check_separators(rows, tokenizer, bank(model).adapters["default"].method.separators())
     record.init_from = start_from(source, model, cfg.model.name)
     _count(record, model, groups)
     record.threads = cfg.trainer.threads or threads_for_this_process(record.total)

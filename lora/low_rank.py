@@ -57,7 +57,7 @@ class Part:
 
 
 class LowRank(nn.Module):
-    """One update dW of W0, zero at the start."""
+    """One update dW of W0, zero at the start (but for a magnitude beside few bits: lora.quantised)."""
 
     content_only = False  # on a DeBERTa-v2 query: leave the position query on W0 (lora.methods.lora)
 

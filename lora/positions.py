@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel, StaticCache
 
 from lora.injected import Injected, inject
 from lora.limits import check_positions, position_limit
@@ -89,6 +89,9 @@ class AddedPositions(Injected):
             if rest:
                 raise TypeError(f"{type(host).__name__} with a prefix takes input_ids first and all else by name")
         past = given.get("past_key_values")
+        if isinstance(past, StaticCache) and (count := self.l_p + self.l_i):
+            raise ValueError(f"a {type(past).__name__} is made for the tokens and has no room for the {count} positions"
+                             " that a prefix adds: generate without cache_implementation=static")
         if past is not None and (seen := past.get_seq_length()):
             self.current.layout = None
             return (), given | self._later(host.config, given, seen)
@@ -230,16 +233,24 @@ class BeforePooled:
 
 @dataclass(frozen=True)
 class BeforeSeparator:
-    """In a causal language model: before the first token of the row that separates the prompt from the target."""
+    """In a causal language model: before the first token of the row that separates the prompt from the target.
+
+    A row's first token is never it: there the same token begins the text, as a tokenizer of Llama writes it.
+    """
 
     separator: int
 
     def __call__(self, ids: Tensor | None, real: Tensor) -> Tensor:
-        found = torch.zeros_like(real) if ids is None else (ids == self.separator) & real
+        if ids is None:
+            raise ValueError("inputs_embeds do not show the separator, before which the infix stands: give input_ids, "
+                             "or take l_i=0")
+        inside = real & (torch.arange(real.shape[1], device=real.device) > _first(real)[:, None])
+        found = (ids == self.separator) & inside
         if has_numbers(has := found.any(1)) and not has.all():
             raise ValueError(f"row {int(has.logical_not().nonzero()[0])} of the batch has no separator (token "
-                             f"{self.separator}), before which the infix stands: end prompts with it, name another by "
-                             "method.separator, or take l_i=0")
+                             f"{self.separator}) after its first token, before which the infix stands: end prompts "
+                             "with it and give them whole (no prefill_chunk_size), name another by method.separator, "
+                             "or take l_i=0")
         return found.int().argmax(1)
 
 

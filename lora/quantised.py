@@ -2,7 +2,9 @@
 
 bitsandbytes quantises a weight when it moves to the GPU. 4 bits are NF4 with doubly quantised constants; 8 bits are
 LLM.int8() (Dettmers et al. 2022, arXiv 2208.07339), where inputs beyond 6 are multiplied in fp16. An adapter trained
-beside such weights belongs to the model as it was before: `sampled` keeps what tells that model from others.
+beside such weights belongs to the model as it was before: `sampled` keeps what tells that model from others. DoRA's
+magnitude starts from the norms of that model's rows, so it gives the quantised rows their former norms and is not zero
+at the start; PEFT's starts from the norms of the quantised rows.
 """
 
 from importlib.util import find_spec

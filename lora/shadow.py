@@ -2,7 +2,8 @@
 
 The model is of fake tensors (torch's FakeTensorMode): the real code of model, method and optimizer runs on shapes
 alone, and a ledger reads every operation. So nothing is assumed of an architecture or a method, GPT-3 175B needs no
-memory, and activation checkpointing, autocast and tied weights count as they are.
+memory, and activation checkpointing, autocast and tied weights count as they are. The tensors are a CPU's, also
+where a GPU's operations are counted (`as_on_gpu`).
 
 A matrix product of (m, k) and (k, n) is 2 m k n FLOPs, as in torch.utils.flop_counter. Memory is what tensors hold:
 not the scratch space inside an operation, nor what an allocator keeps.
@@ -10,11 +11,13 @@ not the scratch space inside an operation, nor what an allocator keeps.
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
@@ -118,3 +121,26 @@ def shadow(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[]
     # the first step makes the optimizer's states; in every later one they are there before it
     peak = max(peak + states, ledger.peak_bytes)
     return StepCost(weights, gradients, states, activations, peak, forward, backward - forward, update - backward)
+
+
+@contextmanager
+def as_on_gpu() -> Iterator[None]:
+    """Have attention and dropout leave for the backward pass what they do on a GPU, though the tensors are a CPU's.
+
+    A GPU's fused attention takes dropout, a CPU's does not and falls back to products that keep every score. Dropout
+    keeps a byte a number on a GPU, on a CPU a number of the same width.
+    """
+    attention, dropout = functional.scaled_dot_product_attention, functional.dropout
+
+    def fused(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
+              *others: Any, **named: Any) -> Tensor:
+        return attention(query, key, value, attn_mask, 0.0, *others, **named)  # of dropout it keeps a seed alone
+
+    def masked(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
+        return torch.native_dropout(input, p, training)[0] if training and p else input
+
+    functional.scaled_dot_product_attention, functional.dropout = fused, masked  # type: ignore[assignment]
+    try:  # not a TorchFunctionMode, which the backward pass of a checkpoint would not see
+        yield
+    finally:
+        functional.scaled_dot_product_attention, functional.dropout = attention, dropout  # type: ignore[assignment]

@@ -55,6 +55,11 @@ class Task(ABC):
     def encode(self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
         """Rows of at most `max_length` tokens, not padded."""
 
+    def check_separators(  # noqa: B027 (rows of most tasks have none)
+        self, rows: list[Encoded], tokenizer: PreTrainedTokenizerBase, separators: Mapping[str, int]
+    ) -> None:
+        """ValueError where a method would not find rows' separator by the tokens that it names in its fields."""
+
     @abstractmethod
     def collate(
         self, rows: list[Encoded], pad_token_id: int, pad_to_multiple_of: int = 8

@@ -21,6 +21,7 @@ from experiments.data import Table
 from experiments.tasks.base import Encoded, Task, TaskData, padded
 from experiments.tasks.schemas import SCHEMAS, Pair, read_pairs
 from lora.errors import check_choice
+from lora.positions import BeforeSeparator
 
 IGNORED = -100  # the label of a token that has no part in the loss
 
@@ -92,6 +93,24 @@ class Generation(Task):
         if not ids:
             raise ValueError(f"task.separator {self.separator!r} has no token")
         return ids
+
+    def check_separators(self, rows: list[Encoded], tokenizer: PreTrainedTokenizerBase,
+                         separators: Mapping[str, int]) -> None:
+        """ValueError unless an infix, before the separator that the method finds, stands before this task's."""
+        ours = self.separator_ids(tokenizer)
+        for field, token in separators.items():
+            if ours != [token]:
+                hint = f"set method.{field}={ours[0]}" if len(ours) == 1 else "take a separator of one token"
+                raise ValueError(f"task.separator {self.separator!r} is token {', '.join(map(str, ours))}, but "
+                                 f"method.{field} is {token}, before which the infix stands: {hint}, or l_i=0")
+            find_end = BeforeSeparator(token)
+            for number, row in enumerate(rows):
+                ids, begins = torch.tensor([row["input_ids"]]), len(row["labels"]) - self.weight(row)
+                if begins < 2 or int(find_end(ids, torch.ones_like(ids, dtype=torch.bool))) != begins - 1:
+                    why = "an empty prompt" if begins < 2 else f"the separator (token {token}) in its prompt, too"
+                    raise ValueError(f"row {number} of those encoded has {why}: the infix would not stand before the "
+                                     f"separator of prompt and target; set another task.separator and method.{field}, "
+                                     "or l_i=0")
 
     def collate(self, rows: list[Encoded], pad_token_id: int, pad_to_multiple_of: int = 8) -> dict[str, Tensor]:
         """input_ids, attention_mask, labels (rows, length); padded on the right, where labels are -100."""

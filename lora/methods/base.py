@@ -56,6 +56,10 @@ class Method:
         """How many of the model's positions the method takes in each row: the input may be that much shorter."""
         return 0
 
+    def separators(self) -> dict[str, int]:
+        """Tokens before which a resolved method has positions in a causal language model's rows, by their fields."""
+        return {}
+
     def resolved(self, model: nn.Module, heads: Sequence[str]) -> "Method":
         """The method with what it takes from the model's config said, as the adapter keeps it."""
         return self

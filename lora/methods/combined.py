@@ -6,12 +6,16 @@ from typing import Any
 
 from torch import nn
 
+from lora.layer import adapted_layers
 from lora.methods.base import Method, ParameterGroup
 
 
 @dataclass(frozen=True, kw_only=True)
 class Combined(Method):
-    """Methods by a word for each, added in their order. No two may train the same parameter."""
+    """Methods by a word for each, added in their order.
+
+    No two may train the same parameter, nor one in its place the W0 that another's low-rank update takes as frozen.
+    """
 
     parts: Mapping[str, Method]
 
@@ -25,6 +29,7 @@ class Combined(Method):
     def add(self, model: nn.Module, adapter: str, heads: Sequence[str],
             body: dict[str, nn.Parameter]) -> tuple[list[str], list[ParameterGroup]]:
         owner: dict[str, str] = {}
+        frozen: dict[str, str] = {}  # by weight that has an update, the part that it is of
         groups: list[ParameterGroup] = []
         for word, part in self.parts.items():
             try:
@@ -34,11 +39,19 @@ class Combined(Method):
             if both := [key for key in in_place if key in owner]:
                 raise ValueError(f"{self.name}: {owner[both[0]]} and {word} both train {both[0]} (of {len(both)})")
             owner |= dict.fromkeys(in_place, word)
+            frozen = {f"{name}.weight": word for name, layer in adapted_layers(model) if layer.of(adapter)} | frozen
             groups += own
+        if both := [key for key in owner if key in frozen]:
+            raise ValueError(f"{self.name}: {owner[both[0]]} trains {both[0]} (of {len(both)}) itself, and the update "
+                             f"of {frozen[both[0]]} is beside that weight frozen: choose other targets or blocks")
         return list(owner), groups
 
     def resolved(self, model: nn.Module, heads: Sequence[str]) -> Method:
         return replace(self, parts={word: part.resolved(model, heads) for word, part in self.parts.items()})
+
+    def separators(self) -> dict[str, int]:
+        return {f"parts.{word}.{field}": token for word, part in self.parts.items()
+                for field, token in part.separators().items()}
 
     def keeps_base(self) -> bool:
         return all(part.keeps_base() for part in self.parts.values())

@@ -90,6 +90,9 @@ class PrefixEmbed(Method):
         end = self.find_end(model, heads)
         return replace(self, separator=end.separator) if isinstance(end, BeforeSeparator) else self
 
+    def separators(self) -> dict[str, int]:
+        return {} if self.separator is None or not self.l_i else {"separator": self.separator}
+
     def positions(self) -> int:
         return self.l_p + self.l_i
 

@@ -34,8 +34,23 @@ def test_the_command_gives_bytes_flops_and_tasks(monkeypatch: pytest.MonkeyPatch
     assert (record["total"], record["trainable"], record["head"]) == (base + own, own, 0)
     assert (record["gradient_bytes"], record["adapter_bytes_fp16"]) == (4 * own, 2 * own)
     assert (record["base_bytes"], record["tasks_bytes"]) == (2 * base, 2 * base + 10 * 2 * own)
+    assert (record["device"], record["checkpointing"]) == ("cuda", False)
     assert record["tasks_that_fit"] == (1_000_000 - 2 * base) // (2 * own)
     assert record["forward_flops_per_token"] == 2 * (2 * (12 * 16**2 + 2 * 8 * 16) + 50 * 16 + own)
+
+
+@pytest.mark.parametrize(("method", "width"), [("lora", 4), ("adapter_h", 4), ("prefix_layer", 4), ("bitfit", 2)])
+def test_in_half_precision_what_a_method_adds_stays_in_four_bytes(
+    method: str, width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["model=gpt2", *TINY, f"method={method}", "precision=fp16", "length=8"]
+    words += ["method.bottleneck=4"] if method == "adapter_h" else []
+    monkeypatch.setattr(sys, "argv", ["cost", *words])
+    cost.main()
+    out = capsys.readouterr().out
+    record = json.loads(out.splitlines()[-1])
+    assert record["gradient_bytes"] == width * record["trainable"]
+    assert re.search(r"checkpointing\W+false", out)
 
 
 def test_full_fine_tuning_shares_nothing_between_tasks() -> None:
@@ -121,6 +136,6 @@ def test_what_cannot_be_is_refused_by_name(module: Any, words: list[str], messag
 def test_a_case_is_that_of_the_cost_command(word: str) -> None:
     setting = compose(config="cost_check").settings[1]
     found, wanted = cost_check.case(setting, word), compose("model=minilm", f"method={word}", "precision=bf16",
-                                                            "batch_size=16", "length=64", config="cost")
+                                                            "batch_size=16", "length=64", "device=cpu", config="cost")
     assert found == wanted
     assert instantiate(found.method).name == found.method.name

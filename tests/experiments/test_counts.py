@@ -33,6 +33,17 @@ def test_every_row_with_an_exact_count_equals_the_arithmetic(shared: Path) -> No
     assert time.process_time() - started < 60  # seconds of one core, GPT-3 175B included
 
 
+def test_a_row_whose_count_does_not_round_to_the_printed_one_says_why() -> None:
+    silent = []
+    for row in rows_with_a_count(CONF / "paper" / "parameter_counts.csv"):
+        number, unit = row["params_printed"][:-1], row["params_printed"][-1]
+        assert unit == "M"
+        exact = f"{int(row['params_exact']) / 1e6:.{len(number.partition('.')[2])}f}"
+        if exact != number and not row["remark"]:
+            silent.append(f"{row['model']} {row['method']}, {row['setting']}: {number}M printed, {exact}M exact")
+    assert silent == []
+
+
 def test_every_method_of_the_list_is_counted() -> None:
     methods = {row["method"] for row in rows_with_a_count(CONF / "paper" / "parameter_counts.csv")}
     assert methods == ARTIFACT["settings"].keys()

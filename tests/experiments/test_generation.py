@@ -54,6 +54,50 @@ def test_the_separator_may_be_a_text_and_must_have_a_token():
         make("task.separator=' '").separator_ids(tokenizer)
 
 
+def infix(*overrides: str, word: str = "prefix_embed") -> dict[str, int]:
+    """What a prefix on GPT-2 names as the separator: its beginning of text, token 0, unless told another."""
+    method = instantiate(compose(f"method={word}", *overrides).method)
+    return method.resolved(gpt2(word_level(), positions=600), []).separators()
+
+
+def test_the_separator_of_an_infix_is_that_of_the_task():
+    tokenizer, task = word_level(), make()
+    rows = task.encode(TABLE, tokenizer, 64)
+    task.check_separators(rows, tokenizer, infix())
+    task.check_separators(rows, tokenizer, infix("method.parts.prefix_layer.l_p=1", word="lora+prefix_layer"))
+    (equals,) = tokenizer("=")["input_ids"]
+    other = make("task.separator=' ='")
+    message = (rf"task.separator ' =' is token {equals}, but method.separator is 0, before which the infix stands: "
+               rf"set method.separator={equals}, or l_i=0")
+    with pytest.raises(ValueError, match=message):
+        other.check_separators(other.encode(TABLE, tokenizer, 64), tokenizer, infix())
+    with pytest.raises(ValueError, match=r"method.parts.prefix_embed.separator=\d+, or l_i=0"):
+        other.check_separators([], tokenizer, infix(word="lora+prefix_embed"))
+    other.check_separators([], tokenizer, infix("method.l_i=0"))
+    with pytest.raises(ValueError, match=r"' = =' is token \d+, \d+, but .* take a separator of one token, or l_i=0"):
+        make("task.separator=' = ='").check_separators([], tokenizer, infix())
+
+
+def test_a_row_whose_infix_would_stand_elsewhere_is_refused():
+    tokenizer, task = word_level(), make()
+    rows = task.encode(TABLE, tokenizer, 64)
+    prompt, target = rows[0]["input_ids"], [label for label in rows[0]["labels"] if label != IGNORED]
+    nothing = {"input_ids": prompt[-len(target) - 1:], "labels": [IGNORED, *target]}
+    with pytest.raises(ValueError, match="row 1 of those encoded has an empty prompt: the infix would not stand"):
+        task.check_separators([rows[0], nothing], tokenizer, infix())
+    twice = {"input_ids": [5, 0, *prompt], "labels": [IGNORED, IGNORED, *rows[0]["labels"]]}
+    with pytest.raises(ValueError, match=r"row 0 of those encoded has the separator \(token 0\) in its prompt, too"):
+        task.check_separators([twice], tokenizer, infix())
+    task.check_separators([nothing, twice], tokenizer, infix("method.l_i=0"))
+
+
+def test_a_run_whose_infix_finds_no_separator_is_refused_before_its_first_step(tiny_language_run):
+    lines = [line for line in tiny_language_run if not line.startswith("method")]
+    sizes = ["method=prefix_embed", "method.l_p=2", "method.l_i=2"]
+    with pytest.raises(ValueError, match=r"task.separator ' =' is token .* set method.separator="):
+        run(compose(*lines, *sizes, "task.separator=' ='"))
+
+
 @pytest.mark.parametrize("length", [11, 12, 13, 20, 64])
 def test_truncation_cuts_the_prompt_from_its_left_and_never_the_target(length):
     tokenizer, task = word_level(), make()

@@ -89,6 +89,29 @@ def test_a_finished_run_is_found_done_without_the_adapter_that_it_started_from(
     assert Store(cfg.store).read(made.run) == made
 
 
+def test_a_finished_run_whose_source_is_another_by_now_says_so(
+    tiny_run: list[str], source: RunRecord, caplog: pytest.LogCaptureFixture
+) -> None:
+    cfg = compose(*tiny_run, f"init_from={source.run}", "trainer.epochs=1")
+    made = run(cfg)
+    assert run(cfg) == made
+    assert caplog.text.count("overwrite=true") == 0
+    again = run(compose(*tiny_run, *SOURCE, "trainer.device_batch_size=1", "overwrite=true"))
+    assert again.run == source.run
+    now = json.loads((find_source(cfg) / "adapter.json").read_text())["sha256"]
+    assert now != made.init_from["sha256"]
+    assert run(cfg) == made
+    before = made.init_from["sha256"]
+    assert (f"{made.run} started from {source.run} as it was (sha256 {before[:12]}), not as it is now ({now[:12]}): "
+            "train it again with overwrite=true") in caplog.text
+    caplog.clear()
+    cfg.overwrite = True
+    assert run(cfg).init_from["sha256"] == now
+    cfg.overwrite = False
+    run(cfg)
+    assert "overwrite=true" not in caplog.text
+
+
 def test_a_source_is_known_by_the_run_that_made_it_and_not_by_its_place(
     tiny_run: list[str], source: RunRecord, tmp_path: Path
 ) -> None:
@@ -257,6 +280,21 @@ def test_a_table_trains_mnli_again_where_its_record_is_here_without_its_adapter(
     assert (first, second) == (["mnli-roberta-base-lora-authors-seed0", "rte-roberta-base-lora-authors-seed1"],
                                ["rte-roberta-base-lora-authors-seed0"])
     assert trained[0][0].overrides[-1] == "overwrite=true"
+
+
+def test_a_table_lists_runs_whose_source_is_another_by_now(tmp_path, fake_runs, capsys) -> None:  # noqa: F811
+    cfg = configured(tmp_path, "suite=paper", "models=[roberta-base]", "tasks=[rte]", "methods=[lora]", "train=false")
+    for seed, now in ((0, "a" * 64), (1, "b" * 64), (2, None)):
+        mnli, rte = (f"{task}-roberta-base-lora-authors-seed{seed}" for task in ("mnli", "rte"))
+        Store(tmp_path).write(record(rte, init_from={"run": mnli, "sha256": "a" * 64}))
+        if now is not None:  # a clone of the repository has no adapter to compare
+            (tmp_path / "adapters" / mnli).mkdir(parents=True)
+            (tmp_path / "adapters" / mnli / "adapter.json").write_text(json.dumps({"sha256": now}))
+    paper.report(cfg, fake_runs, None)
+    printed = " ".join(capsys.readouterr().out.split())
+    said = re.findall(r"(\S+) started from (\S+) as it was \(sha256 (\w+)\), not as it is now \((\w+)\)", printed)
+    name = "-roberta-base-lora-authors-seed1"
+    assert said == [(f"rte{name}", f"mnli{name}", "a" * 12, "b" * 12)]
 
 
 def test_restricted_rows_and_other_suites_start_from_the_base(tmp_path, fake_runs, capsys) -> None:  # noqa: F811

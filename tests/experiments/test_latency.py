@@ -1,10 +1,10 @@
 """Latency compares like with like: the variants compute what they are named for, in rounds, with honest intervals."""
 
+import inspect
 import json
 import math
 import re
 import sys
-from itertools import count as counter
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import torch
 from omegaconf import DictConfig
 
 from analysis.figures import slowdown_figure
-from experiments import latency, passes
+from experiments import latency, latency_study, passes
 from experiments.latency_study import median_interval, paper_rows
 from experiments.models import load_model
-from experiments.passes import BASE, MERGED, Variant, adapted
+from experiments.passes import BASE, MERGED, Limit, Setting, Variant, adapted
 from lora import merged
 from tests.experiments.tiny import compose
 
@@ -74,7 +74,7 @@ def test_every_round_runs_every_variant_once_in_an_order_of_its_own() -> None:
     called: list[str] = []
     variants = [Variant(name, 1) for name in "abcdef"]
     runs = {variant: lambda name=variant.method: called.append(name) for variant in variants}
-    found = passes.rounds(runs, torch.device("cpu"), config("warmup=2", "trials=10"))
+    found = passes.rounds(runs, torch.device("cpu"), config("warmup=2", "trials=10"), Limit())
     assert {len(times) for times in found.values()} == {10}
     turns = [tuple(called[i:i + 6]) for i in range(12, len(called), 6)]  # after the warm-up
     assert len(turns) == 10
@@ -82,14 +82,90 @@ def test_every_round_runs_every_variant_once_in_an_order_of_its_own() -> None:
     assert len(set(turns)) > 5
 
 
-def test_a_setting_ends_with_its_seconds_but_not_before_its_least_trials(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = counter()
-    monkeypatch.setattr(passes.time, "perf_counter", lambda: float(next(clock)))
-    runs = {Variant("a", 1): lambda: None}
-    for words, trials in ((["seconds=0", "least_trials=4"], 4), (["seconds=30", "least_trials=1"], 11),
-                          (["seconds=null"], 50)):
-        found = passes.rounds(runs, torch.device("cpu"), config("warmup=0", "trials=50", *words))
-        assert len(found[Variant("a", 1)]) == trials  # a round reads the clock three times
+class Clock:
+    """A clock that only passes move: each takes `second` for every token."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, second: float = 1.0) -> None:
+        self.now, self.second = 0.0, second
+        monkeypatch.setattr(passes.time, "perf_counter", lambda: self.now)
+
+    def passes(self, setting: Setting) -> dict[Variant, Any]:
+        def one() -> None:
+            self.now += self.second * setting.batch_size * setting.length
+        return dict.fromkeys(setting.variants, one)
+
+
+def test_a_setting_ends_with_its_share_of_time_but_not_before_its_least_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Setting("figure5", 1, 1, (Variant("a", 1), Variant("b", 1)))
+    for limit, trials in ((Limit(0, 1000), 4), (Limit(29, 1000), 13), (Limit(30, 1000), 14), (Limit(), 50)):
+        clock = Clock(monkeypatch)
+        words = config("warmup=1", "trials=50", "least_trials=4")
+        found = passes.rounds(clock.passes(alone), torch.device("cpu"), words, limit)
+        assert len(found[Variant("a", 1)]) == trials  # a round takes 2 s, and the first is warm-up
+    with pytest.raises(passes.OutOfTime) as caught:
+        passes.rounds(Clock(monkeypatch).passes(alone), torch.device("cpu"), words, Limit(0, 9))  # least rounds: 10 s
+    assert caught.value.seconds == 2
+
+
+def test_settings_that_can_have_their_least_rounds_share_the_time_by_what_a_round_takes() -> None:
+    waiting = [Setting("figure5", 1, length, (Variant("a", 1),)) for length in (10, 30, 60, 1000)]
+    assert passes.share(waiting, 1000, rate=1, least=10) == 100  # of 10, 30 and 60, each a hundred times
+    assert passes.share(waiting, 999, rate=1, least=10) == 999 / 4
+    assert passes.share(waiting, 100, rate=1, least=10) == 100
+    assert passes.share(waiting, 99, rate=1, least=10) is None
+    assert passes.share(waiting, 100, rate=2, least=10) is None
+
+
+@pytest.mark.parametrize(("seconds", "second", "measured"), [
+    (300, 0.1, 1), (1000, 0.1, 3), (2400, 0.1, 4), (7000, 0.1, 5), (7000, 0.01, 6), (7000, 0.001, 6)])
+def test_a_command_ends_with_its_seconds_and_names_what_it_leaves_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seconds: float, second: float, measured: int
+) -> None:
+    """7 rounds of 2 passes of the settings up to 100, 200, 400, 1000, 2000 and 4000 tokens have 1400, 4200, 9800,
+    23800, 51800 and 107800 tokens.
+    """
+    clock = Clock(monkeypatch, second)
+    monkeypatch.setattr(latency, "measure", lambda cfg, device, setting, limit: passes.rounds(
+        clock.passes(setting), device, cfg, limit))
+    monkeypatch.setattr(latency, "token_seconds", lambda cfg, device, setting: second)
+    settings = [Setting("figure5", 1, length, (Variant(BASE, 0), Variant("lora", 2)))
+                for length in (4000, 100, 1000, 200, 400, 2000)]
+    cfg = config("trials=100", f"output_dir={tmp_path}")
+    found, left_out = latency.measure_all(cfg, torch.device("cpu"), settings, seconds)
+    smallest = sorted(settings, key=lambda setting: setting.length)
+    assert list(found) == [setting for setting in settings if setting in smallest[:measured]]
+    assert clock.now <= seconds
+    rounds = [len(passes_of[Variant(BASE, 0)]) for passes_of in found.values()]
+    assert min(rounds) >= 6
+    if measured < 6:
+        assert min(rounds) == 100 or clock.now > 0.5 * seconds
+        assert [line.partition(" of figure5")[0] for line in left_out] == [
+            f"1 x {setting.length}" for setting in smallest[measured:]]
+        assert f"7 rounds of {2 * second * smallest[measured].length:.3g} s" in left_out[0]
+    cells = pd.read_csv(tmp_path / "latency_cells.csv")
+    assert sorted(set(cells.length)) == [setting.length for setting in smallest[:measured]]
+
+
+def test_a_command_without_the_time_for_anything_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(latency, "token_seconds", lambda cfg, device, setting: 1.0)
+    with pytest.raises(ValueError, match=r"seconds 5 are too few: 1 x 10 of table1 is left out: 7 rounds of 10 s"):
+        latency.measure_all(config(f"output_dir={tmp_path}"), torch.device("cpu"),
+                            [Setting("table1", 1, 10, (Variant(BASE, 0),))], 5)
+
+
+def test_a_stopped_command_keeps_the_settings_that_it_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(cfg: DictConfig, device: torch.device, setting: Setting, limit: Limit) -> Any:
+        if setting.length == 8:
+            raise KeyboardInterrupt
+        return passes.measure(cfg, device, setting, limit)
+
+    monkeypatch.setattr(latency, "measure", stopped)
+    words = ["table=[]", "batch_sizes=[1]", "lengths=[4,8]", f"output_dir={tmp_path}"]
+    with pytest.raises(KeyboardInterrupt):
+        inspect.unwrap(latency.main)(config(*words))
+    cells = pd.read_csv(tmp_path / "latency_cells.csv")
+    assert set(cells.length) == {4}
+    assert len(cells) == 7
 
 
 def test_a_median_interval_is_that_of_order_statistics() -> None:
@@ -127,6 +203,9 @@ def test_the_command_writes_table_figure_and_record(tmp_path: Path, monkeypatch:
     assert {path.name for path in tmp_path.iterdir()} >= {"table1.csv", "latency.md", "figure5.png", "figure5.pdf"}
     assert len(record["cells"]) == 5 + 2 * 7
     assert {cell["trials"] for cell in record["cells"]} == {6}
+    said = {"warmup": 1, "trials": 6, "least_trials": 6, "seconds": 1200, "seed": 0, "threads": 1, "left_out": [],
+            "table": [[1, 128]], "batch_sizes": [1, 2], "lengths": [4], "bottlenecks": [2, 4], "rank": 2}
+    assert {key: record[key] for key in said} == said
     table = pd.read_csv(tmp_path / "table1.csv")
     assert list(table[table["from"] == "ours"].variant) == [BASE, MERGED, "lora", "adapter_l", "adapter_h"]
     assert len(table[table["from"] == "paper"]) == 9
@@ -141,12 +220,28 @@ def test_the_figure_has_a_panel_for_each_design_and_length_and_a_number_in_each_
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["1", "16"]
 
 
+def test_the_figure_is_blank_where_nothing_was_measured() -> None:
+    cells = [{"part": "figure5", "batch_size": batch_size, "length": length, "variant": design, "width": 10,
+              "slowdown": 100 * batch_size + length}
+             for batch_size, length in ((1, 4), (2, 4), (1, 8)) for design in ("adapter_h", "adapter_l")]
+    figure = latency_study._figure(config("batch_sizes=[1,2,4]", "lengths=[4,8,16]"), pd.DataFrame(cells), "caption")
+    panels = figure.axes[:4]
+    assert [axes.get_title() for axes in panels[:2]] == ["length 4", "length 8"]
+    assert [[text.get_text() for text in axes.texts] for axes in panels] == [["104.0", "204.0"], ["108.0"]] * 2
+    assert {axes.images[0].get_array().shape for axes in panels} == {(2, 1)}
+
+
 @pytest.mark.parametrize(("words", "message"), [
     (["table=[[1,129]]"], r"row of table '\[1,129\]' is not one of .*; did you mean"),
     (["dtype=fp8"], "dtype 'fp8' is not one of .*"),
     (["bottlenecks=[0]"], "bottlenecks 0 is not a whole number"),
     (["table=[]", "batch_sizes=[]"], "nothing to measure"),
     (["device=cuda"], "finds no GPU"),
+    (["seconds=-5"], "seconds -5 is not auto, null or a number above 0"),
+    (["seconds=abc"], "seconds 'abc' is not auto, null or a number above 0"),
+    (["seconds=atuo"], "seconds 'atuo' is not .*; did you mean 'auto'"),
+    (["seconds=true"], "seconds True is not auto"),
+    (["warmup=-1"], "warmup -1 is not a whole number of at least 0"),
     (["level=95"], "level 95 is not between 0 and 1"),
     (["table=[]", "batch_sizes=[1]", "lengths=[2000]"], "length 2000 is above the model's 1024 positions")])
 def test_what_cannot_be_measured_is_said_first(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
@@ -154,6 +249,9 @@ def test_what_cannot_be_measured_is_said_first(words: list[str], message: str, m
     if words == ["device=cuda"] and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     monkeypatch.setattr(sys, "argv", ["latency", *TINY, *words])
+    built: list[str] = []
+    monkeypatch.setattr(passes, "deepcopy", lambda *args: built.append("a model"))
     with pytest.raises(SystemExit):
         latency.main()
+    assert not built
     assert re.search(message, capsys.readouterr().err)

@@ -93,7 +93,16 @@ def test_runs_of_one_size_with_different_numbers_of_parameters_are_no_point(tmp_
 def test_without_a_run_nothing_is_drawn_and_all_is_named(tmp_path: Path, composed: Composed) -> None:
     last = sizes.report(configured(tmp_path, "train=false"), composed, never)
     assert (last["files"], len(last["missing"])) == ([], 2 * 3 * 11)
+    assert last["notes"] == [f"figure2: no run of suite minilm in {tmp_path} has a score"]
     json.dumps(last)
+
+
+def test_a_suite_in_which_nothing_stands_for_the_papers_model_says_so(
+    tmp_path: Path, composed: Composed, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = sizes.report(configured(tmp_path, "suite=paper"), composed, never)
+    assert last["notes"] == ["figure2: in suite paper nothing stands for gpt3, wikisql"]
+    assert last["notes"][0] in caplog.text
 
 
 def test_the_papers_points_are_those_of_its_table_15(shared: Path) -> None:
@@ -101,7 +110,11 @@ def test_the_papers_points_are_those_of_its_table_15(shared: Path) -> None:
     printed = pd.read_csv(shared / "paper" / "table15_gpt3_sweep.csv", dtype=str).fillna("")
     wikisql, mnli = sizes.of_paper(artifact, printed.to_dict("records"))  # type: ignore[arg-type]
     assert wikisql.methods["ft"] == [Point(175e9, 73.8)]  # tables 4 and 15
-    assert Point(37.7e6, 91.6) in mnli.methods["lora"]
+    assert Point(37.7e6, 91.6, targets="q,v") in mnli.methods["lora"]
+    assert [(point.parameters, point.targets) for point in mnli.methods["lora"][:4]] == [
+        (4.7e6, "v"), (4.7e6, "q,v"), (9.4e6, "q,v"), (9.4e6, "q,k,v,o")]
+    assert {point.targets for point in mnli.methods["lora+prefix_layer"]} == {"q,v"}
+    assert {point.targets for point in mnli.methods["prefix_layer"]} == {""}
     assert sum(map(len, mnli.methods.values())) == len(printed)
 
 
@@ -123,3 +136,25 @@ def test_a_panel_shows_the_points_from_the_smallest_with_whiskers_on_a_logarithm
     assert len(set(colours[1])) == 2
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["lora", "ft"]
+
+
+def test_a_point_without_a_spread_has_no_whisker() -> None:
+    ft, lora = [Point(1e6, 90)], [Point(1e4, 80), Point(1e5, 85, 2.0)]
+    figure = sizes_figure([[Scores("a", "accuracy", {"ft": ft, "lora": lora}),
+                            Scores("b", "accuracy", {"ft": ft, "lora": lora[:1]})]], "caption")
+    known, unknown = (axes for axes in figure.axes if axes.get_title())
+    (whiskers,) = known.collections
+    assert [segment[:, 1].tolist() for segment in whiskers.get_segments()] == [[83, 87]]  # type: ignore[attr-defined]
+    caps = [line for line in known.lines if line.get_marker() in ("_", 2, 3)]
+    assert [drawn(cap) for cap in caps] == [[[1e5, 83]], [[1e5, 87]]]
+    assert (len(unknown.collections), len(unknown.lines)) == (0, 2)
+
+
+def test_a_line_joins_sizes_of_the_same_targets() -> None:
+    points = [Point(4, 91, targets="v"), Point(4, 90, targets="q,v"), Point(8, 92, targets="q,k,v,o"),
+              Point(8, 91, targets="q,v"), Point(16, 93, targets="q,k,v,o")]
+    figure = sizes_figure([[Scores("a", "accuracy", {"lora": points})]], "caption")
+    (axes,) = (axes for axes in figure.axes if axes.get_title())
+    assert [drawn(line) for line in axes.lines] == [[[4, 91]], [[4, 90], [8, 91]], [[8, 92], [16, 93]]]
+    assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lora"]

@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from experiments.entry import CONF
@@ -115,6 +116,45 @@ def test_checkpointing_computes_the_blocks_once_more_and_keeps_their_inputs(meth
     assert again.activation_bytes < plain.activation_bytes / 2
 
 
+@pytest.mark.parametrize(("model", "key"), [("gpt2", "attn_pdrop"), ("roberta-base", "attention_probs_dropout_prob")])
+def test_a_gpus_fused_attention_keeps_what_it_does_without_dropout(model: str, key: str) -> None:
+    costs, kept = {}, 0
+    for device in ("cuda", "cpu"):
+        for dropout in (0.0, 0.1):
+            cfg = config(model, "lora", length=16, device=device)
+            cfg.model.attention, cfg.model.config[key] = "sdpa", dropout
+            costs[device, dropout] = shadow_of(cfg, kind_of(cfg.model))
+            kept = kept_bytes(cfg) if dropout == 0 else kept  # of the real step, by a CPU's fused kernel
+    batch, loss = 8 * (3 * 16 + 3), 4
+    # GPT-2's queries are part of a wider tensor: the output of torch's fake kernel then has to be copied, the real not
+    copies = 2 * 4 * 3 * 16 * 16 if model == "gpt2" else 0
+    assert kept - batch <= costs["cuda", 0.1].activation_bytes - copies <= kept + loss
+    assert costs["cuda", 0.1] == costs["cuda", 0.0] == costs["cpu", 0.0]
+    scores = 4 * 2 * 3 * 2 * 16 * 16  # in fp32, of 2 layers, 3 rows and 2 heads
+    assert costs["cpu", 0.1].activation_bytes > costs["cuda", 0.1].activation_bytes + scores
+
+
+@pytest.mark.parametrize(("device", "width"), [("cuda", 1), ("cpu", 4)])
+def test_dropout_keeps_a_byte_a_number_on_a_gpu_and_four_on_a_cpu(device: str, width: int) -> None:
+    kept = []
+    for dropout in (0.0, 0.1):
+        cfg = config("gpt2", "ft", device=device)
+        cfg.model.config.update({"resid_pdrop": dropout, "embd_pdrop": dropout})
+        kept.append(shadow_of(cfg, "causal_lm").activation_bytes)
+    assert kept[1] - kept[0] == (1 + 2 * 2) * 3 * 8 * 16 * width  # of the embeddings, and twice a block
+
+
+def test_a_gpus_dropout_is_computed_again_as_it_was_and_leaves_torch_as_it_was() -> None:
+    before, found = (functional.dropout, functional.scaled_dot_product_attention), []
+    for checkpointing in (False, True):
+        cfg = config("gpt2", "lora", checkpointing=checkpointing, device="cuda")
+        cfg.model.attention = "sdpa"
+        cfg.model.config.update({"resid_pdrop": 0.1, "attn_pdrop": 0.1})
+        found.append(shadow_of(cfg, "causal_lm"))
+    assert found[1].activation_bytes < found[0].activation_bytes / 2
+    assert (functional.dropout, functional.scaled_dot_product_attention) == before
+
+
 def test_half_precision_keeps_everything_in_two_bytes() -> None:
     whole, half = (shadow_of(config("gpt2", "ft", precision=name), "causal_lm") for name in ("fp32", "fp16"))
     assert 2 * half.weight_bytes == whole.weight_bytes
@@ -138,6 +178,7 @@ def test_the_real_step_trains() -> None:
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"precision": "fp64"}, "precision 'fp64' is not one of bf16, fp16, fp32; did you mean 'fp16'"),
+    ({"device": "cud"}, "device 'cud' is not one of cpu, cuda; did you mean 'cuda'"),
     ({"batch_size": 0}, "batch_size 0 is not a whole number"),
     ({"length": 1.5}, "length 1.5 is not a whole number")])
 def test_a_step_that_cannot_be_is_refused(changes: dict[str, Any], message: str) -> None:

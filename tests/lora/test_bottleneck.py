@@ -175,7 +175,7 @@ def test_checkpointed_blocks_give_the_same_gradients() -> None:
         torch.manual_seed(1)
         own = method("adapter_l", init_std=0.3).apply(made, pooler="train")[0]
         if checkpointing:
-            made.gradient_checkpointing_enable({"use_reentrant": False})
+            made.activation_checkpointing_enable({"use_reentrant": False})
         ids = torch.arange(1, 15).view(2, 7)
         made(input_ids=ids, attention_mask=torch.ones_like(ids), labels=torch.tensor([0, 2])).loss.backward()
         return {name: p.grad for name, p in own.parameters.items() if p.grad is not None}

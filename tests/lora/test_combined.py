@@ -12,6 +12,7 @@ from lora import (
     Method,
     PrefixEmbed,
     PrefixLayer,
+    TopBlocks,
     activate,
     adapters,
     delete,
@@ -73,6 +74,27 @@ def test_two_methods_that_train_the_same_parameter_are_refused_and_leave_nothing
     combined(lora=lora(), prefix=prefix()).apply(model, pooler="train")
     delete(model, "default")
     assert list(base_parameters(model)) == before
+
+
+@pytest.mark.parametrize("architecture", ["roberta", "deberta-v2", "gpt2"])
+@pytest.mark.parametrize("changes", [{}, {"dora": True}, {"init": "pissa"}])
+def test_a_method_that_trains_the_weight_another_has_frozen_is_refused(
+    architecture: str, changes: dict[str, object]
+) -> None:
+    model, top, ft = tiny(architecture), TopBlocks(name="ft_top1", blocks=1), FullFineTuning(name="ft")
+    before = [name for name, _ in model.named_parameters()]
+    for whole in (top, ft):
+        for parts in ({"lora": lora(**changes), "whole": whole}, {"whole": whole, "lora": lora(**changes)}):
+            with pytest.raises(ValueError, match=r"whole trains \S+\.weight \(of \d+\) itself, and the update of lora"):
+                combined(**parts).apply(model, pooler="train")
+    assert (adapters(model), list(base_parameters(model))) == ([], before)
+    below = f"*{'h' if architecture == 'gpt2' else 'layer'}.0.*{'c_attn' if architecture == 'gpt2' else 'output.dense'}"
+    groups = combined(lora=lora(**changes, targets=[below]), top=top).apply(model, pooler="train")
+    assert [group.name for group in groups][:2] == ["lora", "ft_top1"]  # no weight is in both
+
+
+def test_biases_train_in_place_beside_an_update() -> None:
+    combined(lora=lora(), bitfit=BitFit(name="bitfit")).apply(tiny("roberta"), pooler="train")
 
 
 def test_two_methods_that_use_one_place_are_refused_with_the_reason() -> None:

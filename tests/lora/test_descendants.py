@@ -28,6 +28,7 @@ BOTH, PLUS, STABLE = DORA | PISSA, {"learning_rate_scale_B": 16}, {"rank_stabili
 NAMED = {"dora": DORA, "pissa": PISSA, "both": BOTH, "loraplus": PLUS, "rslora": STABLE}
 NEW_FUNCTIONS = pytest.mark.parametrize("fields", [DORA, PISSA, BOTH], ids=["dora", "pissa", "both"])
 every = pytest.mark.parametrize("fields", NAMED.values(), ids=NAMED)
+but_pissa = pytest.mark.parametrize("fields", [DORA, PLUS, STABLE], ids=["dora", "loraplus", "rslora"])
 
 
 def peft_layer(base: nn.Module, fields: dict[str, Any], dropout: float) -> nn.Module:

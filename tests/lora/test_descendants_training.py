@@ -11,7 +11,7 @@ import lora
 from lora.adapter_file import load_adapter, save_adapter
 from lora.bank import base_parameters
 from tests.lora import adapted_models as models
-from tests.lora.test_descendants import NAMED, NEW_FUNCTIONS, every
+from tests.lora.test_descendants import NAMED, NEW_FUNCTIONS, but_pissa, every
 from tests.lora.test_route import ROWS, gradients
 from tests.lora.tiny import adapt, logits, tiny, tokens, two
 
@@ -86,7 +86,7 @@ def test_several_adapters_of_different_kinds_share_one_base() -> None:
 
 
 @pytest.mark.parametrize("held", ["4bit", "8bit"])
-@every
+@but_pissa
 def test_adapters_train_beside_weights_held_in_few_bits(held: str, fields: dict[str, Any]) -> None:
     """bitsandbytes' layers also work on a CPU, where no run may use them."""
     pytest.importorskip("bitsandbytes", reason="bitsandbytes comes with the extra quantised")

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from lora import Combined, load_adapter, save_adapter
+from lora import Combined, PrefixEmbed, PrefixLayer, load_adapter, save_adapter
+from lora.positions import BeforeSeparator
 from tests.lora.extended import (
     SEPARATOR,
     batch,
@@ -57,10 +58,14 @@ def test_padding_needs_no_position_of_its_own() -> None:
 def test_an_infix_needs_a_separator_and_another_can_be_named() -> None:
     model = language_model()
     prefix().apply(model, pooler="train")
-    with pytest.raises(ValueError, match=rf"row 1 of the batch has no separator \(token {SEPARATOR}\)"):
+    with pytest.raises(ValueError, match=rf"row 1 of the batch has no separator \(token {SEPARATOR}\) after its first"):
         model(torch.tensor([[4, SEPARATOR, 5], [4, 5, 6]]))
     with pytest.raises(ValueError, match="row 0 of the batch has no separator"):
+        model(torch.tensor([[SEPARATOR, 5, 6]]))  # as Llama's tokenizer begins every text
+    with pytest.raises(ValueError, match=r"inputs_embeds do not show the separator, .* give input_ids, or take l_i=0"):
         model(inputs_embeds=torch.zeros(1, 3, D))
+    with pytest.raises(ValueError, match=r"has no separator .* give them whole \(no prefill_chunk_size\)"):
+        model.generate(torch.tensor([[4, 5, 6, 7, SEPARATOR]]), **GENERATE, prefill_chunk_size=2)
     model = language_model()
     prefix(separator=6).apply(model, pooler="train")
     model(torch.tensor([[4, 6, 5], [4, 5, 6]]))
@@ -70,6 +75,25 @@ def test_an_infix_needs_a_separator_and_another_can_be_named() -> None:
         prefix().apply(model, pooler="train")
     prefix(l_i=0).apply(model, pooler="train")  # without an infix there is nothing to place
     model(torch.tensor([[4, 5, 6]]))
+
+
+@pytest.mark.parametrize("separator", [SEPARATOR, 6])
+@pytest.mark.parametrize(("words", "place"), [
+    ([4, 5, SEPARATOR, 7, SEPARATOR], 2),             # prompt separator target end, as GPT-2 has them
+    ([SEPARATOR, 4, 5, SEPARATOR, 7, SEPARATOR], 3),  # the same after a beginning of text
+    ([SEPARATOR, 4, 5, SEPARATOR], 3),                # a prompt to generate from
+    ([4, SEPARATOR], 1),
+    ([SEPARATOR, SEPARATOR, 7], 1),
+])
+def test_the_infix_stands_before_the_first_separator_that_begins_no_text(
+    separator: int, words: list[int], place: int
+) -> None:
+    ids = torch.tensor([[separator if word == SEPARATOR else word for word in words]])
+    for padding, length in ((0, len(words)), (2, len(words) + 3)):
+        padded = torch.full((1, length), separator)  # GPT-2 pads with its end of text
+        real = torch.zeros(1, length, dtype=torch.bool)
+        padded[:, padding:padding + len(words)], real[:, padding:padding + len(words)] = ids, True
+        assert BeforeSeparator(separator)(padded, real).tolist() == [padding + place]
 
 
 @pytest.mark.parametrize("part", ["prefix_embed", "lora+prefix_embed"])
@@ -94,8 +118,24 @@ def test_a_cache_of_another_model_and_a_prepared_mask_are_refused() -> None:
         model(ids[:, -1:], past_key_values=cache, attention_mask=torch.ones(1, 4))
     with pytest.raises(ValueError, match="an attention mask of 4 dimensions cannot be made longer"):
         model(ids, attention_mask=torch.ones(1, 1, 3, 3))
-    with pytest.raises(ValueError, match="an attention mask of 4 dimensions"):
+
+
+@pytest.mark.parametrize("sizes", [{"l_p": 4, "l_i": 0}, {"l_p": 2, "l_i": 3}])
+@pytest.mark.parametrize("kind", [PrefixEmbed, PrefixLayer])
+def test_a_static_cache_is_refused_by_name(kind: type[PrefixEmbed], sizes: dict[str, int]) -> None:
+    model, ids = language_model(), torch.tensor([[4, 5, SEPARATOR]])
+    prefix(kind, **sizes).apply(model, pooler="train")
+    message = rf"a StaticCache is made for the tokens and has no room for the {sum(sizes.values())} positions"
+    with pytest.raises(ValueError, match=message):
         model.generate(ids, **GENERATE, cache_implementation="static")
+
+
+def test_without_an_infix_embeddings_and_chunks_are_taken() -> None:
+    model, ids = language_model(), torch.tensor([[4, 5, 6, 7, SEPARATOR]])
+    prefix(l_i=0).apply(model, pooler="train")
+    whole = model.generate(ids, **GENERATE)
+    assert torch.equal(model.generate(ids, **GENERATE, prefill_chunk_size=2), whole)
+    assert_close(model(inputs_embeds=model.get_input_embeddings()(ids)).logits, model(ids).logits)
 
 
 def test_an_encoder_as_a_decoder_is_refused() -> None:

@@ -237,7 +237,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(kind: type[PrefixEmbed]
         torch.manual_seed(4)
         groups = prefix(kind).apply(model, pooler="train")
         if checkpointing:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
         losses = [model(ids, labels=ids).loss for ids in (torch.tensor([words]) for words in SENTENCES)]
         sum(losses).backward()
         gradients.append([p.grad for p in groups[0].parameters.values()])

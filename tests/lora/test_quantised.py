@@ -18,7 +18,7 @@ from experiments.optimizer import hold_frozen
 from lora.adapter_file import fingerprint
 from lora.quantised import check_available, is_quantised
 from tests.lora import adapted_models as models
-from tests.lora.test_descendants import every
+from tests.lora.test_descendants import BOTH, PISSA, but_pissa
 
 
 class Params4bit(nn.Parameter):
@@ -53,7 +53,7 @@ def test_few_bits_are_refused_without_a_gpu_or_without_the_package(monkeypatch: 
 
 @pytest.mark.parametrize("held", ["4bit", "8bit"])
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
-@every
+@but_pissa
 def test_an_adapter_is_the_same_beside_them(stand_ins: None, kind: str, held: str, fields: dict[str, Any]) -> None:
     torch.manual_seed(1)
     model = models.adapted(kind, models.method(**fields))
@@ -73,3 +73,17 @@ def test_an_adapter_is_the_same_beside_them(stand_ins: None, kind: str, held: st
         mixed = models.logits(model)
     assert_close(mixed[[0, 2]], wanted[[0, 2]])
     assert not torch.allclose(mixed[1], wanted[1])
+
+
+@pytest.mark.parametrize("held", ["4bit", "8bit"])
+@pytest.mark.parametrize("fields", [PISSA, BOTH])
+@pytest.mark.parametrize("combined", [False, True])
+def test_pissa_is_refused_beside_them(stand_ins: None, held: str, fields: dict[str, Any], combined: bool) -> None:
+    model, method = models.model("bert"), models.method(**fields)
+    if combined:
+        method = lora.Combined(name="both", parts={"lora": method, "bitfit": lora.BitFit(name="bitfit")})
+    method.apply(model, pooler="train")
+    with pytest.raises(ValueError, match=f"trainer.frozen={held} cannot be with method.init=pissa, whose residual"):
+        hold_frozen(model, held, torch.float32)
+    assert not any(is_quantised(layer.base) for _, layer in lora.adapted_layers(model))
+    hold_frozen(model, "bf16", torch.float32)
