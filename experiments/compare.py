@@ -52,6 +52,9 @@ def compare(records: list[RunRecord]) -> pd.DataFrame:
     """One line a setting, the best median score first within task and model."""
     settings = pd.DataFrame([_setting(record.config) for record in records], dtype=object)
     names = list(NAMES)
+    # an option that came after a run is off in it, as identities have it
+    off = settings.eq("false").groupby(settings["method.name"]).transform("any")
+    settings = settings.mask(settings.isna() & off, "false")
     # an option counts where runs of one method differ in it, not where other methods lack it
     by_method = settings.groupby("method.name").nunique(dropna=False)
     differs = [key for key in settings if key not in (*names, METRIC) and (by_method[key] > 1).any()]

@@ -33,6 +33,15 @@ def test_only_what_differs_between_settings_is_a_column_and_the_best_comes_first
     assert not {"rank", "threads", "store", "seed", "labels"} & set(table.columns)
 
 
+def test_a_run_from_before_an_option_is_one_with_it_off():
+    records = [record(seed, 1e-3, 60.0 + seed) for seed in (1, 2, 3)]
+    records[1].config["method"]["dora"] = False
+    records[2].config["method"]["dora"] = True
+    table = compare(records)
+    assert list(zip(table.dora, table.score, table.seeds, strict=True)) == [("true", 63.0, 1), ("false", 61.5, 2)]
+    assert "dora" not in compare(records[:2]).columns
+
+
 def test_a_collapsed_run_is_counted_and_kept_out_of_the_median():
     table = compare([record(1, 1e-3, 60.0), record(2, 1e-3, 50.0, "collapsed")])
     assert (table.score[0], table.seeds[0], table.collapsed[0]) == (60.0, 1, 1)
