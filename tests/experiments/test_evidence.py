@@ -1,11 +1,13 @@
-"""What the committed results of latency and cost must show; how they are made is tested where they are made."""
+"""What the committed results must show; how they are made is tested where they are made."""
 
 import json
 from typing import Any
 
 import pytest
 
+from experiments.compare import compare, markdown
 from experiments.cost_claims import printed
+from experiments.runs import Store
 from tests.conftest import ROOT
 
 
@@ -43,3 +45,9 @@ def test_the_papers_training_memory_is_between_two_ways_to_count_it() -> None:
 def test_claims_are_beside_what_the_paper_printed() -> None:
     rows = result("paper/cost/claims.json")["claims"]
     assert [{key: row[key] for key in row if key != "ours"} for row in rows] == printed()
+
+
+@pytest.mark.parametrize("store", ["minilm", "minilm/learning_rates"])
+def test_the_runs_side_by_side_are_those_of_the_store(store: str) -> None:
+    folder = ROOT / "results" / store
+    assert (folder / "tables" / "runs.md").read_text() == markdown(compare(Store(folder).all()))
