@@ -53,7 +53,7 @@ def compare(records: list[RunRecord]) -> pd.DataFrame:
     settings = pd.DataFrame([_setting(record.config) for record in records], dtype=object)
     names = list(NAMES)
     # an option that came after a run is off in it, as identities have it
-    off = settings.eq("false").groupby(settings["method.name"]).transform("any")
+    off = (settings == "false").groupby(settings["method.name"]).transform("any")
     settings = settings.mask(settings.isna() & off, "false")
     # an option counts where runs of one method differ in it, not where other methods lack it
     by_method = settings.groupby("method.name").nunique(dropna=False)
