@@ -19,8 +19,19 @@ _OWNED = re.compile(r"(?:^|\.)(?:updates|injected)\.([^.]+)\.")
 class Injected(nn.Module):
     """A module at work while its adapter is active: before its host's forward, after it, or both.
 
-    The host is handed over at each call, and must not be kept: it would become a part of its own part.
+    The host is handed over at each call, and must not be kept: it would become a part of its own part. `then` is
+    the adapter's next module at the same host, of another kind.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.then: Injected | None = None
+
+    def chain(self) -> "Iterator[Injected]":
+        """This module and those that work behind it."""
+        yield self
+        if self.then is not None:
+            yield from self.then.chain()
 
     def before(self, host: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         """The args and kwargs that the host is given for these."""
@@ -40,11 +51,16 @@ class Slot(nn.ModuleDict):
         self._hooks: dict[str, Any] = {}
 
     def put(self, host: nn.Module, adapter: str, module: Injected) -> None:
-        """Add the module of `adapter`; ValueError where it has one here already."""
+        """Add a module of `adapter`, to work behind those it has here; ValueError where one of them is of its kind."""
+        module.train(host.training)
         if adapter in self:
-            raise ValueError(f"adapter {adapter!r} already has a {type(self[adapter]).__name__} here, and a place has "
-                             f"room for one module: no {type(module).__name__} can be beside it")
-        self[adapter] = module.train(host.training)
+            *_, last = before = list(self._chain(adapter))
+            if type(module) in map(type, before):
+                raise ValueError(f"adapter {adapter!r} already has a {type(module).__name__} here, and a place has "
+                                 "room for one of a kind")
+            last.then = module
+        else:
+            self[adapter] = module
         for kind, register in (("before", host.register_forward_pre_hook), ("after", host.register_forward_hook)):
             if kind not in self._hooks and getattr(type(module), kind) is not getattr(Injected, kind):
                 self._hooks[kind] = register(getattr(self, f"_{kind}"), with_kwargs=True)  # type: ignore[operator]
@@ -57,13 +73,20 @@ class Slot(nn.ModuleDict):
                 hook.remove()
             del host.injected
 
+    def _chain(self, adapter: str | None) -> Iterator[Injected]:
+        """The modules of an adapter, in the order in which they work."""
+        first = self._modules.get(adapter or "")
+        return first.chain() if isinstance(first, Injected) else iter(())
+
     def _before(self, host: nn.Module, args: Any, kwargs: Any) -> Any:
-        module = self._modules.get(self.active or "")
-        return module.before(host, args, kwargs) if module is not None else (args, kwargs)  # type: ignore[operator]
+        for module in self._chain(self.active):
+            args, kwargs = module.before(host, args, kwargs)
+        return args, kwargs
 
     def _after(self, host: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-        module = self._modules.get(self.active or "")
-        return module.after(host, args, kwargs, output) if module is not None else output  # type: ignore[operator]
+        for module in self._chain(self.active):
+            output = module.after(host, args, kwargs, output)
+        return output
 
 
 def inject(model: nn.Module, place: str, adapter: str, module: Injected) -> None:

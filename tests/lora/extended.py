@@ -8,7 +8,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from lora import PrefixEmbed, PrefixLayer
@@ -101,3 +101,9 @@ def kind_of(architecture: str) -> str:
 def positions_as_generated(mask: Tensor) -> Tensor:
     """Position numbers as transformers' generate counts them: tokens from 0, padding left out."""
     return (mask.cumsum(-1) - 1).masked_fill(mask == 0, 0)
+
+
+def by_layer(parameters: dict[str, nn.Parameter]) -> list[nn.Parameter]:
+    """prefix_layer's vectors from the first block to the last."""
+    entry = [p for name, p in parameters.items() if not any(part.isdigit() for part in name.split("."))]
+    return entry + [p for name, p in sorted(parameters.items()) if any(part.isdigit() for part in name.split("."))]

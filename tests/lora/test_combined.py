@@ -1,7 +1,11 @@
 """Several methods as one adapter do what each does, and refuse what one of them refuses."""
 
+from itertools import permutations
+
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.testing import assert_close
 
 from lora import (
@@ -22,7 +26,17 @@ from lora import (
 )
 from lora.bank import base_parameters
 from lora.count import count
-from tests.lora.extended import WORDS, extended, language_model, plain, prefix, some_vectors, written_out
+from tests.lora.extended import (
+    WORDS,
+    by_layer,
+    extended,
+    kind_of,
+    language_model,
+    plain,
+    prefix,
+    some_vectors,
+    written_out,
+)
 from tests.lora.tiny import LAYERS, D, logits, lora, tiny, tokens
 
 
@@ -97,12 +111,55 @@ def test_biases_train_in_place_beside_an_update() -> None:
     combined(lora=lora(), bitfit=BitFit(name="bitfit")).apply(tiny("roberta"), pooler="train")
 
 
-def test_two_methods_that_use_one_place_are_refused_with_the_reason() -> None:
-    fields = {"bottleneck": 4, "nonlinearity": "relu", "init": "gaussian", "init_std": 0.02}
-    both = combined(adapter_l=AdapterL(name="adapter_l", **fields), prefix_layer=prefix(PrefixLayer))
-    with pytest.raises(ValueError, match=r"part prefix_layer: bert\.encoder\.layer\.1: .* has a Bottleneck here, and a "
-                                         "place has room for one module: no ReplacedActivations can be beside it"):
-        both.apply(tiny("bert"), pooler="train")
+def bottlenecks(**changes: object) -> AdapterL:
+    fields = {"bottleneck": 4, "nonlinearity": "relu", "init": "gaussian", "init_std": 0.2} | changes
+    return AdapterL(name="adapter_l", **fields)  # type: ignore[arg-type]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", ["bert", "gpt2"])
+def test_vectors_and_a_bottleneck_at_one_block_are_both_at_work(architecture: str) -> None:
+    """By hand: rows with special tokens, whose activations are replaced before each block, a bottleneck behind it."""
+    torch.manual_seed(0)
+    model, side = tiny(architecture), "left" if architecture == "gpt2" else "right"
+    rows, longer = plain(side), written_out(kind_of(architecture), side)
+    added, base = longer.ids >= WORDS, extended(tiny(architecture), some_vectors())
+    first, second = (combined(**dict(order)).apply(model, pooler="train", adapter=f"in_order_{i}") for i, order in
+                     enumerate(permutations({"bottlenecks": bottlenecks(), "vectors": prefix(PrefixLayer)}.items())))
+    same = {group.name: list(group.parameters.values()) for group in first}
+    for group in second:
+        for ours, theirs in zip(group.parameters.values(), same[group.name], strict=True):
+            ours.copy_(theirs)
+    blocks = base.bert.encoder.layer if architecture == "bert" else base.transformer.h
+    entering = by_layer(next(group.parameters for group in first if group.name == "prefix_layer"))
+    assert len(same["adapter_l"]) == LAYERS * 6
+    for number, (block, vectors) in enumerate(zip(blocks, entering, strict=True)):
+        own = same["adapter_l"][6 * number:6 * number + 6]
+
+        def replaced(_: nn.Module, args: tuple[Tensor, ...], vectors: Tensor = vectors) -> tuple[Tensor, ...]:
+            hidden = args[0].clone()
+            hidden[added] = vectors.repeat(len(hidden), 1)
+            return hidden, *args[1:]
+
+        def behind(_: nn.Module, __: object, h: Tensor, own: list[Tensor] = own) -> Tensor:
+            gain, shift, down, down_bias, up, up_bias = own
+            low = F.linear(F.layer_norm(h, (D,), gain, shift), down, down_bias)
+            return h + F.linear(low.relu(), up, up_bias)
+
+        block.register_forward_pre_hook(replaced)
+        block.register_forward_hook(behind)
+    wanted = longer.of(base.base_model(**longer.inputs())[0])
+    for name in adapters(model):
+        activate(model, name)
+        assert_close(rows.of(model.base_model(**rows.inputs())[0]), wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_two_modules_of_one_kind_at_one_place_are_refused_with_the_reason() -> None:
+    model = tiny("bert")
+    with pytest.raises(ValueError, match=r"part more: bert\.encoder\.layer\.0: adapter 'default' already has a "
+                                         "Bottleneck here, and a place has room for one of a kind"):
+        combined(adapter_l=bottlenecks(), more=bottlenecks()).apply(model, pooler="train")
+    assert not any("injected" in name for name, _ in model.named_modules())
 
 
 def test_what_one_part_refuses_the_combination_refuses() -> None:

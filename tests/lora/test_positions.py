@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from peft import PromptTuningConfig, get_peft_model
-from torch import Tensor, nn
+from torch import Tensor
 from torch.testing import assert_close
 from transformers import DynamicCache, PreTrainedModel
 
@@ -22,6 +22,7 @@ from tests.lora.extended import (
     SEPARATOR,
     WORDS,
     batch,
+    by_layer,
     extended,
     kind_of,
     language_model,
@@ -177,19 +178,13 @@ def test_replaced_activations_of_gpt2_are_keys_and_values_of_a_cache() -> None:
     plain_model = copy.deepcopy(model)
     groups = prefix(PrefixLayer, l_i=0).apply(model, pooler="train")
     cache = DynamicCache()
-    blocks = zip(plain_model.transformer.h, _by_layer(groups[0].parameters), strict=True)
+    blocks = zip(plain_model.transformer.h, by_layer(groups[0].parameters), strict=True)
     for layer, (block, vectors) in enumerate(blocks):
         vectors.normal_()
         _, k, v = block.attn.c_attn(block.ln_1(vectors)).split(D, dim=-1)
         cache.update(*(each.view(1, L_P, 2, D // 2).transpose(1, 2) for each in (k, v)), layer)
     ids = torch.tensor([SENTENCES[0]])
     assert_close(model(ids).logits, plain_model(ids, past_key_values=cache).logits)
-
-
-def _by_layer(parameters: dict[str, nn.Parameter]) -> list[nn.Parameter]:
-    """prefix_layer's vectors from the first block to the last."""
-    entry = [p for name, p in parameters.items() if not any(part.isdigit() for part in name.split("."))]
-    return entry + [p for name, p in sorted(parameters.items()) if any(part.isdigit() for part in name.split("."))]
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)
@@ -204,7 +199,7 @@ def test_replacing_activations_by_those_of_the_special_tokens_changes_nothing(ar
     at = [place for place, word in enumerate(longer.ids[0]) if word >= WORDS]
     wanted = given(copy.deepcopy(model), vectors)(**{key: value[:1] for key, value in plain("right").inputs().items()})
     groups = prefix(PrefixLayer).apply(model, pooler="train")
-    ours = _by_layer(groups[0].parameters)
+    ours = by_layer(groups[0].parameters)
     assert len(ours) == len(hidden) - 1
     for own, entering in zip(ours, hidden, strict=False):
         own.copy_(entering[0, at])
