@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 @entry("latency", examples=[
     "python -m experiments.latency model=gpt2-medium",
     "python -m experiments.latency dtype=fp16 output_dir=results/gpu/latency-fp16",
-    "python -m experiments.latency 'table=[[1,128]]' 'batch_sizes=[1,2]' 'lengths=[128]' seconds=300",
+    "python -m experiments.latency 'table=[[1,128]]' 'batch_sizes=[]' seconds=600",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Time forward passes of the base, LoRA merged and unmerged, AdapterH and AdapterL."""

@@ -86,10 +86,15 @@ def latency_study(cfg: DictConfig, measured: Measured, about: Mapping[str, Any])
         where += f", threads: {about['threads']}"
     title = f"Latency of one forward pass: {where}"
     notes = [_reading(cells), "Ours: median of all trials; slow-down: median over rounds of a variant's time over the "
-             f"base's, and its {cfg.level:.0%} order-statistic interval.", "Paper: mean of 100 trials, Quadro RTX8000."]
-    notes += about["left_out"]
-    figures = {"figure5": _figure(cfg, cells, f"{where}.")} if (cells.part == "figure5").any() else {}
-    return Study("latency", title, {"table1": _table(cells)}, {"latency_cells": cells}, figures, notes, [])
+             f"base's, and its {cfg.level:.0%} order-statistic interval."]
+    tables, figures = {}, {}
+    if cfg.table:
+        tables["table1"] = _table(cells)
+        notes.append("Paper: mean of 100 trials, Quadro RTX8000.")
+    if not (grid := cells[cells.part == "figure5"]).empty:
+        tables["figure5"] = _grid(grid)
+        figures["figure5"] = _figure(cfg, grid, f"{where}.")
+    return Study("latency", title, tables, {"latency_cells": cells}, figures, notes + about["left_out"], [])
 
 
 def _cells(cfg: DictConfig, setting: Setting, seconds: Seconds) -> list[dict[str, Any]]:
@@ -124,6 +129,13 @@ def _table(cells: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, dtype=object)
 
 
+def _grid(grid: pd.DataFrame) -> pd.DataFrame:
+    """Figure 5 in numbers: a line for each variant in each setting."""
+    return pd.DataFrame([{"batch size": ours.batch_size, "length": ours.length, "variant": ours.variant,
+                          "width": ours.width or None, "ms": f"{ours.ms:.1f}", "slow-down %": _slowdown(ours),
+                          "trials": ours.trials} for ours in grid.itertuples()], dtype=object)
+
+
 def _slowdown(cell: Any) -> str:
     """'3.1 [2.0, 4.4]'."""
     if cell.variant == BASE or cell.slowdown_low is None or np.isnan(cell.slowdown_low):
@@ -139,9 +151,8 @@ def _reading(cells: pd.DataFrame) -> str:
             f"its slow-downs: {', '.join(_slowdown(cell) for cell in merged.itertuples()) or 'too few trials'} %.")
 
 
-def _figure(cfg: DictConfig, cells: pd.DataFrame, caption: str) -> Any:
+def _figure(cfg: DictConfig, grid: pd.DataFrame, caption: str) -> Any:
     """Heat maps of the slow-down: a row for each design, a panel for each length, blank where nothing was measured."""
-    grid = cells[cells.part == "figure5"]
     batch_sizes = [size for size in cfg.batch_sizes if (grid.batch_size == size).any()]
     rows = {}
     for method in ADAPTERS:

@@ -18,7 +18,7 @@ from analysis.figures import slowdown_figure
 from experiments import latency, latency_study, passes
 from experiments.latency_study import median_interval, paper_rows
 from experiments.models import load_model
-from experiments.passes import BASE, MERGED, Limit, Setting, Variant, adapted
+from experiments.passes import ADAPTERS, BASE, MERGED, Limit, Setting, Variant, adapted
 from lora import merged
 from tests.experiments.tiny import compose
 
@@ -209,6 +209,22 @@ def test_the_command_writes_table_figure_and_record(tmp_path: Path, monkeypatch:
     table = pd.read_csv(tmp_path / "table1.csv")
     assert list(table[table["from"] == "ours"].variant) == [BASE, MERGED, "lora", "adapter_l", "adapter_h"]
     assert len(table[table["from"] == "paper"]) == 9
+    adapters = [(design, width) for design in ADAPTERS for width in (2, 4)]
+    grid = pd.read_csv(tmp_path / "figure5.csv")
+    assert list(zip(grid.variant, grid.width.fillna(0), strict=True)) == 2 * [
+        (BASE, 0), (MERGED, 2), ("lora", 2), *adapters]
+
+
+def test_without_rows_of_table_1_the_page_is_figure_5_alone_with_its_intervals() -> None:
+    seconds = {Variant(BASE, 0): [1.0] * 9, Variant(MERGED, 2): [1.0] * 9,
+               **{Variant(design, 2): [1.1, 1.2, 1.2, 1.2, 1.3, 1.3, 1.3, 1.4, 1.5] for design in ADAPTERS}}
+    about = {"model": "m", "device": "cpu", "dtype": "fp32", "threads": 1, "left_out": ["2 x 4 is left out"]}
+    study = latency_study.latency_study(config("table=[]", "batch_sizes=[1]", "lengths=[4]", "bottlenecks=[2]"),
+                                        {Setting("figure5", 1, 4, tuple(seconds)): seconds}, about)
+    assert list(study.tables) == ["figure5"] == list(study.figures)
+    assert list(study.tables["figure5"]["slow-down %"]) == ["0.0", "0.0 [0.0, 0.0]", *["30.0 [20.0, 40.0]"] * 2]
+    assert not any("Paper" in note for note in study.notes)
+    assert study.notes[-1] == "2 x 4 is left out"
 
 
 def test_the_figure_has_a_panel_for_each_design_and_length_and_a_number_in_each_cell() -> None:
