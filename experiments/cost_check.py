@@ -2,8 +2,9 @@
 
 Memory is the high-water mark of a fresh process over what it held after a first small step of the same model, which
 has the libraries load what they load. Time is the processor's, on one thread, so that other processes do not count.
-A step is predicted from two speeds of this machine, measured in every round between the steps, and nothing else:
-that of one matrix product, and that of a LayerNorm, GELU and dropout with their gradients, for all else that moves.
+A step is predicted from three speeds of this machine, measured in every round between the steps, and nothing else:
+that of one matrix product, that of AdamW, and that of a LayerNorm, GELU and dropout with their gradients, for all else
+that moves. The process that is timed keeps the memory that it frees, so the system's handing it out anew is not in it.
 """
 
 import gc
@@ -24,7 +25,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from experiments.artifacts import check_file, configs
 from experiments.entry import entry, json_line
 from experiments.files import write_atomic
-from experiments.hardware import describe, in_fresh_process, peak_memory_mb, reset_peak_memory
+from experiments.hardware import describe, in_fresh_process, in_steady_process, peak_memory_mb, reset_peak_memory
 from experiments.models import kind_of
 from experiments.steps import check_step, shadow_of, training_step
 from experiments.sweep import cell, print_rows
@@ -36,6 +37,7 @@ CPU = torch.device("cpu")
 KEYS = ("model", "batch_size", "length", "precision", "checkpointing")
 PRODUCT = (1024, 1024, 4096)  # m, k, n of the matrix product that is timed
 REST = (1024, 1024)           # of what LayerNorm, GELU and dropout are timed on
+UPDATED = 2**22               # parameters of the update that is timed
 REPEATS = 8                   # of a probe in a round
 
 
@@ -53,7 +55,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     rows = []
     for number, _ in enumerate(cfg.settings):
         steps = {method: cases[number, method] for method in cfg.methods}
-        rounds = measured_rounds(steps, cfg.rounds)
+        rounds = in_steady_process(measured_rounds, steps, cfg.rounds)
         costs = {method: predicted[number, method] for method in cfg.methods}
         rows += [row(steps[method], costs, rounds, method, memory[number, method]) for method in cfg.methods]
     record = {"cases": rows, "worst_memory_error": worst(rows, "memory_error"),
@@ -95,15 +97,16 @@ def measured_memory(cfg: DictConfig, steps: int) -> int:
 
 
 def measured_rounds(cases: Mapping[str, DictConfig], rounds: int) -> list[dict[str, float]]:
-    """Of each round: speed of the product (FLOP/s) and of the rest (bytes/s), and the seconds of each method's step."""
+    """Of each round: speed of product (FLOP/s), update and rest (bytes/s), and the seconds of each method's step."""
     torch.set_num_threads(1)
     steps = {method: training_step(cfg, kind_of(cfg.model)) for method, cfg in cases.items()}
     bf16 = {cfg.precision for cfg in cases.values()} == {"bf16"}
     product, flops = product_probe(torch.bfloat16 if bf16 else torch.float32)
-    rest, moved = rest_probe()
+    probes = {"update": probe(update_step), "rest": probe(rest_step)}
     found = []
     for number in range(rounds + 1):
-        one = {"product": flops / repeated(product), "rest": moved / repeated(rest)}
+        one = {"product": flops / repeated(product)}
+        one |= {name: moved / repeated(step) for name, (step, moved) in probes.items()}
         one |= {method: seconds(step) for method, step in steps.items()}
         found += [one] if number > 0 else []  # the first round warms up
     return found
@@ -116,18 +119,27 @@ def product_probe(dtype: torch.dtype) -> tuple[Callable[[], Any], int]:
     return lambda: left @ right, 2 * m * k * n
 
 
-def rest_probe() -> tuple[Callable[[], Any], int]:
-    """What a Transformer does beside matrix products, forward and backward, and the bytes that it moves."""
+def update_step() -> Callable[[], Any]:
+    """An update of one tensor as a step has it, of more numbers than a core's cache holds."""
+    parameter = nn.Parameter(torch.randn(UPDATED))
+    parameter.grad = torch.randn(UPDATED)
+    return torch.optim.AdamW([parameter], fused=True).step
 
-    def made() -> Callable[[], Any]:
-        layers = nn.Sequential(nn.LayerNorm(REST[1]), nn.GELU(), nn.Dropout(0.1)).requires_grad_(False)
-        x, gradient = torch.randn(REST, requires_grad=True), torch.ones(REST)
-        return lambda: layers(x).backward(gradient)
 
+def rest_step() -> Callable[[], Any]:
+    """What a Transformer does beside matrix products, forward and backward."""
+    layers = nn.Sequential(nn.LayerNorm(REST[1]), nn.GELU(), nn.Dropout(0.1)).requires_grad_(False)
+    x, gradient = torch.randn(REST, requires_grad=True), torch.ones(REST)
+    return lambda: layers(x).backward(gradient)
+
+
+def probe(made: Callable[[], Callable[[], Any]]) -> tuple[Callable[[], Any], int]:
+    """A step to be timed, and the bytes that it moves."""
     with FakeTensorMode():
-        probe = made()
+        step = made()
+        step()
         with Ledger([]) as ledger:
-            probe()
+            step()
     return made(), ledger.work.moved_bytes
 
 
@@ -144,9 +156,10 @@ def repeated(function: Callable[[], Any]) -> float:
 
 
 def predicted_seconds(cost: StepCost, speeds: Mapping[str, float]) -> float:
-    """Seconds of a step at these speeds of the product and of the rest."""
-    parts = (cost.forward, cost.backward, cost.update)
-    return sum(part.flops / speeds["product"] + part.moved_bytes / speeds["rest"] for part in parts)
+    """Seconds of a step at these speeds of the product, the rest and the update."""
+    passes = sum(part.flops / speeds["product"] + part.moved_bytes / speeds["rest"]
+                 for part in (cost.forward, cost.backward))
+    return passes + cost.update.moved_bytes / speeds["update"]
 
 
 def row(cfg: DictConfig, costs: Mapping[str, StepCost], rounds: list[dict[str, float]], method: str,
@@ -164,7 +177,8 @@ def row(cfg: DictConfig, costs: Mapping[str, StepCost], rounds: list[dict[str, f
             "ratio_to": first, "predicted_ratio": expected, "measured_ratio": ratio,
             "ratio_error": expected / ratio - 1,
             "product_gflops": statistics.median(one["product"] for one in rounds) / 1e9,
-            "rest_gb_per_second": statistics.median(one["rest"] for one in rounds) / 1e9}
+            **{f"{name}_gb_per_second": statistics.median(one[name] for one in rounds) / 1e9
+               for name in ("rest", "update")}}
 
 
 def worst(rows: list[dict[str, Any]], key: str) -> float:

@@ -23,6 +23,8 @@ DEVICES = ("auto", "cpu", "cuda")
 FEW_PARAMETERS = 2_000_000
 # glibc: blocks of this many bytes and more go back to the system when freed; peak memory varies by 5 % without it
 FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+# glibc: no block goes back, so that a step does not wait for the system to hand out the pages that the last one freed
+KEEP_FREED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 Arguments = ParamSpec("Arguments")
 Found = TypeVar("Found")
 
@@ -96,5 +98,15 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def in_fresh_process(function: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
     """The result of a call in a new process, which gives freed memory back at once: for its high-water mark."""
-    with env_override(FREE_AT_ONCE), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    return _in_process(FREE_AT_ONCE, function, *args, **kwargs)
+
+
+def in_steady_process(function: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
+    """The result of a call in a new process, which keeps the memory that it has freed: for its time."""
+    return _in_process(KEEP_FREED, function, *args, **kwargs)
+
+
+def _in_process(variables: dict[str, str], function: Callable[Arguments, Found], *args: Arguments.args,
+                **kwargs: Arguments.kwargs) -> Found:
+    with env_override(variables), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()

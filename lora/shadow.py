@@ -10,7 +10,7 @@ not the scratch space inside an operation, nor what an allocator keeps.
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -82,7 +82,8 @@ class Ledger(TorchDispatchMode):
             self.flops += product(*args, **(kwargs or {}), out_val=found)
         elif func._schema.is_mutable or (outputs and not func.is_view):
             read = outputs if func.overloadpacket in GATHERS else inputs
-            self.moved_bytes += sum(tensor.nbytes for tensor in (*read, *outputs))
+            written = outputs or _changed(func, args, kwargs or {})  # an update of many tensors returns none
+            self.moved_bytes += sum(tensor.nbytes for tensor in (*read, *written))
         self._hold(inputs, new=False)  # the batch, which was there before: nor are its views new
         self._hold(outputs)
         return found
@@ -102,6 +103,12 @@ class Ledger(TorchDispatchMode):
         self.live_bytes -= nbytes
 
 
+def _changed(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    """What an operation writes in place."""
+    given = {said.name: value for said, value in zip(func._schema.arguments, args, strict=False)} | dict(kwargs)
+    return [tensor for said in func._schema.arguments if said.is_write for tensor in _tensors(given.get(said.name))]
+
+
 def _tensors(tree: Any) -> Iterator[Tensor]:
     return (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
 
@@ -115,12 +122,12 @@ def shadow(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[]
         value.backward()
         del value
         backward, gradients, peak = ledger.work, ledger.live_bytes - weights, ledger.peak_bytes
+        optimizer.step()  # the first makes the optimizer's states; in every later one they are there before it
+        states, first = ledger.live_bytes - weights - gradients, ledger.work
         optimizer.step()
-        states = ledger.live_bytes - weights - gradients
-        update = ledger.work
-    # the first step makes the optimizer's states; in every later one they are there before it
+        update = ledger.work - first
     peak = max(peak + states, ledger.peak_bytes)
-    return StepCost(weights, gradients, states, activations, peak, forward, backward - forward, update - backward)
+    return StepCost(weights, gradients, states, activations, peak, forward, backward - forward, update)
 
 
 @contextmanager

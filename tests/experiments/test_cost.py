@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from experiments import cost, cost_check, cost_claims
 from experiments.entry import CONF
-from lora.shadow import StepCost, Work
+from lora.shadow import StepCost, Work, shadow
 from tests.experiments.tiny import compose
 
 TINY = [f"model.config.{key}" for key in ("n_embd=16", "n_layer=2", "n_head=2", "vocab_size=50")]
@@ -88,9 +91,19 @@ def test_claims_are_the_papers_arithmetic(monkeypatch: pytest.MonkeyPatch, capsy
     assert {row["key"] for row in json.loads((tmp_path / "claims.json").read_text())["claims"]} == set(ours)
 
 
-def test_a_prediction_is_work_over_the_two_speeds() -> None:
+def test_a_prediction_is_work_over_the_three_speeds() -> None:
     found = StepCost(0, 0, 0, 0, 0, Work(100, 10), Work(200, 20), Work(0, 30))
-    assert cost_check.predicted_seconds(found, {"product": 50.0, "rest": 20.0}) == 300 / 50 + 60 / 20
+    speeds = {"product": 50.0, "rest": 20.0, "update": 60.0}
+    assert cost_check.predicted_seconds(found, speeds) == 300 / 50 + 30 / 20 + 30 / 60
+
+
+def test_the_speed_of_an_update_is_of_bytes_counted_as_a_steps_are() -> None:
+    """A step that trains as many numbers moves as many bytes in its update."""
+    with FakeTensorMode():
+        whole = nn.Linear(cost_check.UPDATED // 8, 8, bias=False)
+        x = torch.randn(1, whole.in_features)
+        step = shadow(whole, torch.optim.AdamW(whole.parameters(), fused=True), lambda: whole(x).sum())
+    assert cost_check.probe(cost_check.update_step)[1] == step.update.moved_bytes
 
 
 def test_a_row_compares_within_each_round() -> None:
@@ -98,8 +111,8 @@ def test_a_row_compares_within_each_round() -> None:
                             "checkpointing": False})
     costs = {"ft": StepCost(0, 0, 0, 0, 80, Work(100, 0), Work(0, 0), Work(0, 0)),
              "lora": StepCost(0, 0, 0, 0, 50, Work(50, 0), Work(0, 0), Work(0, 0))}
-    rounds = [{"product": 10.0, "rest": 1.0, "ft": 10.0, "lora": 4.0}, {"product": 5.0, "rest": 1.0, "ft": 20.0,
-                                                                       "lora": 8.0}]
+    rounds = [{"product": 10.0, "rest": 1.0, "update": 1.0, "ft": 10.0, "lora": 4.0},
+              {"product": 5.0, "rest": 1.0, "update": 1.0, "ft": 20.0, "lora": 8.0}]
     found = cost_check.row(cfg, costs, rounds, "lora", memory=40)
     assert (found["memory_error"], found["time_error"]) == (0.25, 0.25)
     assert (found["predicted_ratio"], found["measured_ratio"], found["ratio_error"]) == (0.5, 0.4, 0.25)

@@ -77,6 +77,14 @@ def test_what_other_operations_move_is_counted_by_hand() -> None:
     assert found.forward.moved_bytes == 4 * (tanh + total)
 
 
+@pytest.mark.parametrize("train_first", [True, False])
+def test_an_update_reads_and_writes_parameters_gradients_and_both_moments(train_first: bool) -> None:
+    """Gradients too: torch's fused AdamW declares that it may scale them. The states are there before."""
+    trained, tensors = (sum(WEIGHTS), 4) if train_first else (WEIGHTS[1], 2)
+    counters = 3 * 4 * tensors  # of steps: one more in each, read and written; then read
+    assert cost(train_first).update.moved_bytes == 2 * 4 * 4 * trained + counters
+
+
 def test_a_view_moves_nothing_and_holds_nothing_more() -> None:
     def forward(view: bool) -> StepCost:
         with FakeTensorMode():
