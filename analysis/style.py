@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from experiments.files import write_atomic
 
 COLUMN, DOUBLE = 3.3, 6.9  # inches
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
+           "#000000", "#882255", "#999933", "#332288")  # from the seventh on Tol 2021, for figures of many methods
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#666666"
 LETTERS = 20  # of a caption in an inch
