@@ -20,8 +20,10 @@ class Injected(nn.Module):
     """A module at work while its adapter is active: before its host's forward, after it, or both.
 
     The host is handed over at each call, and must not be kept: it would become a part of its own part. `then` is
-    the adapter's next module at the same host, of another kind.
+    the adapter's next module at the same host. Two of a kind can follow each other there where it says so.
     """
+
+    repeatable = False
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,13 +53,13 @@ class Slot(nn.ModuleDict):
         self._hooks: dict[str, Any] = {}
 
     def put(self, host: nn.Module, adapter: str, module: Injected) -> None:
-        """Add a module of `adapter`, to work behind those it has here; ValueError where one of them is of its kind."""
+        """Add a module of `adapter`, to work behind those it has here; ValueError where two of its kind cannot."""
         module.train(host.training)
         if adapter in self:
             *_, last = before = list(self._chain(adapter))
-            if type(module) in map(type, before):
-                raise ValueError(f"adapter {adapter!r} already has a {type(module).__name__} here, and a place has "
-                                 "room for one of a kind")
+            if type(module) in map(type, before) and not module.repeatable:
+                raise ValueError(f"adapter {adapter!r} already has its {type(module).__name__} here, and a place has "
+                                 "room for one")
             last.then = module
         else:
             self[adapter] = module

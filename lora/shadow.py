@@ -10,7 +10,7 @@ not the scratch space inside an operation, nor what an allocator keeps.
 """
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +26,7 @@ aten = torch.ops.aten
 PRODUCTS = flop_registry | {  # the counter leaves out the fused attention of a CPU
     aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
     aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop}
+UNFILLED = (aten.empty, aten.empty_like, aten.empty_strided, aten.new_empty, aten.new_empty_strided)
 GATHERS = (aten.embedding, aten.index, aten.gather, aten.index_select)  # read as much as they write
 
 
@@ -80,7 +81,7 @@ class Ledger(TorchDispatchMode):
         inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(found))
         if (product := PRODUCTS.get(func.overloadpacket)) is not None:
             self.flops += product(*args, **(kwargs or {}), out_val=found)
-        elif func._schema.is_mutable or (outputs and not func.is_view):
+        elif func._schema.is_mutable or not _only_names(func, inputs, outputs):
             read = outputs if func.overloadpacket in GATHERS else inputs
             written = outputs or _changed(func, args, kwargs or {})  # an update of many tensors returns none
             self.moved_bytes += sum(tensor.nbytes for tensor in (*read, *written))
@@ -101,6 +102,12 @@ class Ledger(TorchDispatchMode):
     def _release(self, storage: int, nbytes: int) -> None:
         self._storages.remove(storage)
         self.live_bytes -= nbytes
+
+
+def _only_names(func: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+    """Whether an operation that changes nothing in place touches no number: views and new tensors without values."""
+    held = {tensor.untyped_storage()._cdata for tensor in inputs}
+    return func.overloadpacket in UNFILLED or all(tensor.untyped_storage()._cdata in held for tensor in outputs)
 
 
 def _changed(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:

@@ -13,6 +13,8 @@ from lora.sites import find_places
 class AroundNorm(Bottleneck):
     """Its host LN gives LN(z + adapter(LN(z))) in place of LN(z)."""
 
+    repeatable = False  # a second would not see what the first adds
+
     def after(self, host: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         (z,) = args
         return host.forward(z + self(output))

@@ -22,6 +22,8 @@ INITS = ("gaussian", "identity")
 class Bottleneck(Injected):
     """Adds W_up f(W_down x) to its host's output x, or to the first of several outputs."""
 
+    repeatable = True
+
     def __init__(self, n: int, method: "BottleneckMethod", like: Tensor, norm: bool = False) -> None:
         super().__init__()
         made: dict[str, Any] = {"device": like.device, "dtype": torch.promote_types(like.dtype, torch.float32)}

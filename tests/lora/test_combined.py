@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from lora import (
     AdapterL,
+    AdapterP,
     BitFit,
     Combined,
     FullFineTuning,
@@ -82,7 +83,7 @@ def test_two_methods_that_train_the_same_parameter_are_refused_and_leave_nothing
         combined(a=lora(), b=lora()).apply(model, pooler="train")
     with pytest.raises(ValueError, match=r"a\+b, part b: .*query \(weight\): .* already updates 'q' here"):
         combined(a=lora(targets=["q"]), b=lora(targets=["*.query"])).apply(model, pooler="train")
-    with pytest.raises(ValueError, match=r"a\+b, part b: roberta: adapter 'default' already has a AddedPositions here"):
+    with pytest.raises(ValueError, match=r"a\+b, part b: roberta: adapter 'default' already has its AddedPositions here"):
         combined(a=prefix(), b=prefix(PrefixLayer)).apply(model, pooler="train")
     assert adapters(model) == []
     combined(lora=lora(), prefix=prefix()).apply(model, pooler="train")
@@ -154,12 +155,20 @@ def test_vectors_and_a_bottleneck_at_one_block_are_both_at_work(architecture: st
         assert_close(rows.of(model.base_model(**rows.inputs())[0]), wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_two_modules_of_one_kind_at_one_place_are_refused_with_the_reason() -> None:
-    model = tiny("bert")
-    with pytest.raises(ValueError, match=r"part more: bert\.encoder\.layer\.0: adapter 'default' already has a "
-                                         "Bottleneck here, and a place has room for one of a kind"):
-        combined(adapter_l=bottlenecks(), more=bottlenecks()).apply(model, pooler="train")
-    assert not any("injected" in name for name, _ in model.named_modules())
+@torch.no_grad()
+def test_bottlenecks_at_one_block_follow_each_other() -> None:
+    """In GPT-2 adapter_l and adapter_p are both behind the block: h + L(h), then what P adds to that."""
+    torch.manual_seed(0)
+    model = tiny("gpt2")
+    first, second = bottlenecks(), AdapterP(name="adapter_p", bottleneck=3, nonlinearity="relu", init="gaussian",
+                                            init_std=0.2)
+    combined(l=first, p=second).apply(model, pooler="train")
+    block, h = model.transformer.h[0], torch.randn(2, 3, D)
+    slot = block.injected["default"]
+    with disabled(model):
+        plain_block = block(h)
+    behind = plain_block + slot(plain_block)
+    assert_close(block(h), behind + slot.then(behind))
 
 
 def test_what_one_part_refuses_the_combination_refuses() -> None:

@@ -145,7 +145,7 @@ def test_a_copy_of_a_model_is_a_model_of_its_own() -> None:
 
 @pytest.mark.parametrize(("places", "error", "message"), [
     (("roberta.encoder.layer.0.output.dropout",) * 2, ValueError,
-     r"layer\.0\.output\.dropout: adapter 'default' already has a Scaled here"),
+     r"layer\.0\.output\.dropout: adapter 'default' already has its Scaled here"),
     (("roberta.encoder.layer.0.output.dense",), TypeError, "output.dense is a dense map"),
     (("roberta.encoder.layer.0.output.dropout", "roberta.encoder.layer.0.output.dense"), TypeError, "is a dense map"),
 ])

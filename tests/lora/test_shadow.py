@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from lora.shadow import StepCost, shadow
+from lora.shadow import Ledger, StepCost, shadow
 
 ROWS, N_IN, HIDDEN, N_OUT = 5, 7, 11, 3
 WEIGHTS = (N_IN * HIDDEN + HIDDEN, HIDDEN * N_OUT + N_OUT)  # of the two layers
@@ -75,6 +75,25 @@ def test_what_other_operations_move_is_counted_by_hand() -> None:
         found = shadow(model, optimizer, lambda: model(x).sum())
     tanh, total = 2 * ROWS * HIDDEN, ROWS * N_OUT + 1  # read and write; read, and one number written
     assert found.forward.moved_bytes == 4 * (tanh + total)
+
+
+def test_rows_of_several_tokens_move_what_as_many_rows_do() -> None:
+    """A product of (rows, tokens, n) is one of (rows * tokens, n) and a view of what it gives."""
+    def forward(*shape: int) -> int:
+        with FakeTensorMode():
+            model, optimizer, _ = two_layers(train_first=True)
+            x = torch.randn(*shape, N_IN)
+            return shadow(model, optimizer, lambda: model(x).sum()).forward.moved_bytes
+
+    assert forward(2, 3) == forward(6)
+
+
+def test_a_tensor_without_values_moves_nothing() -> None:
+    with FakeTensorMode(), Ledger([]) as ledger:
+        torch.empty(9)
+        like = torch.empty_like(torch.ones(9))
+        like.new_empty(9)
+    assert ledger.moved_bytes == 4 * 9  # the ones
 
 
 @pytest.mark.parametrize("train_first", [True, False])
