@@ -100,6 +100,8 @@ def _matters(field: str, there: Any, here: Any) -> bool:
     """Whether an adapter with `there` in this field is none with `here` in it."""
     if there == here or field in MAY_DIFFER:
         return False
+    if field == "targets":  # in any order
+        return set(there or ()) != set(here or ())
     if field == "init":  # is overwritten, but PiSSA's also stays taken out of the base
         return "pissa" in (there, here)
     return field != "separator" or None not in (there, here)  # null until the method is applied
@@ -138,9 +140,10 @@ def start_from(folder: Path | None, model: "PreTrainedModel", base: str) -> dict
     _check_method(str(folder), method_of(description["method"]), entry.method)
     own = adapter_tensors(model)
     taken = {key: value for key, value in tensors.items() if key not in description["head"]}
-    account(folder, taken, {key: value for key, value in own.items() if key not in entry.head})
     if fingerprint(model, trained) != theirs["fingerprint"]:
-        raise ValueError(f"{folder} adapts {theirs.get('name')}, of which the weights are not those of {base}")
+        here = f"those of {base}" if theirs.get("name") != base else "these: another file of them, or model.init=random"
+        raise ValueError(f"{folder} adapts {theirs.get('name')}, of which the weights are not {here}")
+    account(folder, taken, {key: value for key, value in own.items() if key not in entry.head})
     if theirs["fingerprint"] is None and theirs.get("name") != base:  # full fine-tuning leaves no weight to compare
         raise ValueError(f"{folder} adapts {theirs.get('name')}, not {base}")
     load_tensors(model, taken | {key: own[key] for key in entry.head})

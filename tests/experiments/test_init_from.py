@@ -63,6 +63,13 @@ def test_a_run_starts_from_the_others_adapter_with_the_head_it_would_have_had(ti
     assert all(torch.equal(now[name], before) for name, before in frozen.items())
 
 
+def test_the_order_of_targets_is_no_difference(tiny_run: list[str], source: RunRecord) -> None:
+    lines = [*tiny_run, f"init_from={source.run}"]
+    assert run(compose(*lines, "method.targets=[v,q]")).init_from["run"] == source.run
+    with pytest.raises(ValueError, match=r"method\.targets is \['q', 'v'\] there and \['q', 'k'\] here"):
+        run(compose(*lines, "method.targets=[q,k]"))
+
+
 def test_the_record_says_where_a_run_started_and_the_training_goes_on_from_there(
     tiny_run: list[str], source: RunRecord
 ) -> None:
@@ -205,6 +212,12 @@ def test_another_base_model_is_refused_before_training(
     cfg = compose(*tiny_run, f"model.path={folder}", f"init_from={source.run}")
     with pytest.raises(ValueError, match=r"adapts tiny, of which the weights are not those of other"):
         run(cfg)
+    larger = f"model.path={save_model(tmp_path / 'larger', num_hidden_layers=3)}"
+    with pytest.raises(ValueError, match=r"adapts tiny, of which the weights are not those of larger"):
+        run(compose(*tiny_run, larger, f"init_from={source.run}"))
+    again = shutil.copytree(folder, tmp_path / "again" / "tiny")
+    with pytest.raises(ValueError, match=r"adapts tiny, of which the weights are not these: .*model\.init=random"):
+        run(compose(*tiny_run, f"model.path={again}", f"init_from={source.run}"))
     deeper = tmp_path / "deeper"
     shutil.copytree(folder, deeper)
     config = json.loads((deeper / "config.json").read_text()) | {"model_type": "roberta"}

