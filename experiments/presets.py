@@ -1,6 +1,7 @@
 """Hyperparameters by model, method and task: the tables of conf/presets, read by `${preset:key,default}`.
 
-A preset is a CSV file, one row a setting: model, method, task (`*`: any without a row of its own), in some files rank
+A preset is a CSV file, one row a setting: model, method, task (`*`: any without a row of its own; of a method also a
+pattern, as ft_top*), in some files rank
 (of method.rank, or method.bottleneck, where the command line gives one; empty: any without a row of its own), source,
 then config keys.
 `default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its dagger rows) are the
@@ -11,6 +12,8 @@ times their GPUs. An empty cell was not stated and leaves the default; `null` wa
 import csv
 import io
 from decimal import Decimal
+from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,9 @@ def find_row(preset: str, model: str, method: str, task: str, rank: str = "") ->
     check_choice("preset", preset, presets())
     with (FOLDER / f"{preset}.csv").open(newline="") as file:
         rows = {tuple(row.get(column, "") for column in COLUMNS): row for row in csv.DictReader(file)}
-    likely = [(model, method, task), (model, method, "*"), ("*", method, task), ("*", method, "*"), ("*", "*", "*")]
+    patterns = sorted({key[1] for key in rows if key[1] not in (method, "*") and fnmatchcase(method, key[1])})
+    likely = [*product((model,), (method, *patterns), (task, "*")), *product(("*",), (method, *patterns), (task, "*")),
+              ("*", "*", "*")]
     row = next((rows[*key, own] for key in likely for own in (rank, "") if (*key, own) in rows), None)
     if row is None:
         shared = {key: sum(map(str.__eq__, key[:3], (model, method, task))) for key in rows}

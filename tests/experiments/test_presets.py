@@ -170,6 +170,24 @@ def test_a_tasks_own_row_comes_before_any_tasks(monkeypatch: pytest.MonkeyPatch,
     assert presets.find_row("mine", "m", "lora", "mrpc")["trainer.epochs"] == "3"
 
 
+def test_a_methods_own_row_comes_before_a_patterns_and_that_before_any_models(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    rows = ["*,*,*,sweep,1", "*,ft_top*,*,sweep,2", "m,ft_top*,*,sweep,3", "m,ft_top2,*,sweep,4", "m,*,*,sweep,5"]
+    (tmp_path / "mine.csv").write_text("\n".join(["model,method,task,source,trainer.epochs", *rows]))
+    monkeypatch.setattr(presets, "FOLDER", tmp_path)
+    found = {words: presets.find_row("mine", *words, "rte")["trainer.epochs"]
+             for words in [("m", "ft_top2"), ("m", "ft_top3"), ("other", "ft_top3"), ("m", "ft"), ("other", "ft")]}
+    assert list(found.values()) == ["4", "3", "2", "1", "1"]
+
+
+@pytest.mark.parametrize("preset", ["nano", "default"])
+def test_any_number_of_top_blocks_has_a_rate_of_its_own_kind(preset: str):
+    two, three = (presets.find_row(preset, "any-model", f"ft_top{blocks}", "rte") for blocks in (2, 3))
+    assert two == three
+    assert three["method"] == "ft_top*"
+
+
 def test_a_rank_of_the_command_line_has_a_learning_rate_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     rows = ["*,lora,*,,sweep,1e-3,8", "*,lora,*,1,sweep,4e-3,8", "*,lora,rte,,sweep,2e-3,8"]
     header = "model,method,task,rank,source,trainer.learning_rate,method.rank"
