@@ -22,12 +22,15 @@ from experiments.files import write_atomic
 from experiments.hardware import choose_device, describe
 from experiments.latency_study import latency_cells, latency_study, paper_rows
 from experiments.logger import check_logger
+from experiments.models import empty_model, kind_of
 from experiments.passes import (
     DTYPES,
+    MERGED,
     Limit,
     OutOfTime,
     Seconds,
     Setting,
+    adapted,
     grid_variants,
     least_rounds,
     measure,
@@ -35,6 +38,7 @@ from experiments.passes import (
     token_seconds,
 )
 from lora.errors import check_choice, check_whole, is_number, nearest
+from lora.limits import check_positions
 
 CPU_SECONDS = 1200.0  # of a command on a CPU
 SETTINGS = ["rank", "table", "widths", "batch_sizes", "lengths", "bottlenecks", "warmup", "trials", "least_trials",
@@ -56,6 +60,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     settings = [Setting("table1", row.batch_size, row.length, tuple(row.variants)) for row in paper_rows(cfg)]
     settings += [Setting("figure5", batch_size, length, tuple(grid_variants(cfg)))
                  for batch_size in cfg.batch_sizes for length in cfg.lengths]
+    check_fit(cfg, settings)
     measured, left_out = measure_all(cfg, device, settings, seconds)
     said = OmegaConf.to_container(OmegaConf.masked_copy(cfg, SETTINGS), resolve=True)
     assert isinstance(said, dict)
@@ -127,6 +132,15 @@ def check_settings(cfg: DictConfig) -> None:
     for key, values in (sizes | {key: cfg[key] for key in ("batch_sizes", "lengths", "bottlenecks")}).items():
         for value in values:
             check_whole(key, value, 1)
+
+
+def check_fit(cfg: DictConfig, settings: Sequence[Setting]) -> None:
+    """ValueError for a length, rank or bottleneck that the model has no room for; on shapes alone."""
+    base: Any = empty_model(cfg.model, kind_of(cfg.model), 2)
+    check_positions(base.config, "length", max(setting.length for setting in settings))
+    for variant in dict.fromkeys(variant for setting in settings for variant in setting.variants):
+        if variant.method != MERGED:  # lora's, merged
+            adapted(base, variant, cfg)
 
 
 if __name__ == "__main__":

@@ -251,6 +251,8 @@ def test_the_figure_is_blank_where_nothing_was_measured() -> None:
     (["table=[[1,129]]"], r"row of table '\[1,129\]' is not one of .*; did you mean"),
     (["dtype=fp8"], "dtype 'fp8' is not one of .*"),
     (["bottlenecks=[0]"], "bottlenecks 0 is not a whole number"),
+    (["bottlenecks=[4,17]"], r"bottleneck 17 is not in 1\.\.16"),
+    (["lengths=[4,2048]"], "length 2048 is above the model's 1024 positions"),
     (["table=[]", "batch_sizes=[]"], "nothing to measure"),
     (["device=cuda"], "finds no GPU"),
     (["seconds=-5"], "seconds -5 is not auto, null or a number above 0"),
@@ -266,7 +268,7 @@ def test_what_cannot_be_measured_is_said_first(words: list[str], message: str, m
         pytest.skip("there is a GPU")
     monkeypatch.setattr(sys, "argv", ["latency", *TINY, *words])
     built: list[str] = []
-    monkeypatch.setattr(passes, "deepcopy", lambda *args: built.append("a model"))
+    monkeypatch.setattr(passes, "load_model", lambda *args: built.append("a model"))
     with pytest.raises(SystemExit):
         latency.main()
     assert not built
