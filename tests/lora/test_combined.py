@@ -83,7 +83,7 @@ def test_two_methods_that_train_the_same_parameter_are_refused_and_leave_nothing
         combined(a=lora(), b=lora()).apply(model, pooler="train")
     with pytest.raises(ValueError, match=r"a\+b, part b: .*query \(weight\): .* already updates 'q' here"):
         combined(a=lora(targets=["q"]), b=lora(targets=["*.query"])).apply(model, pooler="train")
-    with pytest.raises(ValueError, match=r"a\+b, part b: roberta: adapter 'default' already has its AddedPositions here"):
+    with pytest.raises(ValueError, match=r"a\+b, part b: roberta: adapter 'default' already has its AddedPositions"):
         combined(a=prefix(), b=prefix(PrefixLayer)).apply(model, pooler="train")
     assert adapters(model) == []
     combined(lora=lora(), prefix=prefix()).apply(model, pooler="train")
