@@ -5,10 +5,14 @@ from typing import Any
 
 import pytest
 
+from experiments import cost_check
 from experiments.compare import compare, markdown
 from experiments.cost_claims import printed
+from experiments.models import kind_of
 from experiments.runs import Store
+from experiments.steps import shadow_of
 from tests.conftest import ROOT
+from tests.experiments.tiny import compose
 
 
 def result(path: str) -> dict[str, Any]:
@@ -18,6 +22,21 @@ def result(path: str) -> dict[str, Any]:
 @pytest.mark.parametrize("what", ["memory", "time", "ratio"])
 def test_a_steps_cost_is_predicted_within_20_percent(what: str) -> None:
     assert result("cpu/cost/cost.json")[f"worst_{what}_error"] < 0.2
+
+
+@pytest.mark.parametrize("method", ["ft", "lora"])
+def test_the_committed_predictions_are_todays(method: str) -> None:
+    """Of the first setting, from the speeds that its record has."""
+    setting = compose(config="cost_check").settings[0]
+    step = cost_check.case(setting, method)
+    cost = shadow_of(step, kind_of(step.model))
+    (found,) = [case for case in result("cpu/cost/cost.json")["cases"] if case["method"] == method
+                and {key: case[key] for key in cost_check.KEYS} == dict(setting)]
+    speeds = {"product": found["product_gflops"] * 1e9,
+              **{name: found[f"{name}_gb_per_second"] * 1e9 for name in ("rest", "update")}}
+    assert found["predicted_memory_mb"] == cost.peak_bytes / 1e6
+    # medians over rounds: that of a sum is not the sum of medians
+    assert found["predicted_seconds"] == pytest.approx(cost_check.predicted_seconds(cost, speeds), rel=0.02)
 
 
 @pytest.mark.parametrize("folder", ["latency", "latency-bf16"])
