@@ -141,7 +141,7 @@ def start_from(folder: Path | None, model: "PreTrainedModel", base: str) -> dict
     own = adapter_tensors(model)
     taken = {key: value for key, value in tensors.items() if key not in description["head"]}
     if fingerprint(model, trained) != theirs["fingerprint"]:
-        here = f"those of {base}" if theirs.get("name") != base else "these: another file of them, or model.init=random"
+        here = f"those of {base}" if theirs.get("name") != base else "those here: another file, or model.init=random"
         raise ValueError(f"{folder} adapts {theirs.get('name')}, of which the weights are not {here}")
     account(folder, taken, {key: value for key, value in own.items() if key not in entry.head})
     if theirs["fingerprint"] is None and theirs.get("name") != base:  # full fine-tuning leaves no weight to compare

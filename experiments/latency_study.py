@@ -19,7 +19,7 @@ from lora.errors import check_choice
 
 OURS = {"ft_or_lora": (BASE, MERGED, "lora"), "adapter_l": ("adapter_l",), "adapter_h": ("adapter_h",)}
 TITLES = {"adapter_h": "AdapterH", "adapter_l": "AdapterL"}
-PAPERS = "gpt2-medium"  # the model of Table 1
+PAPER_MODEL = "gpt2-medium"  # the model of Table 1
 BUDGETS = {"0.5M": "few", "11M": "many"}  # the counts that Table 1 prints, by their name in conf/latency.yaml
 Measured = Mapping[Setting, Seconds]
 
@@ -92,8 +92,8 @@ def latency_study(cfg: DictConfig, measured: Measured, about: Mapping[str, Any])
     if cfg.table:
         tables["table1"] = _table(cells)
         notes.append("Paper: mean of 100 trials, Quadro RTX8000.")
-        if cfg.model.name != PAPERS:
-            notes.append(f"The paper's rows are {PAPERS}'s, and widths are those that give it the printed counts: "
+        if cfg.model.name != PAPER_MODEL:
+            notes.append(f"The paper's rows are {PAPER_MODEL}'s, and widths are those that give it the printed counts: "
                          f"{cfg.model.name} has others.")
     if not (grid := cells[cells.part == "figure5"]).empty:
         tables["figure5"] = _grid(grid)

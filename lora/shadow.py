@@ -81,7 +81,7 @@ class Ledger(TorchDispatchMode):
         inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(found))
         if (product := PRODUCTS.get(func.overloadpacket)) is not None:
             self.flops += product(*args, **(kwargs or {}), out_val=found)
-        elif func._schema.is_mutable or not _only_names(func, inputs, outputs):
+        elif func._schema.is_mutable or not _touches_nothing(func, inputs, outputs):
             read = outputs if func.overloadpacket in GATHERS else inputs
             written = outputs or _changed(func, args, kwargs or {})  # an update of many tensors returns none
             self.moved_bytes += sum(tensor.nbytes for tensor in (*read, *written))
@@ -104,7 +104,7 @@ class Ledger(TorchDispatchMode):
         self.live_bytes -= nbytes
 
 
-def _only_names(func: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
+def _touches_nothing(func: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
     """Whether an operation that changes nothing in place touches no number: views and new tensors without values."""
     held = {tensor.untyped_storage()._cdata for tensor in inputs}
     return func.overloadpacket in UNFILLED or all(tensor.untyped_storage()._cdata in held for tensor in outputs)

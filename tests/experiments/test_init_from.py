@@ -216,7 +216,7 @@ def test_another_base_model_is_refused_before_training(
     with pytest.raises(ValueError, match=r"adapts tiny, of which the weights are not those of larger"):
         run(compose(*tiny_run, larger, f"init_from={source.run}"))
     again = shutil.copytree(folder, tmp_path / "again" / "tiny")
-    with pytest.raises(ValueError, match=r"adapts tiny, of which the weights are not these: .*model\.init=random"):
+    with pytest.raises(ValueError, match=r"adapts tiny, of which the weights are not those here: .*model\.init=random"):
         run(compose(*tiny_run, f"model.path={again}", f"init_from={source.run}"))
     deeper = tmp_path / "deeper"
     shutil.copytree(folder, deeper)
