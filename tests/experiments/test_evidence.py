@@ -1,6 +1,8 @@
 """What the committed results must show; how they are made is tested where they are made."""
 
+import csv
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,6 +63,14 @@ def test_the_papers_costs_come_out(key: str, least: float, most: float) -> None:
 def test_the_papers_training_memory_is_between_two_ways_to_count_it() -> None:
     ours = {row["key"]: row["ours"] for row in result("paper/cost/claims.json")["claims"]}
     assert ours["memory_ft_moments"] < 1.2 < ours["memory_ft_gradients"]
+
+
+def test_the_committed_counts_are_the_papers_arithmetic(shared: Path) -> None:
+    with (ROOT / "results/paper/tables/counts.csv").open() as ours, \
+            (shared / "paper/parameter_counts.csv").open() as theirs:
+        found = [[row["model"], row["method"], row["setting"], row["exact"]] for row in csv.DictReader(ours)]
+        asked = [[row["model"], row["method"], row["setting"], row["params_exact"]] for row in csv.DictReader(theirs)]
+    assert found == asked
 
 
 def test_claims_are_beside_what_the_paper_printed() -> None:
