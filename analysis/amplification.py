@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.entry import entry
+from experiments.config.entry import entry
 
 
 @entry("amplification", examples=[
@@ -14,8 +14,9 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Table 7 for every matrix that a LoRA adapter changes, beside W's own directions and random ones."""
-    from analysis.amplification_study import study
-    from analysis.study import check_choices, chosen_layers, chosen_sites, publish
+    from analysis.studies.amplification import study
+    from analysis.studies.choices import check_choices, chosen_layers, chosen_sites
+    from experiments.tables.publish import publish
 
     check_choices(cfg, ["adapter"])
     if cfg.full_svd not in (True, False, None):

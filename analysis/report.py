@@ -1,6 +1,6 @@
 """One adapter on one self-contained HTML page: spectra, where the energy is, amplification, similarity to another.
 
-analysis.report_study computes, analysis.report_reading puts in words, analysis.report_page draws.
+analysis.page.numbers computes, analysis.page.reading puts in words, analysis.page.page draws.
 """
 
 from collections.abc import Mapping
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from experiments.entry import entry
-from experiments.files import write_atomic
-from experiments.logger import Logger, check_logger
+from experiments.config.entry import entry
+from experiments.store.files import write_atomic
+from experiments.store.logger import Logger, check_logger
 
 if TYPE_CHECKING:  # torch takes a second to import, which --help does without
-    from analysis.report_study import Study
-    from analysis.updates import Problem
+    from analysis.adapters.updates import Problem
+    from analysis.page.numbers import Study
 
 
 @entry("report", examples=[
@@ -25,9 +25,9 @@ if TYPE_CHECKING:  # torch takes a second to import, which --help does without
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Study one LoRA adapter, beside its base model and another adapter where given, on one HTML page."""
-    from analysis.adapters import read_updates
-    from analysis.report_page import render
-    from analysis.report_study import facts, read_base, read_other, study_adapter
+    from analysis.adapters.read import read_updates
+    from analysis.page.numbers import facts, read_base, read_other, study_adapter
+    from analysis.page.page import render
 
     check_logger(cfg.logger)
     if cfg.adapter is None:
@@ -67,8 +67,8 @@ def publish(cfg: DictConfig, study: "Study", record: Mapping[str, Any]) -> None:
     """The table of numbers for people, and with the headline and the page for wandb."""
     import pandas as pd
 
-    from analysis.report_page import numbers
-    from experiments.sweep import print_rows
+    from analysis.page.page import numbers
+    from experiments.tables.text import print_rows
 
     table = numbers(study)
     rows = [[name, *values] for name, values, _ in table["rows"]]

@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.entry import entry
+from experiments.config.entry import entry
 
 
 @entry("spectrum", examples=[
@@ -13,8 +13,9 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """The singular values of every update of one LoRA adapter, and the ranks that they amount to."""
-    from analysis.spectrum_study import study
-    from analysis.study import check_choices, chosen_layers, chosen_sites, publish
+    from analysis.studies.choices import check_choices, chosen_layers, chosen_sites
+    from analysis.studies.spectrum import study
+    from experiments.tables.publish import publish
 
     check_choices(cfg, ["adapter"])
     found = study(cfg.adapter, chosen_sites(cfg), chosen_layers(cfg), cfg.alpha, cfg.fused, cfg.level, cfg.seed)

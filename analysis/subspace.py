@@ -4,7 +4,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.entry import entry
+from experiments.config.entry import entry
 
 
 @entry("subspace", examples=[
@@ -13,8 +13,9 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Compare the subspaces of two LoRA adapters with each other and with chance: tables and figures."""
-    from analysis.study import check_choices, chosen_layers, chosen_sites, publish
-    from analysis.subspace_study import Options, study
+    from analysis.studies.choices import check_choices, chosen_layers, chosen_sites
+    from analysis.studies.subspace import Options, study
+    from experiments.tables.publish import publish
 
     check_choices(cfg, ["a", "b"])
     options = Options(cfg.which, cfg.level, cfg.samples, cfg.seed)

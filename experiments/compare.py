@@ -4,22 +4,15 @@ Runs that differ in their seed alone are one line: the median score with its spr
 """
 
 import re
-import statistics
 from typing import Any
 
-import pandas as pd
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.entry import entry
-from experiments.files import write_atomic
-from experiments.metrics import LOWER_IS_BETTER
-from experiments.runs import NOT_IDENTITY, RunRecord, Store
-
-NAMES = ("task.name", "model.name", "method.name")
-METRIC = "task.main_metric"  # what the score is: a column of its own, and never two in one line
-WHOLE = ["trainable", "tokens_per_second", "peak_memory_mb"]  # costs without decimals
-OTHERS = ("task.evaluate_on", "model.init", "model.pooler")  # beside all of method and trainer
+from experiments.config.entry import entry
+from experiments.store.files import write_atomic
+from experiments.store.store import Store
+from experiments.sweeps.side_by_side import _values, compare, markdown
 
 
 @entry("compare", examples=[
@@ -29,7 +22,7 @@ OTHERS = ("task.evaluate_on", "model.init", "model.pooler")  # beside all of met
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Show every run of a store, or those of one task or method: how configs differ, scores over seeds, costs."""
-    from experiments.sweep import print_rows
+    from experiments.tables.text import print_rows
 
     ignored = [line for line in HydraConfig.get().overrides.task if re.match(r"[+~]*(task|method)\.(?!name=)", line)]
     if ignored:
@@ -46,84 +39,6 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     files = [write_atomic(folder / "runs.csv", table.to_csv(index=False)),
              write_atomic(folder / "runs.md", markdown(table))]
     return {"runs": len(records), "lines": len(table), "failed": 0, "files": [str(file) for file in files]}
-
-
-def compare(records: list[RunRecord]) -> pd.DataFrame:
-    """One line a setting, the best median score first within task and model."""
-    settings = pd.DataFrame([_setting(record.config) for record in records], dtype=object)
-    names = list(NAMES)
-    # an option that came after a run is off in it, as identities have it
-    off = (settings == "false").groupby(settings["method.name"]).transform("any")
-    settings = settings.mask(settings.isna() & off, "false")
-    # an option counts where runs of one method differ in it, not where other methods lack it
-    by_method = settings.groupby("method.name").nunique(dropna=False)
-    differs = [key for key in settings if key not in (*names, METRIC) and (by_method[key] > 1).any()]
-    settings = settings.reindex(columns=[*names, *differs, METRIC]).astype(object).fillna("-")
-    settings = settings.rename(columns=lambda key: key.removesuffix(".name").split(".")[-1])
-    groups: Any = settings.groupby(list(settings.columns), sort=False).indices.items()
-    columns = list(settings.columns)
-    lines = [dict(zip(columns, key, strict=True)) | _figures([records[i] for i in rows]) for key, rows in groups]
-    table = pd.DataFrame(lines)
-    table[WHOLE] = table[WHOLE].astype("Float64").round().astype("Int64")
-    scores = table.score.astype(float)
-    table["order"] = scores.where(table.main_metric.isin(LOWER_IS_BETTER), -scores)
-    return table.sort_values(["task", "model", "order"], ignore_index=True).drop(columns="order")
-
-
-def _setting(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a config is a setting, not a seed, a path, logging or hardware, as words."""
-    flat = {f"{group}.{key}": value for group in ("task", "model", "method", "trainer")
-            for key, value in config[group].items()}
-    return {key: _word(value) for key, value in flat.items()
-            if key in (*NAMES, METRIC, *OTHERS)
-            or (key.startswith(("method.", "trainer.")) and key.removeprefix("trainer.") not in NOT_IDENTITY)}
-
-
-def _values(table: pd.DataFrame) -> list[list[Any]]:
-    """Rows of values to show: scores as text, an empty cell None."""
-    from experiments.sweep import shown_score
-
-    shown = table.astype(object).where(table.notna(), None)
-    for key in ("score", "spread"):
-        shown[key] = [shown_score(metric, value) for metric, value in zip(table.main_metric, shown[key], strict=True)]
-    return shown.astype(object).where(shown.notna(), None).values.tolist()
-
-
-def _word(value: Any) -> str | None:
-    """A setting as text, of one spelling for each value: 1024, 0.0005, true, q,v; None stays."""
-    if isinstance(value, dict):
-        return ",".join(f"{key}:{_word(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.12g}" if isinstance(value, float) else value if value is None else str(value)
-
-
-def _figures(records: list[RunRecord]) -> dict[str, Any]:
-    """Score over the seeds that neither failed nor collapsed, and median cost."""
-    good = [record for record in records if record.status == "done" and record.score is not None]
-    scores = [record.score for record in good if record.score is not None]
-
-    def middle(key: str) -> float | None:
-        values = [getattr(record, key) for record in good if getattr(record, key) is not None]
-        return statistics.median(values) if values else None
-
-    return {"score": statistics.median(scores) if scores else None,
-            "spread": statistics.stdev(scores) if len(scores) > 1 else None, "seeds": len(scores),
-            "collapsed": sum(record.status == "collapsed" for record in records),
-            "failed": sum(record.status == "failed" for record in records),
-            "best_epoch": ",".join(str(record.best_epoch) for record in good),
-            "trainable": good[0].trainable if good else None, "seconds": middle("seconds"),
-            "tokens_per_second": middle("tokens_per_second"), "peak_memory_mb": middle("peak_memory_mb")}
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """GitHub's table syntax; an empty cell is a dash."""
-    from experiments.sweep import cell
-    from experiments.tables import markdown_rows
-
-    return markdown_rows(list(table.columns), [list(map(cell, row)) for row in _values(table)]) + "\n"
 
 
 if __name__ == "__main__":

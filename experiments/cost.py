@@ -1,8 +1,8 @@
 """What a method costs on a model (section 4.2): memory of a training step, FLOPs a token, and adaptations in a store.
 
-Parameters are counted on the meta device; the rest is read from a training step on fake tensors (lora.shadow), so
-that any model of conf/model has its figures here, and no weights are read. How far they are from what a machine
-measures is in results/cpu/cost, by `python -m experiments.cost_check`.
+Parameters are counted on the meta device; the rest is read from a training step on fake tensors
+(experiments.measure.shadow), so that any model of conf/model has its figures here, and no weights are read. How far
+they are from what a machine measures is in results/cpu/cost, by `python -m experiments.cost_check`.
 """
 
 from dataclasses import asdict
@@ -11,7 +11,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.entry import entry
+from experiments.config.entry import entry
 
 
 @entry("cost", examples=[
@@ -21,9 +21,9 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Bytes and FLOPs of training a method on a model, and how many adaptations a store holds."""
-    from experiments.models import empty_model, kind_of
-    from experiments.steps import check_step, shadow_of
-    from experiments.sweep import print_rows
+    from experiments.measure.step import check_step, shadow_of
+    from experiments.models.load import empty_model, kind_of
+    from experiments.tables.text import print_rows
     from lora.count import count
     from lora.errors import check_choice
 

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from experiments.entry import entry
+from experiments.config.entry import entry
 
 
 @entry("count", examples=[
@@ -17,7 +17,7 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Count what a method trains, head apart, and the bytes that keeping one adaptation takes."""
-    from experiments.models import empty_model, kind_of
+    from experiments.models.load import empty_model, kind_of
     from lora.count import count
 
     kind = cfg.kind or kind_of(cfg.model)

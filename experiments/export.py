@@ -5,7 +5,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.entry import entry
+from experiments.config.entry import entry
 
 
 @entry("export", examples=[
@@ -15,7 +15,7 @@ from experiments.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Write a LoRA adapter of ours as PEFT reads it, head included; the model must be the one it was trained on."""
-    from experiments.models import load_model
+    from experiments.models.load import load_model
     from lora.adapter_file import load_adapter, read_adapter
     from lora.peft import save_peft
 

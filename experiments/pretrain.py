@@ -1,6 +1,6 @@
 """Pre-train a nano model on the micro-world, or check the one that is shipped.
 
-    <output>/<model>/        the finished model (experiments.pretrained)
+    <output>/<model>/        the finished model (experiments.pretraining.folder)
     <output>/checkpoints/    states of pre-trainings in progress, one a config and corpus
     <output>/locks/          so that two processes never compute one model at once
 
@@ -10,30 +10,16 @@ config and corpus is not trained again, and one of another config is replaced wi
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
-import logging
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from experiments.entry import entry
-from experiments.pretrain_config import check_config, check_stages
-from lora.errors import check_choice
+from experiments.config.entry import entry
+from experiments.pretraining.config import check_config
+from experiments.pretraining.train import run, world_source
 
 if TYPE_CHECKING:
-    from experiments.language import Language, Source
-    from experiments.pretrained import PretrainRecord
-
-NOT_RUN = ("output", "overwrite", "check", "gates", "threads", "checkpoint_every")
-CORPUS_BYTES = 1_000_000  # of the corpus, that stand for it
-log = logging.getLogger(__name__)
-
+    pass
 
 @entry("pretrain", examples=[
     "python -m experiments.pretrain model=roberta-nano",
@@ -46,195 +32,9 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     source = world_source(cfg.world, cfg.curriculum)
     if not cfg.check:
         return run(cfg, source).summary()
-    from experiments.shipped import check_shipped
+    from experiments.pretraining.check import check_shipped
 
     return check_shipped(cfg, source)
-
-
-def world_source(world: DictConfig, curriculum: str | None) -> Source:
-    """The text of the world that `conf/world` describes; ValueError for an unknown curriculum (None: mentions)."""
-    from experiments.language import Source
-    from experiments.tasks.world.corpus import CURRICULA, documents
-    from experiments.tasks.world.probes import probes
-
-    curriculum = "mentions" if curriculum is None else curriculum
-    check_choice("curriculum", curriculum, CURRICULA)
-    made = instantiate(world)
-    return Source(made.vocabulary, made.function_words, made.answers,
-                  lambda seed, held_out, stage: documents(made, curriculum, seed, held_out, stage),
-                  lambda count: probes(made, count), len(CURRICULA[curriculum]))
-
-
-def run(cfg: DictConfig, source: Source) -> PretrainRecord:
-    """The record of the model that `cfg` describes, trained unless it is there."""
-    from experiments.pretrained import check_files, read_record
-    from experiments.runs import Store
-
-    output = Path(cfg.output)
-    check_stages(cfg.stages, source.stages)
-    check_writable(output)
-    folder, store = output / cfg.model.name, Store(output)
-    corpus = corpus_hash(source, cfg.seed)
-    name = hashlib.sha256(json.dumps(run_config(cfg) | {"corpus": corpus}, sort_keys=True).encode()).hexdigest()
-    with store.lock(cfg.model.name):
-        stored = read_record(folder)
-        if stored is not None and stored.run == name and not cfg.overwrite:
-            check_files(folder, stored)
-            log.info("%s is done: this is its record", cfg.model.name)
-            return stored
-        if stored is not None and not cfg.overwrite:
-            raise ValueError(f"{folder} holds a model of {_difference(cfg, corpus, stored)}: overwrite=true replaces "
-                             "it, output=<folder> keeps both")
-        return _train(cfg, source, folder, store.checkpoint_folder(f"{cfg.model.name}-{name[:8]}"), name, corpus)
-
-
-def run_config(cfg: DictConfig) -> dict[str, Any]:
-    """What of the config can change the weights or the measurements; of the model, its shape. Null changes nothing."""
-    whole = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(whole, dict)
-    kept = {str(key): value for key, value in whole.items() if key not in NOT_RUN and value is not None}
-    return kept | {"model": {"name": cfg.model.name, "config": kept["model"]["config"]}}
-
-
-def corpus_hash(source: Source, seed: int) -> str:
-    """sha256 of the first 1 MB of each stage of the corpus: segments on lines, a blank line after each document."""
-    digest = hashlib.sha256()
-    for stage in range(source.stages):
-        text = bytearray()
-        for document in source.documents(seed, False, stage):
-            text += ("\n".join(document.segments) + "\n\n").encode()
-            if len(text) >= CORPUS_BYTES:
-                break
-        digest.update(text[:CORPUS_BYTES])
-    return digest.hexdigest()
-
-
-def check_writable(folder: Path) -> None:
-    """Raise OSError naming the folder where nothing can be written into it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"output {folder} cannot be written: {error.strerror or error}") from None
-
-
-def _train(cfg: DictConfig, source: Source, folder: Path, checkpoints: Path, name: str, corpus: str) -> PretrainRecord:
-    """Train from the checkpoint or the start, store the model, and measure it as it is stored."""
-    from transformers import AutoConfig
-
-    from experiments.checkpoint import remove_checkpoint, seed_everything
-    from experiments.pretrained import finish_folder, load_language_model, save_language_model
-    from experiments.pretraining import Pretraining, begin_positions, new_model
-    from experiments.sweep import take_threads
-
-    config = AutoConfig.for_model(**run_config(cfg)["model"]["config"])
-    threads = take_threads(cfg.threads, _parameters(config))
-    language = make_language(cfg, source)
-    arithmetic = _arithmetic(cfg, config, language, checkpoints, folder, name)
-    seed_everything(cfg.seed)
-    model = new_model(config, arithmetic["attention"], cfg.dropout)
-    begin_positions(model, cfg.positions)
-    training = Pretraining(cfg, model, language, checkpoints, {"run": name, "arithmetic": arithmetic})
-    training.fit()
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    save_language_model(model, config, language.tokenizer, partial)
-    training.measure(load_language_model(partial))
-    record = _record(cfg, training, partial, name, corpus, threads)
-    finish_folder(partial, folder, record)
-    remove_checkpoint(checkpoints)
-    return record
-
-
-def _parameters(config: Any) -> int:
-    """How many parameters a language model of this config has."""
-    import torch
-
-    from experiments.pretraining import new_model
-
-    with torch.device("meta"):
-        return new_model(config, "eager").num_parameters()
-
-
-def make_language(cfg: DictConfig, source: Source) -> Language:
-    """The world's text for the model's architecture; ValueError where the model has another vocabulary size."""
-    from experiments.language import Language
-    from experiments.tokenizer import build_tokenizer, rounded_size
-
-    tokenizer = build_tokenizer(source.vocabulary, cfg.model.config.model_type, cfg.max_length)
-    size, stated = rounded_size(len(tokenizer)), cfg.model.config.vocab_size
-    if size != stated:
-        raise ValueError(f"model.config.vocab_size is {stated}, the {len(tokenizer)} words and special tokens of this "
-                         f"world, rounded up to a multiple of 8, are {size}")
-    return Language(source, tokenizer, cfg.masking, cfg.max_length)
-
-
-def _arithmetic(cfg: DictConfig, config: Any, language: Language, checkpoints: Path, folder: Path,
-                name: str) -> dict[str, Any]:
-    """precision, attention and what was measured: the checkpoint's, or chosen now; forgets another run's checkpoint."""
-    from experiments.checkpoint import load_checkpoint, remove_checkpoint
-    from experiments.pretraining import fastest
-
-    state = load_checkpoint(checkpoints)
-    if state is not None and state["run"] == name and not _outlived(checkpoints, folder, name):
-        return state["arithmetic"]
-    if state is not None:
-        log.info("%s: starts anew, the checkpoint is of another config or corpus, or older than the finished model",
-                 cfg.model.name)
-        remove_checkpoint(checkpoints)
-    precision, attention, measured = fastest(cfg, config, language)
-    return {"precision": precision, "attention": attention, "measured": measured}
-
-
-def _outlived(checkpoints: Path, folder: Path, name: str) -> bool:
-    """Whether this very run was finished after its checkpoint, which is then no part of a training that replaces it."""
-    from experiments.checkpoint import FILE
-    from experiments.pretrained import RECORD, read_record
-
-    stored = read_record(folder)
-    if stored is None or stored.run != name:
-        return False
-    return (folder / RECORD).stat().st_mtime_ns > (checkpoints / FILE).stat().st_mtime_ns
-
-
-def _record(cfg: DictConfig, training: Any, folder: Path, name: str, corpus: str, threads: int) -> PretrainRecord:
-    """The record of what was trained and measured; `folder` holds the stored files."""
-    import torch
-
-    from experiments import runs
-    from experiments.hardware import describe
-    from experiments.pretrained import PretrainRecord, file_hashes, sample_logits
-
-    source = training.language.source
-    text = " ".join(next(iter(source.documents(0, True, source.stages - 1))).segments)
-    commit, dirty = runs.git_state()
-    progress, last = training.progress, training.progress.curve[-1]
-    return PretrainRecord(
-        model=cfg.model.name, run=name, config=run_config(cfg), corpus=corpus, tokens=progress.tokens,
-        steps=progress.step, seconds=progress.seconds, tokens_per_second=progress.tokens / progress.train_seconds,
-        **training.identity["arithmetic"], threads=threads, device=describe(torch.device("cpu"), 1),
-        versions=runs.versions(), commit=commit, dirty=dirty,
-        parameters=sum(p.numel() for p in training.model.parameters()), held_out_loss=last["held_out_loss"],
-        probes=last["probes"], sample={"text": text, "logits": sample_logits(folder, text)}, curve=progress.curve,
-        files=file_hashes(folder))
-
-
-def _difference(cfg: DictConfig, corpus: str, stored: PretrainRecord) -> str:
-    """How the stored model's config differs from this one: `tokens=5000 (here 1000)`, or another corpus."""
-    here, there = _flat(run_config(cfg)), _flat(stored.config)
-    different = [f"{key}={there.get(key)} (here {here.get(key)})" for key in sorted({*here, *there})
-                 if here.get(key) != there.get(key)]
-    if stored.corpus != corpus:
-        different.append("another corpus")
-    return ", ".join(different[:4]) or "another config"
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted key."""
-    parts = ((f"{prefix}{key}", value) for key, value in tree.items())
-    return dict(itertools.chain.from_iterable(
-        _flat(value, f"{key}.").items() if isinstance(value, dict) else [(key, value)] for key, value in parts))
 
 
 if __name__ == "__main__":

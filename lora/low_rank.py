@@ -28,7 +28,7 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def has_numbers(tensor: Tensor) -> bool:
-    """Whether there are values to look at: neither on the meta device nor of a FakeTensorMode (lora.shadow)."""
+    """Whether a tensor has values: it is neither on the meta device nor a fake one (FakeTensorMode)."""
     return not (tensor.is_meta or is_fake(tensor))
 
 

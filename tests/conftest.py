@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import experiments.config.resolvers  # noqa: F401  (registers the resolvers that conf/ uses)
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -2,11 +2,13 @@
 
 import tomllib
 
+from setuptools import find_packages
+
 from tests.conftest import ROOT
 
 
 def test_every_package_is_installed():
     packages = {".".join(path.parent.relative_to(ROOT).parts)
-                for top in ("analysis", "experiments", "lora") for path in (ROOT / top).rglob("__init__.py")}
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    assert sorted(listed) == sorted(packages)
+                for top in ("analysis", "experiments", "lora") for path in (ROOT / top).rglob("*.py")}
+    find = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    assert set(find_packages(str(ROOT), include=find["include"])) == packages

@@ -8,8 +8,8 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from experiments.entry import CONF
-from experiments.overrides import CommandLine
+from experiments.config.overrides import CommandLine
+from experiments.store.paths import CONF
 from tests.conftest import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text().replace("\\\n", " ")

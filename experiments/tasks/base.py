@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from experiments.data import Source, Table
 from experiments.metrics import as_printed, check_metric
+from experiments.tasks.data import Source, Table
 from lora.errors import check_choice
 
 Encoded = dict[str, Any]  # one row: input_ids, token_type_ids where the model has them, labels
@@ -33,7 +33,7 @@ class TaskData:
 class Task(ABC):
     """Built from a file of conf/task, which has every default."""
 
-    kinds: ClassVar[tuple[str, ...]]  # that a class of tasks may have: of experiments.models.KINDS
+    kinds: ClassVar[tuple[str, ...]]  # that a class of tasks may have: of experiments.models.load.KINDS
     name: str
     kind: str  # classification, regression or causal_lm
     main_metric: str  # what `score` is, and what the best epoch is chosen by

@@ -3,8 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.data import FileSource, Table
 from experiments.tasks.base import TextTask, label_name
+from experiments.tasks.data import FileSource, Table
 
 
 @dataclass(frozen=True, kw_only=True)

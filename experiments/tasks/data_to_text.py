@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from experiments.data import Table
 from experiments.tasks.base import SourceTask
+from experiments.tasks.data import Table
 from experiments.tasks.generation import Generation
 
 

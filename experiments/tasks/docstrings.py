@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.data import Table
 from experiments.tasks.base import TextTask
+from experiments.tasks.data import Table
 from lora.errors import nearest
 
 MASK = "_"

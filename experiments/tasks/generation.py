@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase
 
-from experiments.data import Table
 from experiments.tasks.base import Encoded, Task, TaskData, padded
+from experiments.tasks.data import Table
 from experiments.tasks.schemas import SCHEMAS, Pair, read_pairs
 from lora.errors import check_choice
 from lora.positions import BeforeSeparator

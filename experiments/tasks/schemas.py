@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.data import Table
+from experiments.tasks.data import Table
 from lora.errors import check_choice
 
 Pair = tuple[str, list[str]]  # a prompt and its references

@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 from safetensors.torch import save_file
 from torch import Tensor
 
-from analysis import study
-from analysis.adapters import read_updates
+from analysis.adapters.read import read_updates
+from experiments.tables import publish
 from lora.adapter_file import save_adapter
 from lora.peft import save_peft
 from tests.experiments.tiny import compose
@@ -65,7 +65,7 @@ def call(main: Callable[[], None], name: str, folder: Path, pictures: bool = Fal
     """What a command returns; its figures are made, and written only if asked for, which takes a second."""
     with pytest.MonkeyPatch.context() as patch:
         if not pictures:
-            patch.setattr(study, "save_figure", _nowhere)
+            patch.setattr(publish, "save_figure", _nowhere)
         return inspect.unwrap(main)(config(name, folder, **values))
 
 

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.testing import assert_close
 
-from analysis.adapters import read_updates, select
-from analysis.updates import Update
-from experiments.runs import RunRecord, Store
+from analysis.adapters.read import read_updates, select
+from analysis.adapters.updates import Update
+from experiments.store.store import RunRecord, Store
 from lora.adapter_file import save_adapter
 from lora.layer import adapted_layers
 from lora.loralib import load_loralib

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from analysis import amplification
-from analysis.adapters import read_updates
-from analysis.amplify import amplification as table_7
-from analysis.base_weights import BaseWeights
+from analysis.adapters.base_weights import BaseWeights
+from analysis.adapters.read import read_updates
+from analysis.linalg.amplify import amplification as table_7
 from lora.adapter_file import save_adapter
 from tests.analysis.made import base, call, factors, layouts, module, write
 from tests.lora import adapted_models as tiny

@@ -6,14 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from analysis.amplify import (
-    amplification,
-    exact_directions,
-    leading_directions,
-    projected_norms,
-    random_norms,
-)
-from analysis.singular import update_svd
+from analysis.linalg.amplify import amplification, exact_directions, leading_directions, projected_norms, random_norms
+from analysis.linalg.singular import update_svd
 
 
 def test_a_two_by_two_case_by_hand():

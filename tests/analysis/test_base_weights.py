@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import GPT2LMHeadModel, GPTBigCodeForCausalLM
 
-from analysis.adapters import Adapter, read_updates
-from analysis.amplify import amplification
-from analysis.base_weights import BaseWeights
+from analysis.adapters.base_weights import BaseWeights
+from analysis.adapters.read import Adapter, read_updates
+from analysis.linalg.amplify import amplification
 from lora.adapter_file import save_adapter
 from lora.layer import adapted_layers
+from tests.conftest import ROOT
 from tests.lora import adapted_models as tiny
 
 ALL = ["q", "k", "v", "o", "fc1", "fc2"]
@@ -192,7 +193,7 @@ def test_a_base_that_cannot_be_read_is_refused(tmp_path: Path):
 
 
 def test_our_shipped_models_are_read(tmp_path: Path):
-    folder = Path(__file__).parents[2] / "results" / "nano" / "pretrained" / "gpt2-nano"
+    folder = ROOT / "results" / "nano" / "pretrained" / "gpt2-nano"
     if not folder.is_dir():
         pytest.skip("needs the pre-trained nano models")
     adapter, _ = study("gpt2-lm", tmp_path)

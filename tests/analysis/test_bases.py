@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from analysis.adapters import Adapter, read_updates
-from analysis.bases import needed_base, open_base
+from analysis.adapters.read import Adapter, read_updates
+from experiments.models.bases import needed_base, open_base
 from tests.analysis.made import base, layouts
 from tests.analysis.test_adapters import by_peft
 

@@ -4,7 +4,7 @@ import inspect
 import json
 from pathlib import Path
 
-from analysis import benchmark
+from experiments.measure import similarity as benchmark
 from tests.experiments.tiny import compose
 
 

@@ -6,8 +6,8 @@ import torch
 from scipy import stats
 from scipy.linalg import subspace_angles
 
-from analysis import chance
-from analysis.chance import null_diagonal, null_similarity, null_smallest_angle
+from analysis.linalg import chance
+from analysis.linalg.chance import null_diagonal, null_similarity, null_smallest_angle
 
 
 def test_a_single_direction_follows_the_beta_distribution():

@@ -9,18 +9,13 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures import (
-    Panel,
-    Projections,
-    amplification_figure,
-    highest,
-    shared_figure,
-    similarity_figure,
-    spread,
-)
-from analysis.spectrum_figures import Measure, layers_figure
-from analysis.statistics import Interval, shared_directions
-from analysis.style import DOUBLE, add_caption, new_figure, save_figure
+from analysis.figures.amplification import Projections, amplification_figure
+from analysis.figures.lines import spread
+from analysis.figures.similarity import Panel, highest, shared_figure, similarity_figure
+from analysis.figures.spectrum import Measure, layers_figure
+from analysis.figures.style import DOUBLE, add_caption, new_figure
+from analysis.linalg.statistics import Interval, shared_directions
+from experiments.tables.publish import save_figure
 
 
 def panels(figure: Figure) -> list[Axes]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from analysis.adapters import Adapter, pair, read_updates, select
+from analysis.adapters.pair import pair
+from analysis.adapters.read import Adapter, read_updates, select
 from tests.analysis.test_adapters import by_peft, ours, spoil
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.paper_runs import check_drawn, drawn_layers, key_of
+from experiments.artifacts.studies.question import check_drawn, drawn_layers, key_of
 
 
 @pytest.mark.parametrize(("depth", "middle"), [(96, 47), (12, 5), (6, 2), (4, 1), (1, 0)])

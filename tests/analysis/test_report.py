@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from analysis import report
-from analysis.report_page import steps
-from experiments.runs import RunRecord, Store
+from analysis.page.page import steps
+from experiments.store.store import RunRecord, Store
 from lora.adapter_file import save_adapter
 from tests.analysis.made import layouts
 from tests.analysis.pages import Page

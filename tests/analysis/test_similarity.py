@@ -11,8 +11,8 @@ from scipy.linalg import subspace_angles
 from torch import Tensor
 from torch.testing import assert_close
 
-from analysis.chance import null_similarity
-from analysis.similarity import (
+from analysis.linalg.chance import null_similarity
+from analysis.linalg.similarity import (
     expected_similarity,
     left_singular,
     principal_angles,
@@ -20,7 +20,7 @@ from analysis.similarity import (
     right_singular,
     similarity,
 )
-from analysis.singular import update_svd
+from analysis.linalg.singular import update_svd
 
 SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(12, 20), st.integers(0, 10_000))
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from analysis.singular import determined, effective_rank, energy_shares, numerical_rank, stable_rank, update_svd
+from analysis.linalg.singular import determined, effective_rank, energy_shares, numerical_rank, stable_rank, update_svd
 
 
 @settings(max_examples=40, deadline=None)

@@ -5,8 +5,8 @@ import pytest
 import torch
 from matplotlib.colors import to_hex
 
-from analysis.spectrum_figures import Measure, energy_figure, layers_figure, spectrum_figure
-from analysis.style import COLOURS
+from analysis.figures.spectrum import Measure, energy_figure, layers_figure, spectrum_figure
+from analysis.figures.style import COLOURS
 from tests.analysis.test_figures import image, panels
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from analysis.similarity import similarity
-from analysis.statistics import mean_interval, shared_directions
+from analysis.linalg.similarity import similarity
+from analysis.linalg.statistics import mean_interval, shared_directions
 
 
 def pairs(shared: int, rank: int = 6, d: int = 200, sites: int = 10, noise: float = 0.0) -> Tensor:

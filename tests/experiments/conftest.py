@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import pretrain
+from experiments.pretraining import train as pretraining
 from tests.experiments.language import ROWS, save_gpt2
 from tests.experiments.tiny import save_model, write_rows
 
@@ -50,7 +50,7 @@ def tiny_run(model_folder: Path, data_folder: Path, tmp_path: Path) -> list[str]
 def small_corpus() -> Iterator[None]:
     """A corpus that is hashed in no time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrain, "CORPUS_BYTES", 10_000)
+        patch.setattr(pretraining, "CORPUS_BYTES", 10_000)
         yield
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from experiments import paper
-from experiments.artifacts import train_configs
-from experiments.train import run
+from experiments.config.compose import train_configs
+from experiments.runs.execute import run
 from tests.experiments.tiny import compose
 
 PAIRS = "[[[2, 0], [9, 1]], [[2, 1], [9, 0]]]"

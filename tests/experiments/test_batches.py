@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from experiments.batches import device_batches, epoch_batches, evaluation_batches
+from experiments.training.batches import device_batches, epoch_batches, evaluation_batches
 
 LENGTHS = random.Random(0).choices(range(5, 100), k=1003)
 

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from experiments import benchmark
+from experiments.measure import step_time
 from tests.conftest import ROOT
 
 TINY = ["model.config.hidden_size=16", "model.config.num_hidden_layers=2", "model.config.num_attention_heads=2",
@@ -24,8 +25,8 @@ def config(*overrides: str) -> DictConfig:
 
 def trained(variant: str, cfg: DictConfig) -> int:
     torch.manual_seed(0)
-    model = benchmark.load_model(cfg.model, "classification", 2, ["0", "1"])
-    benchmark.VARIANTS[variant](model, cfg)
+    model = step_time.load_model(cfg.model, "classification", 2, ["0", "1"])
+    step_time.VARIANTS[variant](model, cfg)
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
@@ -39,15 +40,15 @@ def test_the_lora_variants_train_the_same_numbers() -> None:
 
 
 def test_each_round_times_each_variant_once() -> None:
-    seconds = benchmark.step_seconds(config("variants=[ours,ft,frozen]", "rounds=2"))
+    seconds = step_time.step_seconds(config("variants=[ours,ft,frozen]", "rounds=2"))
     assert {variant: len(times) for variant, times in seconds.items()} == {"ours": 2, "ft": 2, "frozen": 2}
     assert all(second > 0 for times in seconds.values() for second in times)
 
 
 def test_a_ratio_is_taken_within_each_round() -> None:
     seconds = {"ours": [1.0, 20.0, 3.0], "peft": [1.0, 10.0, 1.0]}
-    assert benchmark._ratio(seconds, "ours", "peft") == 2.0
-    assert benchmark._ratio(seconds, "ours", "frozen") is None
+    assert step_time._ratio(seconds, "ours", "peft") == 2.0
+    assert step_time._ratio(seconds, "ours", "frozen") is None
 
 
 def test_the_command_writes_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import pretrain
-from experiments.pretrained import Gate
-from experiments.shipped import check_shipped
+from experiments.pretraining import train as pretraining
+from experiments.pretraining.check import check_shipped
+from experiments.pretraining.gates import Gate
 from tests.experiments.tiny_world import config, source
 
 HERE = "tests.experiments.test_check_shipped"
@@ -24,7 +24,7 @@ def unmeasured(cfg: object) -> list[Gate]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where a model of a few steps was put."""
     output = tmp_path_factory.mktemp("pretrained")
-    pretrain.run(config(output, tokens=200, evaluate_every=1000), source())
+    pretraining.run(config(output, tokens=200, evaluate_every=1000), source())
     return output
 
 
@@ -53,7 +53,7 @@ def test_only_a_rebuild_is_compared_and_its_absence_is_said(
     there: str, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     if there == "another config":
-        pretrain.run(config(tmp_path, tokens=200, evaluate_every=1000, learning_rate=2e-2), source())
+        pretraining.run(config(tmp_path, tokens=200, evaluate_every=1000, learning_rate=2e-2), source())
     cfg = config(tmp_path, gates=[])
     cfg.model.path = str(trained / "roberta-nano")
     found = check_shipped(cfg, source())

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.compare import compare, main, markdown
-from experiments.runs import RunRecord, Store
+from experiments.compare import main
+from experiments.store.store import RunRecord, Store
+from experiments.sweeps.side_by_side import compare, markdown
 
 
 def record(seed: int, rate: float, score: float, status: str = "done") -> RunRecord:

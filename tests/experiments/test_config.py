@@ -8,10 +8,10 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments.entry import CONF
-from experiments.presets import parse
+from experiments.config.presets import parse
+from experiments.store.paths import CONF
 from experiments.tasks.generation import Generation
-from experiments.trainer import check_trainer
+from experiments.training.trainer import check_trainer
 from lora.methods import Method
 from tests.experiments.tiny import compose
 

@@ -13,9 +13,11 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from experiments import cost, cost_check, cost_claims
-from experiments.entry import CONF
-from lora.shadow import StepCost, Work, shadow
+from experiments import cost
+from experiments.artifacts.kinds import costs as cost_claims
+from experiments.measure import cost_check
+from experiments.measure.shadow import StepCost, Work, shadow
+from experiments.store.paths import CONF
 from tests.experiments.tiny import compose
 
 TINY = [f"model.config.{key}" for key in ("n_embd=16", "n_layer=2", "n_head=2", "vocab_size=50")]

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from experiments import count
-from experiments.models import empty_model
+from experiments.models.load import empty_model
 from tests.conftest import ROOT
 from tests.experiments.test_models import model_config
 

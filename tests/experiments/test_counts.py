@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from experiments import counts, paper
-from experiments.artifacts import train_configs
-from experiments.entry import CONF
+from experiments import paper
+from experiments.artifacts.kinds import counts
+from experiments.config.compose import train_configs
+from experiments.store.paths import CONF
 
 ARTIFACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "artifact" / "counts.yaml"))
 

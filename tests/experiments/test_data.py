@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from experiments.data import FileSource, HubSource, Table
+from experiments.tasks.data import FileSource, HubSource, Table
 from tests.conftest import ROOT
 
 ROWS = [{"text": "one, two", "label": "a"}, {"text": 'a "quoted"\nline', "label": "b"}]
@@ -148,7 +148,7 @@ def test_a_split_that_the_mirror_lacks_names_where_it_looked(tmp_path, monkeypat
 
 
 def test_an_unreachable_hub_says_to_set_a_mirror(tmp_path, monkeypatch, caplog):
-    caplog.set_level("INFO", logger="experiments.data")
+    caplog.set_level("INFO", logger="experiments.tasks.data")
     monkeypatch.delenv("LORA_LAB_HUB", raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
@@ -167,7 +167,7 @@ from omegaconf import OmegaConf
 configure_log(OmegaConf.load({str(ROOT / "conf/hydra/job_logging/stderr.yaml")!r}))
 import huggingface_hub.utils._http as http
 http.logger.warning("Retrying in 1s")
-logging.getLogger("experiments.data").info("looking for it")
+logging.getLogger("experiments.tasks.data").info("looking for it")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.endswith("INFO looking for it\n")

@@ -14,15 +14,15 @@ import pytest
 from hydra._internal.utils import get_args_parser
 from hydra.types import RunMode
 
-from experiments.entry import CONF
-from experiments.overrides import CommandLine
+from experiments.config.overrides import CommandLine
+from experiments.store.paths import CONF
 
 APP = '''
 """A stand-in for a training: its seed decides how it ends."""
 from pathlib import Path
 
-from experiments.entry import entry
-from experiments.sweep import threads_for_this_process
+from experiments.config.entry import entry
+from experiments.training.hardware import threads_for_this_process
 
 EXAMPLES = ["python -m app seed=1", "python -m app method=ft", "python -m app -m seed=1,2"]
 
@@ -67,9 +67,9 @@ trainer:
     "method/ft.yaml": "name: ft\n",
 }
 
-FILES = sorted(path for room in ("experiments", "analysis") for path in (CONF.parent / room).glob("*.py"))
+FILES = sorted(path for room in ("experiments", "analysis") for path in (CONF.parent / room).rglob("*.py"))
 ENTRY_POINTS = {  # module -> its file in conf
-    f"{path.parent.name}.{path.stem}": found[1] for path in FILES
+    ".".join(path.relative_to(CONF.parent).with_suffix("").parts): found[1] for path in FILES
     if (found := re.search(r'^@entry\("(\w+)"', path.read_text(), re.MULTILINE))}
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from experiments import cost_check
-from experiments.compare import compare, markdown
-from experiments.cost_claims import printed
-from experiments.models import kind_of
-from experiments.runs import Store
-from experiments.steps import shadow_of
+from experiments.artifacts.kinds.costs import printed
+from experiments.measure import cost_check
+from experiments.measure.step import shadow_of
+from experiments.models.load import kind_of
+from experiments.store.store import Store
+from experiments.sweeps.side_by_side import compare, markdown
 from tests.conftest import ROOT
 from tests.experiments.tiny import compose
 

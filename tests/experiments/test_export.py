@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from experiments import export
-from experiments.models import load_model
-from experiments.train import run
+from experiments.models.load import load_model
+from experiments.runs.execute import run
 from lora.adapter_file import load_adapter
 from tests.experiments.tiny import compose
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments import files
+from experiments.store import files
 
 
 def test_a_file_is_written_whole_and_flushed_with_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

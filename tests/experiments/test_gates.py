@@ -10,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import gates
-from experiments.artifacts import Run, train_configs
-from experiments.entry import CONF
-from experiments.pretrained import Gate
-from experiments.runs import run_name
+from experiments.config.compose import train_configs
+from experiments.pretraining import gates
+from experiments.pretraining.gates import Gate
+from experiments.runs.identity import Run, run_name
+from experiments.store.paths import CONF
 from experiments.tasks.world import surface
 
 CFG = OmegaConf.create({"model": {"name": "roberta-nano"}})

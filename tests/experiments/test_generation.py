@@ -8,11 +8,11 @@ import torch
 from hydra.utils import instantiate
 from torch.nn import functional
 
-from experiments.data import Table
+from experiments.runs.execute import run
+from experiments.tasks.data import Table
 from experiments.tasks.data_to_text import by_category
 from experiments.tasks.generation import IGNORED, Generation
 from experiments.tasks.schemas import SCHEMAS
-from experiments.train import run
 from tests.experiments.language import END, ROWS, byte_level, gpt2, word_level
 from tests.experiments.test_data import write
 from tests.experiments.tiny import adapted, compose, trainer_of
@@ -262,7 +262,7 @@ def test_the_best_epoch_is_that_of_the_lowest_loss(tiny_language_run, monkeypatc
 
 
 def test_a_target_too_long_is_named_before_a_model_is_loaded(tiny_language_run, monkeypatch):
-    monkeypatch.setattr("experiments.models.load_model", None)
+    monkeypatch.setattr("experiments.models.load.load_model", None)
     with pytest.raises(ValueError, match=r"train-.*parquet, row 0: a target of \d+ tokens"):
         run(compose(*tiny_language_run, "trainer.max_length=5"))
 

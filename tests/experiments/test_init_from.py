@@ -10,12 +10,12 @@ import torch
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from experiments import paper
-from experiments.artifacts import Run
-from experiments.collect import lots
-from experiments.init_from import find_source, start_from
-from experiments.runs import RunRecord, Store, identity, run_name
-from experiments.train import run
+from experiments.artifacts.kinds import scores
+from experiments.runs.execute import run
+from experiments.runs.identity import Run, identity, run_name
+from experiments.runs.start import find_source, start_from
+from experiments.store.store import RunRecord, Store
+from experiments.sweeps.ensure import lots
 from lora.adapter_file import adapter_tensors
 from tests.experiments.test_method_runs import METHODS, overrides
 from tests.experiments.test_paper import configured, fake_runs, record  # noqa: F401  a fixture
@@ -208,7 +208,7 @@ def test_another_base_model_is_refused_before_training(
     folder = save_model(tmp_path / "other")
     tensors = {name: tensor * 1.5 for name, tensor in load_file(folder / "model.safetensors").items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    monkeypatch.setattr("experiments.trainer.Trainer", None)  # making one would raise
+    monkeypatch.setattr("experiments.training.trainer.Trainer", None)  # making one would raise
     cfg = compose(*tiny_run, f"model.path={folder}", f"init_from={source.run}")
     with pytest.raises(ValueError, match=r"adapts tiny, of which the weights are not those of other"):
         run(cfg)
@@ -268,7 +268,7 @@ def test_the_papers_table_trains_mnli_once_and_before_what_starts_from_it(tmp_pa
         return {}
 
     filters = ("models=[roberta-base]", "tasks=[rte,mrpc,cola]", "seeds=[0,1]")
-    paper.report(configured(tmp_path, "suite=paper", *filters), fake_runs, train)
+    scores.report(configured(tmp_path, "suite=paper", *filters), fake_runs, train)
     first, second = ([each.name for each in lot] for lot in trained)
     names = [[f"{task}-roberta-base-lora-authors-seed{seed}" for task in tasks for seed in (0, 1)]
              for tasks in (("cola", "mnli"), ("mrpc", "rte"))]
@@ -288,7 +288,7 @@ def test_a_table_trains_mnli_again_where_its_record_is_here_without_its_adapter(
         made = record(f"mnli-roberta-base-lora-authors-seed{seed}", adapter=f"adapters/{seed}")
         Store(tmp_path).write(made)
     (tmp_path / "adapters" / "0").rmdir()  # a clone of the repository has no adapter
-    paper.report(cfg, fake_runs, lambda runs, jobs: trained.append(runs) or {})
+    scores.report(cfg, fake_runs, lambda runs, jobs: trained.append(runs) or {})
     first, second = ([each.name for each in lot] for lot in trained)
     assert (first, second) == (["mnli-roberta-base-lora-authors-seed0", "rte-roberta-base-lora-authors-seed1"],
                                ["rte-roberta-base-lora-authors-seed0"])
@@ -303,7 +303,7 @@ def test_a_table_lists_runs_whose_source_is_another_by_now(tmp_path, fake_runs, 
         if now is not None:  # a clone of the repository has no adapter to compare
             (tmp_path / "adapters" / mnli).mkdir(parents=True)
             (tmp_path / "adapters" / mnli / "adapter.json").write_text(json.dumps({"sha256": now}))
-    paper.report(cfg, fake_runs, None)
+    scores.report(cfg, fake_runs, None)
     printed = " ".join(capsys.readouterr().out.split())
     said = re.findall(r"(\S+) started from (\S+) as it was \(sha256 (\w+)\), not as it is now \((\w+)\)", printed)
     name = "-roberta-base-lora-authors-seed1"
@@ -317,7 +317,7 @@ def test_restricted_rows_and_other_suites_start_from_the_base(tmp_path, fake_run
         runs.extend(wanted)
         return {}
 
-    paper.report(configured(tmp_path, "suite=paper", "models=[roberta-large]", "seeds=[0]"), fake_runs, keep)
+    scores.report(configured(tmp_path, "suite=paper", "models=[roberta-large]", "seeds=[0]"), fake_runs, keep)
     started = {re.sub("-seed.*", "", each.name): each.source is not None for each in runs if "-lora-" in each.name}
     assert started == {f"{task}-roberta-large-lora-{preset}": preset == "paper" and task in ("mrpc", "rte", "stsb")
                        for preset in ("paper", "restricted")
@@ -325,7 +325,7 @@ def test_restricted_rows_and_other_suites_start_from_the_base(tmp_path, fake_run
     assert not any(each.source for each in runs if "-restricted" in each.name)
     assert "start from its mnli adapter, ours from that of the same model, method and seed" in capsys.readouterr().out
     runs.clear()
-    paper.report(configured(tmp_path, "suite=nano", "seeds=[0]"), fake_runs, keep)
+    scores.report(configured(tmp_path, "suite=nano", "seeds=[0]"), fake_runs, keep)
     assert not any(each.source for each in runs)
     assert "start from its mnli adapter, ours from the pre-trained model" in capsys.readouterr().out
 
@@ -333,7 +333,7 @@ def test_restricted_rows_and_other_suites_start_from_the_base(tmp_path, fake_run
 def test_a_suite_without_the_first_task_cannot_start_from_it(tmp_path, fake_runs) -> None:  # noqa: F811
     cfg = configured(tmp_path, "suite=minilm", "suite.init_from=true")
     with pytest.raises(ValueError, match="init_from of suite minilm: mrpc starts from 'mnli' is not one of mrpc, rte"):
-        paper.report(cfg, fake_runs, None)
+        scores.report(cfg, fake_runs, None)
 
 
 def test_runs_that_wait_for_none_of_the_others_come_first() -> None:

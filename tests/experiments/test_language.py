@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer, get_linear_schedule_with_warmup
 
-from experiments.cloze import causal_answers, held_out_loss, log_likelihoods, masked_answers
-from experiments.language import IGNORED, Stream, masked, masking_rates
-from experiments.pretraining import begin_positions, trapezoid
-from experiments.tokenizer import build_tokenizer
+from experiments.pretraining.cloze import causal_answers, held_out_loss, log_likelihoods, masked_answers
+from experiments.pretraining.language import IGNORED, Stream, masked, masking_rates
+from experiments.pretraining.loop import begin_positions, trapezoid
+from experiments.pretraining.tokenizer import build_tokenizer
 from tests.experiments.tiny_world import SHAPES, WORDS, Document, Probe, fresh, language, source
 
 pytestmark = pytest.mark.usefixtures("small_corpus")

@@ -14,11 +14,15 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from analysis.figures import slowdown_figure
-from experiments import latency, latency_study, passes
-from experiments.latency_study import median_interval, paper_rows
-from experiments.models import load_model
-from experiments.passes import ADAPTERS, BASE, MERGED, Limit, Setting, Variant, adapted
+from analysis.figures.scores import slowdown_figure
+from experiments import latency
+from experiments.artifacts.kinds import latency as latency_study
+from experiments.artifacts.kinds.latency import paper_rows
+from experiments.measure import latency as latency_module
+from experiments.measure import passes
+from experiments.measure.latency import median_interval
+from experiments.measure.passes import ADAPTERS, BASE, MERGED, Limit, Setting, Variant, adapted
+from experiments.models.load import load_model
 from lora import merged
 from tests.experiments.tiny import compose
 
@@ -125,13 +129,13 @@ def test_a_command_ends_with_its_seconds_and_names_what_it_leaves_out(
     23800, 51800 and 107800 tokens.
     """
     clock = Clock(monkeypatch, second)
-    monkeypatch.setattr(latency, "measure", lambda cfg, device, setting, limit: passes.rounds(
+    monkeypatch.setattr(latency_module, "measure", lambda cfg, device, setting, limit: passes.rounds(
         clock.passes(setting), device, cfg, limit))
-    monkeypatch.setattr(latency, "token_seconds", lambda cfg, device, setting: second)
+    monkeypatch.setattr(latency_module, "token_seconds", lambda cfg, device, setting: second)
     settings = [Setting("figure5", 1, length, (Variant(BASE, 0), Variant("lora", 2)))
                 for length in (4000, 100, 1000, 200, 400, 2000)]
     cfg = config("trials=100", f"output_dir={tmp_path}")
-    found, left_out = latency.measure_all(cfg, torch.device("cpu"), settings, seconds)
+    found, left_out = latency_module.measure_all(cfg, torch.device("cpu"), settings, seconds)
     smallest = sorted(settings, key=lambda setting: setting.length)
     assert list(found) == [setting for setting in settings if setting in smallest[:measured]]
     assert clock.now <= seconds
@@ -147,9 +151,9 @@ def test_a_command_ends_with_its_seconds_and_names_what_it_leaves_out(
 
 
 def test_a_command_without_the_time_for_anything_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(latency, "token_seconds", lambda cfg, device, setting: 1.0)
+    monkeypatch.setattr(latency_module, "token_seconds", lambda cfg, device, setting: 1.0)
     with pytest.raises(ValueError, match=r"seconds 5 are too few: 1 x 10 of table1 is left out: 7 rounds of 10 s"):
-        latency.measure_all(config(f"output_dir={tmp_path}"), torch.device("cpu"),
+        latency_module.measure_all(config(f"output_dir={tmp_path}"), torch.device("cpu"),
                             [Setting("table1", 1, 10, (Variant(BASE, 0),))], 5)
 
 
@@ -159,7 +163,7 @@ def test_a_stopped_command_keeps_the_settings_that_it_measured(tmp_path: Path, m
             raise KeyboardInterrupt
         return passes.measure(cfg, device, setting, limit)
 
-    monkeypatch.setattr(latency, "measure", stopped)
+    monkeypatch.setattr(latency_module, "measure", stopped)
     words = ["table=[]", "batch_sizes=[1]", "lengths=[4,8]", f"output_dir={tmp_path}"]
     with pytest.raises(KeyboardInterrupt):
         inspect.unwrap(latency.main)(config(*words))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from experiments.presets import FOLDER
+from experiments.config.presets import FOLDER
 from tests.conftest import ROOT
 
 SWEPT = "results/"  # how the source of a swept row begins

@@ -13,9 +13,9 @@ import pytest
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
-from analysis.style import save_figure
-from experiments.entry import CONF
-from experiments.logger import Logger
+from experiments.store.logger import Logger
+from experiments.store.paths import CONF
+from experiments.tables.publish import save_figure
 
 wandb = pytest.importorskip("wandb")
 
@@ -154,5 +154,5 @@ def use_everything(folder: Path) -> None:
 
 
 def warnings_of(caplog: pytest.LogCaptureFixture) -> int:
-    ours = [record for record in caplog.records if record.name == "experiments.logger"]
+    ours = [record for record in caplog.records if record.name == "experiments.store.logger"]
     return sum(record.levelno == logging.WARNING for record in ours)

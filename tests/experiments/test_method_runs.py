@@ -6,9 +6,9 @@ import pytest
 from omegaconf import DictConfig
 from safetensors.torch import load_file
 
-from experiments.entry import CONF
-from experiments.runs import RunRecord
-from experiments.train import run
+from experiments.runs.execute import run
+from experiments.store.paths import CONF
+from experiments.store.store import RunRecord
 from lora.adapter_file import adapter_tensors
 from tests.experiments.tiny import adapted, compose
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import models, presets  # noqa: F401  (presets registers a resolver that conf/model uses)
+from experiments.models import files as models
 from tests.experiments.test_models import load, model_config
 
 
@@ -41,7 +41,7 @@ def test_an_unreachable_hub_model_says_what_to_do(
 ):
     import huggingface_hub
 
-    caplog.set_level("INFO", logger="experiments.models")
+    caplog.set_level("INFO", logger="experiments.models.files")
 
     def offline(*_: object, **__: object) -> str:
         raise huggingface_hub.errors.LocalEntryNotFoundError("no network")

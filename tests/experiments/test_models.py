@@ -8,9 +8,10 @@ import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import models, presets  # noqa: F401  (presets registers a resolver that conf/model uses)
+from experiments.models import files as models
+from experiments.models import load as loading
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SHAPES = {
     "bert": {"model_type": "bert", "hidden_size": 8, "num_hidden_layers": 2, "intermediate_size": 16},
@@ -56,7 +57,7 @@ def save_base(
 
 
 def load(cfg: DictConfig, kind: str = "classification", labels: tuple[str, ...] = ("no", "yes")) -> Any:
-    return models.load_model(cfg, kind, len(labels), list(labels))
+    return loading.load_model(cfg, kind, len(labels), list(labels))
 
 
 @pytest.mark.parametrize("kind", SHAPES)
@@ -175,7 +176,7 @@ def test_an_unknown_value_names_the_allowed_ones(key: str, value: str, message: 
 
 def test_an_unknown_kind_names_the_allowed_ones():
     with pytest.raises(ValueError, match=r"task kind 'causal' is not one of .*did you mean 'causal_lm'\?"):
-        models.empty_model(model_config("minilm"), "causal", 2)
+        loading.empty_model(model_config("minilm"), "causal", 2)
 
 
 def test_a_wrong_checksum_shows_both():
@@ -192,7 +193,7 @@ def test_another_architecture_than_declared_names_the_field():
 
 def test_minilm_loads_from_its_package():
     cfg = model_config("minilm")
-    model, tokenizer = load(cfg), models.load_tokenizer(cfg)
+    model, tokenizer = load(cfg), loading.load_tokenizer(cfg)
     assert model.num_parameters() == 22_713_216 + 770  # the encoder as published, and 2 x (384 + 1)
     assert model.dtype == torch.float32
     rows = tokenizer(["LoRA adds two small matrices.", "Yes."], padding=True, return_tensors="pt")
@@ -245,7 +246,7 @@ def test_gpt2s_tokenizer_pads_with_end_of_text(tmp_path: Path):
     words = Tokenizer(WordLevel({"a": 0, "<|endoftext|>": 1}, unk_token="a"))
     PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|endoftext|>").save_pretrained(tmp_path)
     save_base(tmp_path, "gpt2")
-    assert models.load_tokenizer(model_config("local", path=str(tmp_path))).pad_token == "<|endoftext|>"
+    assert loading.load_tokenizer(model_config("local", path=str(tmp_path))).pad_token == "<|endoftext|>"
 
 
 def test_classifier_dropout_reaches_the_head():

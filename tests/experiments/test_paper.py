@@ -11,9 +11,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from experiments import paper
-from experiments.artifacts import plan, read_paper, suite_for, train_configs
-from experiments.entry import CONF
-from experiments.runs import RunRecord, Store, run_name
+from experiments.artifacts.artifact import read_paper, suite_for
+from experiments.artifacts.kinds import scores
+from experiments.artifacts.plan import plan
+from experiments.config.compose import train_configs
+from experiments.runs.identity import run_name
+from experiments.store.paths import CONF
+from experiments.store.store import RunRecord, Store
 
 
 def configured(store: Path, *overrides: str):
@@ -30,8 +34,8 @@ def fake_runs(monkeypatch):
         method = cfg.method + "".join(cfg.get(f"method.{key}", "") for key in ("rank", "targets", "bottleneck"))
         return f"{cfg.task}-{cfg.model}-{method}-{cfg.preset}-seed{cfg.seed}"
 
-    monkeypatch.setattr("experiments.artifacts.run_name", name)
-    monkeypatch.setattr("experiments.artifacts.model_identity", lambda model: {})
+    monkeypatch.setattr("experiments.artifacts.plan.run_name", name)
+    monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))
 
 
@@ -45,7 +49,7 @@ def no_training(runs, jobs):
 
 
 def read_only(store, fake, *overrides):
-    return paper.report(configured(store, "train=false", *overrides), fake, no_training)
+    return scores.report(configured(store, "train=false", *overrides), fake, no_training)
 
 
 def cells(store: Path, artifact: str = "table2") -> pd.DataFrame:
@@ -131,7 +135,7 @@ def test_only_missing_and_failed_runs_within_the_filters_are_trained(tmp_path, f
         return {runs[-1].name: "exit code -9"}
 
     cfg = configured(tmp_path, "tasks=[rte]", "methods=[lora]", "seeds=[0,1,7]", "jobs=2")
-    last = paper.report(cfg, fake_runs, train)
+    last = scores.report(cfg, fake_runs, train)
     assert asked == [("rte-minilm-lora-minilm-seed1", 2), ("rte-minilm-lora-minilm-seed7", 2)]
     assert last["failed"] == ["rte-minilm-lora-minilm-seed7"]
     assert cells(tmp_path).loc[("lora", "rte"), ["ours", "seeds"]].tolist() == [75.0, 2]
@@ -145,11 +149,11 @@ def test_a_model_of_the_suite_can_be_trained_alone(tmp_path, fake_runs):
         return {}
 
     filters = ("suite=nano", "models=[roberta-nano-large]", "tasks=[rte-nano]", "seeds=[0]")
-    paper.report(configured(tmp_path, *filters), fake_runs, train)
+    scores.report(configured(tmp_path, *filters), fake_runs, train)
     assert asked == [f"rte-nano-roberta-nano-large-{method}-nano-seed0" for method in (
         "ft", "lora", "adapter_p64", "adapter_p16", "adapter_h64", "adapter_h8")]  # table 2's rows
     with pytest.raises(ValueError, match=r"model of suite nano 'roberta-lage' .* 'roberta-nano-large'"):
-        paper.report(configured(tmp_path, "suite=nano", "models=[roberta-lage]"), fake_runs, train)
+        scores.report(configured(tmp_path, "suite=nano", "models=[roberta-lage]"), fake_runs, train)
 
 
 def test_what_stands_for_what_is_two_notes(tmp_path, fake_runs):
@@ -170,7 +174,7 @@ def without_large(monkeypatch, fake_runs):
         if model == "roberta-nano-large":
             raise FileNotFoundError("model folder there does not exist")
 
-    monkeypatch.setattr("experiments.artifacts.model_identity", identity)
+    monkeypatch.setattr("experiments.artifacts.plan.model_identity", identity)
     return fake_runs
 
 
@@ -190,7 +194,7 @@ def test_a_model_that_is_not_there_leaves_the_others_cells_and_is_named(tmp_path
 def test_a_model_that_is_asked_for_and_is_not_there_ends_it_before_any_training(tmp_path, without_large):
     asked = ("suite=nano", "models=[roberta-nano,roberta-nano-large]")
     with pytest.raises(FileNotFoundError, match="roberta-nano-large cannot be trained: model folder there does not"):
-        paper.report(configured(tmp_path, *asked), without_large, no_training)
+        scores.report(configured(tmp_path, *asked), without_large, no_training)
     assert read_only(tmp_path, without_large, *asked)["unavailable"].keys() == {"roberta-nano-large"}
 
 
@@ -198,10 +202,10 @@ def test_a_model_of_the_repository_that_is_not_whole_ends_it_before_anything_is_
     def identity(model):
         raise FileNotFoundError(f"no tokenizer.json in {model.path}")
 
-    monkeypatch.setattr("experiments.artifacts.model_identity", identity)
+    monkeypatch.setattr("experiments.artifacts.plan.model_identity", identity)
     cfg = configured(tmp_path, "train=false", "suite=nano", "artifact=table6")
     with train_configs() as compose_train, pytest.raises(FileNotFoundError, match=r"no tokenizer\.json in .*nano"):
-        paper.report(cfg, compose_train, no_training)
+        scores.report(cfg, compose_train, no_training)
     assert not (tmp_path / "tables").exists()
 
 
@@ -209,7 +213,7 @@ def test_data_that_is_not_there_is_no_missing_model(tmp_path, fake_runs, monkeyp
     def name(cfg):
         raise FileNotFoundError("no file train.csv")
 
-    monkeypatch.setattr("experiments.artifacts.run_name", name)
+    monkeypatch.setattr("experiments.artifacts.plan.run_name", name)
     with pytest.raises(FileNotFoundError, match=r"no file train\.csv"):
         read_only(tmp_path, fake_runs)
 
@@ -219,7 +223,7 @@ def test_a_record_of_a_newer_schema_is_named_skipped_and_never_trained_over(tmp_
     path = Store(tmp_path).write(record(name))
     path.write_text(json.dumps(asdict(replace(record(name), schema=99))))
     asked = []
-    last = paper.report(configured(tmp_path), fake_runs, lambda runs, jobs: asked.extend(runs) or {})
+    last = scores.report(configured(tmp_path), fake_runs, lambda runs, jobs: asked.extend(runs) or {})
     assert last["failed"] == [name]
     assert name not in [run.name for run in asked]
     assert "schema 99" in caplog.text
@@ -266,7 +270,7 @@ def test_a_wrong_word_is_named_with_the_nearest(tmp_path, fake_runs, override, m
 ])
 def test_what_a_suite_names_wrongly_is_named_before_anything_is_composed(tmp_path, override, word, nearest):
     with pytest.raises(ValueError, match=f"suite minilm: {word} is not one of .*did you mean {nearest}"):
-        paper.report(configured(tmp_path, override), no_training, no_training)
+        scores.report(configured(tmp_path, override), no_training, no_training)
 
 
 def test_a_row_that_the_suite_adds_stands_below_the_papers_with_ours_alone(tmp_path, fake_runs):
@@ -302,7 +306,7 @@ def test_a_cell_is_the_run_that_the_training_command_line_would_make(tmp_path):
     with train_configs() as compose_train:
         first = run_name(compose_train([*wanted, "task=mnli"]))
         expected = run_name(compose_train([*wanted, "task=rte", f"init_from='{tmp_path / first}'"]))
-        last = paper.report(cfg, compose_train, no_training)
+        last = scores.report(cfg, compose_train, no_training)
     assert {first, expected} <= set(last["missing"])
     assert len(set(last["missing"])) == len(last["missing"])
 
@@ -322,4 +326,4 @@ def test_an_altered_model_is_refused_at_planning(tmp_path):
     cfg = configured(tmp_path, "suite=nano", "+artifact.run={model.path: " + f"'{copy}'" + "}")
     cfg.suite.models = {"roberta-base": "deberta-nano"}
     with train_configs() as compose_train, pytest.raises(ValueError, match=r"tokenizer.json has sha256 .*altered"):
-        paper.report(cfg, compose_train, no_training)
+        scores.report(cfg, compose_train, no_training)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import presets
+from experiments.config import presets
 from tests.experiments.tiny import compose
 
 KEYS = {

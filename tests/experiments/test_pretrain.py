@@ -12,14 +12,16 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors.torch import load_file
 
-from experiments import pretrain
-from experiments.cloze import held_out_loss
-from experiments.entry import CONF
-from experiments.language import Batch, Stream
-from experiments.models import load_model, load_tokenizer
-from experiments.pretrained import RECORD, Gate, PretrainRecord, load_language_model, read_record
-from experiments.pretraining import Pretraining
-from experiments.shipped import check_shipped, rebuilt_gates
+from experiments.models.load import load_model, load_tokenizer
+from experiments.models.record import RECORD, PretrainRecord, read_record
+from experiments.pretraining import train as pretraining
+from experiments.pretraining.check import check_shipped, rebuilt_gates
+from experiments.pretraining.cloze import held_out_loss
+from experiments.pretraining.folder import load_language_model
+from experiments.pretraining.gates import Gate
+from experiments.pretraining.language import Batch, Stream
+from experiments.pretraining.loop import Pretraining
+from experiments.store.paths import CONF
 from tests.experiments.tiny_world import SHAPES, WORDS, config, fresh, language, source
 
 pytestmark = pytest.mark.usefixtures("small_corpus")
@@ -30,7 +32,7 @@ MODELS = list(SHAPES)
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PretrainRecord]:
     """The output folder of a finished roberta-nano, and its record."""
     output = tmp_path_factory.mktemp("output")
-    return output, pretrain.run(config(output), source())
+    return output, pretraining.run(config(output), source())
 
 
 def test_a_stage_begins_where_its_share_of_the_budget_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -42,7 +44,7 @@ def test_a_stage_begins_where_its_share_of_the_budget_is_used(tmp_path: Path, mo
         return batch(self, step, stage)
 
     monkeypatch.setattr(Stream, "batch", noted)
-    record = pretrain.run(config(tmp_path, stages=[0.25, 0.5], evaluate_every=100_000), source())
+    record = pretraining.run(config(tmp_path, stages=[0.25, 0.5], evaluate_every=100_000), source())
     counts = [sum(stage == number for _, stage in asked) for number in range(3)]
     assert [stage for _, stage in asked] == sorted(stage for _, stage in asked)
     assert sum(counts) == record.steps
@@ -52,7 +54,7 @@ def test_a_stage_begins_where_its_share_of_the_budget_is_used(tmp_path: Path, mo
 @pytest.mark.parametrize("model", MODELS)
 def test_training_lowers_the_held_out_loss(model: str, tmp_path: Path):
     before = held_out_loss(fresh(model), language(model).held_out(24, 8))
-    record = pretrain.run(config(tmp_path, model, tokens=8000), source())
+    record = pretraining.run(config(tmp_path, model, tokens=8000), source())
     assert record.held_out_loss < before - 0.5
     assert record.tokens >= 8000 > record.tokens - 8 * 40
     assert [entry["tokens"] // 1500 for entry in record.curve] == [1, 2, 3, 4, 5, record.tokens // 1500]
@@ -74,7 +76,7 @@ def kill(cfg: DictConfig, tokens: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Pretraining, "_step", until_killed)
         with pytest.raises(Killed):
-            pretrain.run(cfg, source())
+            pretraining.run(cfg, source())
 
 
 @pytest.fixture
@@ -93,14 +95,14 @@ def test_a_killed_run_ends_with_the_weights_of_one_that_was_not(
     model: str, stages: list[float], at: str, tmp_path: Path, steps: list[tuple[int, int]]
 ):
     changes = {"dropout": 0.1, "tokens": 3000, "stages": stages}  # dropout draws from the global generator
-    pretrain.run(config(tmp_path / "whole", model, **changes), source())
+    pretraining.run(config(tmp_path / "whole", model, **changes), source())
     in_one = steps.copy()
     steps.clear()
     cfg = config(tmp_path / "killed", model, **changes)
     kill(cfg, 2400)  # the checkpoint is of the step that passed 2000
     before = steps.copy()
     steps.clear()
-    record = pretrain.run(cfg, source())
+    record = pretraining.run(cfg, source())
     assert steps == in_one[steps[0][0]:]
     assert 0 < steps[0][0] < len(before)
     reached = {"before the checkpoint": (2, 2), "between checkpoint and kill": (1, 2), "after both": (1, 1)}[at]
@@ -119,9 +121,9 @@ def test_a_killed_run_goes_on_after_one_of_another_config_with_the_same_output(
 ):
     cfg = config(tmp_path, tokens=3000)
     kill(cfg, 2400)
-    pretrain.run(config(tmp_path, tokens=1000), source())
+    pretraining.run(config(tmp_path, tokens=1000), source())
     steps.clear()
-    pretrain.run(config(tmp_path, tokens=3000, overwrite=True), source())
+    pretraining.run(config(tmp_path, tokens=3000, overwrite=True), source())
     assert steps[0][0] > 0
 
 
@@ -129,27 +131,27 @@ def test_a_killed_overwriting_goes_on_where_it_was_and_the_next_one_starts_anew(
     tmp_path: Path, steps: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ):
     cfg = config(tmp_path, tokens=3000, overwrite=True)
-    pretrain.run(cfg, source())
+    pretraining.run(cfg, source())
     kill(cfg, 2400)
     steps.clear()
     with monkeypatch.context() as patch:  # killed a second time, as the model is in place
-        patch.setattr("experiments.checkpoint.remove_checkpoint", lambda _: None)
-        pretrain.run(cfg, source())
+        patch.setattr("experiments.store.checkpoint.remove_checkpoint", lambda _: None)
+        pretraining.run(cfg, source())
     assert steps[0][0] > 0
     steps.clear()
-    assert pretrain.run(cfg, source()).steps == len(steps)
+    assert pretraining.run(cfg, source()).steps == len(steps)
     assert steps[0][0] == 0
 
 
 def test_a_finished_run_is_not_computed_again(trained: tuple[Path, PretrainRecord], monkeypatch: pytest.MonkeyPatch):
     output, record = trained
-    monkeypatch.setattr(pretrain, "_train", lambda *_: pytest.fail("trained again"))
-    assert pretrain.run(config(output, threads=2, checkpoint_every=5), source()) == record
+    monkeypatch.setattr(pretraining, "_train", lambda *_: pytest.fail("trained again"))
+    assert pretraining.run(config(output, threads=2, checkpoint_every=5), source()) == record
     with pytest.raises(ValueError, match=r"holds a model of tokens=4000 \(here 5000\): overwrite=true replaces it"):
-        pretrain.run(config(output, tokens=5000), source())
-    monkeypatch.setattr(pretrain, "corpus_hash", lambda *_: "0" * 64)
+        pretraining.run(config(output, tokens=5000), source())
+    monkeypatch.setattr(pretraining, "corpus_hash", lambda *_: "0" * 64)
     with pytest.raises(ValueError, match="holds a model of another corpus"):
-        pretrain.run(config(output), source())
+        pretraining.run(config(output), source())
 
 
 def test_the_folder_holds_what_the_record_says(trained: tuple[Path, PretrainRecord]):
@@ -173,7 +175,7 @@ def test_the_folder_holds_what_the_record_says(trained: tuple[Path, PretrainReco
 @pytest.mark.parametrize("model", MODELS)
 def test_a_stored_model_is_a_base_for_fine_tuning(model: str, tmp_path: Path):
     cfg = config(tmp_path, model, tokens=200, evaluate_every=1000)
-    pretrain.run(cfg, source())
+    pretraining.run(cfg, source())
     cfg.model.path = str(tmp_path / model)
     kind = "causal_lm" if model.startswith("gpt") else "classification"
     network, tokenizer = load_model(cfg.model, kind, 2, ["no", "yes"]), load_tokenizer(cfg.model)
@@ -258,11 +260,11 @@ def test_an_altered_or_missing_file_is_refused(name: str, copied: DictConfig, tr
     for load in loaders(copied):
         load()
     file.write_bytes(file.read_bytes()[:-1] + b" ")
-    for load in [*loaders(copied), lambda: pretrain.run(copied, source())]:
+    for load in [*loaders(copied), lambda: pretraining.run(copied, source())]:
         with pytest.raises(ValueError, match=rf"{name} has sha256 .*it was altered"):
             load()
     file.unlink()
-    for load in [*loaders(copied), lambda: pretrain.run(copied, source())]:
+    for load in [*loaders(copied), lambda: pretraining.run(copied, source())]:
         with pytest.raises(FileNotFoundError, match=f"no {name} in"):
             load()
 
@@ -270,7 +272,7 @@ def test_an_altered_or_missing_file_is_refused(name: str, copied: DictConfig, tr
 @pytest.mark.parametrize("name", ["added_tokens.json", "other.safetensors"])
 def test_a_file_that_the_record_does_not_know_is_refused(name: str, copied: DictConfig):
     (Path(copied.model.path) / name).write_text("{}")
-    for load in [*loaders(copied), lambda: pretrain.run(copied, source())]:
+    for load in [*loaders(copied), lambda: pretraining.run(copied, source())]:
         with pytest.raises(ValueError, match=f"{name} is not among the files of record.json"):
             load()
 
@@ -286,11 +288,11 @@ def test_a_pinned_nano_model_must_have_its_record_and_another_folder_need_not(co
 
 
 def test_the_worlds_text_can_be_trained_on():
-    world = pretrain.world_source(OmegaConf.load(CONF / "world" / "default.yaml"), None)  # type: ignore[arg-type]
+    world = pretraining.world_source(OmegaConf.load(CONF / "world" / "default.yaml"), None)  # type: ignore[arg-type]
     for model in MODELS:
         cfg = config("", model)
         cfg.model.config.vocab_size = OmegaConf.load(CONF / "model" / f"{model}.yaml").config.vocab_size
-        made = pretrain.make_language(cfg, world)
+        made = pretraining.make_language(cfg, world)
         documents = list(itertools.islice(world.documents(1, False, world.stages - 1), 200))
         for ids in made.sequences(documents, 1):
             assert made.tokenizer.unk_token_id not in ids

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from experiments import pretrain, sweep
-from experiments.entry import CONF
-from experiments.pretraining import fastest
-from experiments.shipped import check_shipped
+from experiments import pretrain
+from experiments.pretraining import train as pretraining
+from experiments.pretraining.check import check_shipped
+from experiments.pretraining.loop import fastest
+from experiments.store.paths import CONF
+from experiments.training import hardware
 from tests.experiments.tiny_world import SHAPES, config, language, source
 
 pytestmark = pytest.mark.usefixtures("small_corpus")
@@ -22,7 +24,7 @@ def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
     from transformers import AutoConfig
 
     cfg = config("")
-    made = AutoConfig.for_model(**pretrain.run_config(cfg)["model"]["config"])
+    made = AutoConfig.for_model(**pretraining.run_config(cfg)["model"]["config"])
     assert fastest(cfg, made, language()) == ("fp32", "eager", {})
     cfg.precision = "auto"
     precision, attention, measured = fastest(cfg, made, language())
@@ -49,8 +51,9 @@ def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
     ({"betas": "[0.9]"}, r"betas \[0\.9\] is not a list of two numbers"),
     ({"betas": "[0.9,1]"}, r"betas \[0\.9, 1\] is not a list of two numbers in 0\.\.1, 1 left out"),
     ({"max_length": 4096}, r"max_length 4096 is more than the \d+ positions of roberta-nano"),
-    ({"gates": "[experiments.gates.understandin]"},
-     r"gates 'experiments\.gates\.understandin' is not one of .* did you mean 'experiments\.gates\.understanding'"),
+    ({"gates": "[experiments.pretraining.gates.understandin]"},
+     r"gates 'experiments\.pretraining\.gates\.understandin' is not one of .* "
+     r"did you mean 'experiments\.pretraining\.gates\.understanding'"),
     ({"gates": "[gates.understanding]"}, r"gates: there is no module 'gates' of 'gates\.understanding'"),
 ])
 def test_a_bad_value_is_named(changes: dict[str, object], message: str, tmp_path: Path):
@@ -71,12 +74,12 @@ def test_threads_are_those_stated_or_by_size_and_cores_and_are_recorded(
     monkeypatch.setattr("joblib.cpu_count", lambda: cores)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if limit is not None:
-        monkeypatch.setattr("experiments.hardware.FEW_PARAMETERS", limit)
+        monkeypatch.setattr("experiments.training.hardware.FEW_PARAMETERS", limit)
     used: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", used.append)
     cfg = config(tmp_path, tokens=200, evaluate_every=1000, gates=[], **changes)
     pretrain.check_config(cfg)
-    record = pretrain.run(cfg, source())
+    record = pretraining.run(cfg, source())
     assert (record.threads, used) == (threads, [threads])
     cfg.model.path = str(tmp_path / "roberta-nano")
     check_shipped(cfg, source())
@@ -86,21 +89,21 @@ def test_threads_are_those_stated_or_by_size_and_cores_and_are_recorded(
 @pytest.mark.parametrize("model", MODELS)
 def test_a_models_size_is_known_before_it_is_made(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
-    monkeypatch.setattr(sweep, "take_threads", lambda threads, parameters: asked.append(parameters) or 1)
-    record = pretrain.run(config(tmp_path, model, tokens=200, evaluate_every=1000), source())
+    monkeypatch.setattr(hardware, "take_threads", lambda threads, parameters: asked.append(parameters) or 1)
+    record = pretraining.run(config(tmp_path, model, tokens=200, evaluate_every=1000), source())
     assert asked == [record.parameters]
 
 
 def test_an_unknown_curriculum_names_the_nearest():
     world: Any = OmegaConf.load(CONF / "world" / "default.yaml")
     with pytest.raises(ValueError, match=r"'lookup' is not one of lookups, mentions; did you mean 'lookups'"):
-        pretrain.world_source(world, "lookup")
+        pretraining.world_source(world, "lookup")
 
 
 @pytest.mark.parametrize("stages", [[0.5], [0.6, 0.4], [0.5, 1.5], [0.2, 0.4, 0.6], 0.5])
 def test_stages_that_the_corpus_does_not_have_are_named(stages: object, tmp_path: Path):
     with pytest.raises(ValueError, match=r"stages .* is not a list of 2 shares .* the corpus has 3 stages"):
-        pretrain.run(config(tmp_path, stages=stages), source())
+        pretraining.run(config(tmp_path, stages=stages), source())
 
 
 def test_a_model_that_is_not_nano_names_those_that_are(tmp_path: Path):
@@ -114,13 +117,13 @@ def test_another_vocabulary_size_says_which_it_must_be(tmp_path: Path):
     cfg = config(tmp_path)
     cfg.model.config.vocab_size = 32
     with pytest.raises(ValueError, match=r"vocab_size is 32, the 21 words .* are 24"):
-        pretrain.run(cfg, source())
+        pretraining.run(cfg, source())
 
 
 def test_an_output_that_cannot_be_written_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match=r"output .*file/models cannot be written"):
-        pretrain.run(config(tmp_path / "file" / "models"), source())
+        pretraining.run(config(tmp_path / "file" / "models"), source())
 
 
 def test_the_command_prints_its_record(

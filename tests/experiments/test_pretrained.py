@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.pretrained import Gate, read_record
+from experiments.models.record import read_record
+from experiments.pretraining.gates import Gate
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.runs import RunRecord, Store, run_name
-from experiments.train import run
+from experiments.runs.execute import run
+from experiments.runs.identity import run_name
+from experiments.store.store import RunRecord, Store
 from tests.experiments.tiny import command, compose, finished
 
 

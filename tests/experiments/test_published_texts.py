@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.train import run
+from experiments.runs.execute import run
 from tests.experiments.test_generation import make
 from tests.experiments.tiny import compose
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hydra.utils import instantiate
 
-from experiments import race
-from experiments.models import load_model
-from experiments.others import peft_config
+from experiments.measure import epoch as race
+from experiments.measure.peers import peft_config
+from experiments.models.load import load_model
 from lora.sites import head_modules
 from tests.experiments.tiny import compose
 

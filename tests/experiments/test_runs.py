@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from experiments.runs import SCHEMA, RunRecord, Store, identity, identity_of, run_name
+from experiments.runs.identity import identity, identity_of, run_name
+from experiments.store.store import SCHEMA, RunRecord, Store
 from tests.experiments.tiny import compose, save_model, write_rows
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.data import Table
+from experiments.tasks.data import Table
 from experiments.tasks.schemas import SCHEMAS, read_pairs
 
 LEX = {"comment": ["good", "toFix", "good"], "lid": ["1", "2", "3"], "text": ["One.", "Tow.", "Three."]}

@@ -10,12 +10,13 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from safetensors import safe_open
 
-import experiments.presets  # noqa: F401  registers ${preset:...}
-from experiments import pretrain
-from experiments.cloze import GATES, accuracies
-from experiments.language import Source
-from experiments.models import check_weights, load_model, load_tokenizer, model_folder
-from experiments.pretrained import PretrainRecord, check_files, load_language_model, read_record, sample_logits
+from experiments.models.files import check_weights, model_folder
+from experiments.models.load import load_model, load_tokenizer
+from experiments.models.record import PretrainRecord, check_files, read_record
+from experiments.pretraining import train as pretraining
+from experiments.pretraining.cloze import GATES, accuracies
+from experiments.pretraining.folder import load_language_model, sample_logits
+from experiments.pretraining.language import Source
 from tests.conftest import ROOT
 
 NANO = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*-nano*.yaml"))
@@ -44,12 +45,12 @@ def world() -> Source:
 
 @cache
 def source(curriculum: str | None) -> Source:
-    return pretrain.world_source(config("roberta-nano").world, curriculum)
+    return pretraining.world_source(config("roberta-nano").world, curriculum)
 
 
 @cache
 def corpus(curriculum: str | None) -> str:
-    return pretrain.corpus_hash(source(curriculum), config("roberta-nano").seed)
+    return pretraining.corpus_hash(source(curriculum), config("roberta-nano").seed)
 
 
 def test_the_models_that_ship_are_those_with_a_checksum():
@@ -76,7 +77,7 @@ def test_the_files_are_those_of_the_record_and_of_the_config(model: str):
 def test_the_record_is_of_what_the_command_would_train(model: str):
     cfg = config(model)
     _, record = shipped(model)
-    assert record.config == json.loads(json.dumps(pretrain.run_config(cfg)))
+    assert record.config == json.loads(json.dumps(pretraining.run_config(cfg)))
     assert record.corpus == corpus(cfg.curriculum)
     assert record.tokens >= cfg.tokens
     assert (record.precision, record.attention) == (cfg.precision, cfg.attention)
@@ -102,7 +103,7 @@ def test_the_weights_are_halves_and_give_the_recorded_logits(model: str):
 @pytest.mark.parametrize("model", MODELS)
 def test_a_part_of_the_probes_is_passed(model: str, world: Source):
     folder, record = shipped(model)
-    language = pretrain.make_language(config(model), world)
+    language = pretraining.make_language(config(model), world)
     found = accuracies(load_language_model(folder), language, world.probes(30))
     assert set(found) == set(GATES) == set(record.probes)
     for kind, least in GATES.items():

@@ -13,11 +13,12 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from omegaconf import OmegaConf
 
-from analysis.score_figures import Point, Scores, sizes_figure
-from experiments import sizes
-from experiments.artifacts import Run, plain_dict
-from experiments.entry import CONF
-from experiments.runs import RunRecord, Store
+from analysis.figures.scores import Point, Scores, sizes_figure
+from experiments.artifacts.kinds import sizes
+from experiments.config.compose import plain_dict
+from experiments.runs.identity import Run
+from experiments.store.paths import CONF
+from experiments.store.store import RunRecord, Store
 
 Composed = Callable[[list[str]], Any]
 
@@ -31,9 +32,9 @@ def configured(store: Path, *overrides: str) -> Any:
 @pytest.fixture
 def composed(monkeypatch: pytest.MonkeyPatch) -> Composed:
     """Composition that keeps the overrides as the config, and a run's name made of them."""
-    monkeypatch.setattr("experiments.artifacts.run_name",
+    monkeypatch.setattr("experiments.artifacts.plan.run_name",
                         lambda cfg: f"{cfg.task}-{cfg.method}{cfg.get('method.rank', '')}-{cfg.seed}")
-    monkeypatch.setattr("experiments.artifacts.model_identity", lambda model: {})
+    monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))
 
 

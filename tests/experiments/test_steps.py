@@ -10,9 +10,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.entry import CONF
-from experiments.models import kind_of
-from experiments.steps import check_step, shadow_of, training_step
+from experiments.measure.step import check_step, shadow_of, training_step
+from experiments.models.load import kind_of
+from experiments.store.paths import CONF
 from tests.experiments.tiny import compose
 
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))

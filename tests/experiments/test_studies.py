@@ -11,10 +11,11 @@ import torch
 from omegaconf import OmegaConf
 from safetensors.torch import load_file
 
-from analysis import paper_base, study
-from analysis.figures import similarity_figure
-from experiments.entry import CONF
-from experiments.runs import Store
+from analysis.figures.similarity import similarity_figure
+from experiments.artifacts.studies import base_weights as paper_base
+from experiments.store.paths import CONF
+from experiments.store.store import Store
+from experiments.tables import publish
 from tests.analysis.made import _nowhere
 from tests.experiments.studied import configured, report
 
@@ -35,7 +36,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def trained(kept: Path, given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with all four runs; pictures are made and not written, which takes a second each."""
-    monkeypatch.setattr(study, "save_figure", _nowhere)
+    monkeypatch.setattr(publish, "save_figure", _nowhere)
     if not list(kept.glob("runs/*.json")):
         report(configured("table7", kept, given))
     return Path(shutil.copytree(kept, tmp_path / "trained"))
@@ -221,7 +222,7 @@ def test_wandb_gets_tables_and_pictures(trained: Path, given: list[str], monkeyp
         def log_picture(self, name, file): logged.append(file.name)
         def log_summary(self, record): logged.append(record["study"])
 
-    monkeypatch.setattr(study, "Logger", Recorder)
+    monkeypatch.setattr(publish, "Logger", Recorder)
     report(configured("table7", trained, given))
     assert logged == ["table7_summary", "table7_layers", "table7", "table7_layers.png", "table7_layers"]
 

@@ -8,8 +8,8 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import paper
-from experiments.artifacts import train_configs
-from experiments.entry import explain
+from experiments.config.compose import train_configs
+from experiments.config.entry import explain
 from tests.experiments.studied import configured, report
 from tests.experiments.tiny import compose
 
@@ -31,8 +31,8 @@ def test_on_minilm_the_figures_share_their_runs(names: list[str], runs: set, tmp
     def name(cfg):
         return f"{cfg.task}-{cfg.model}-{cfg.preset}-{cfg['method.targets']}-r{cfg['method.rank']}-seed{cfg.seed}"
 
-    monkeypatch.setattr("experiments.artifacts.run_name", name)
-    monkeypatch.setattr("experiments.artifacts.model_identity", lambda model: {})
+    monkeypatch.setattr("experiments.artifacts.plan.run_name", name)
+    monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     missing = set()
     for artifact in names:
         cfg = compose(f"artifact={artifact}", "suite=minilm", f"store={tmp_path}", "train=false", config="paper")

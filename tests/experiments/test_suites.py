@@ -4,9 +4,9 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from experiments.artifacts import read_paper, read_rows
-from experiments.entry import CONF
-from experiments.presets import presets
+from experiments.artifacts.artifact import read_paper, read_rows
+from experiments.config.presets import presets
+from experiments.store.paths import CONF
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "artifact").glob("*.yaml")), ids=lambda path: path.stem)

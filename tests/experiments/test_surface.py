@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import gates, surface
-from experiments.entry import CONF
+from experiments.pretraining import gates, surface
+from experiments.store.paths import CONF
 from tests.experiments.tiny import compose
 
 COMMITTED = CONF.parent / "results" / "nano" / "bag_of_words.md"

@@ -9,7 +9,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from experiments import sweep
+from experiments.sweeps import summary as sweep
+from experiments.tables import text
+from experiments.training import hardware
 from tests.experiments.test_entry import app, run_app  # noqa: F401  (app is a fixture)
 
 OFF = "logger.wandb.mode=disabled"
@@ -35,23 +37,23 @@ def test_a_failed_job_does_not_stop_the_others(app: Path, launcher: str) -> None
 def test_a_single_run_has_all_cores_up_to_omp_num_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert sweep.threads_for_this_process() == 8
+    assert hardware.threads_for_this_process() == 8
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert sweep.threads_for_this_process() == 3
+    assert hardware.threads_for_this_process() == 3
 
 
 def test_a_small_model_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert sweep.threads_for_this_process(1_000_000) == 1
-    assert sweep.threads_for_this_process(125_000_000) == 8
+    assert hardware.threads_for_this_process(1_000_000) == 1
+    assert hardware.threads_for_this_process(125_000_000) == 8
 
 
 def test_jobs_are_counted_as_joblib_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
-    assert [sweep.parallel_jobs(jobs) for jobs in (1, 3, -1, -2, -99)] == [1, 3, 8, 7, 1]
+    assert [hardware.parallel_jobs(jobs) for jobs in (1, 3, -1, -2, -99)] == [1, 3, 8, 7, 1]
     with pytest.raises(ValueError, match="jobs 0 is not a whole number from 1"):
-        sweep.parallel_jobs(0)
+        hardware.parallel_jobs(0)
 
 
 @pytest.mark.parametrize(("jobs", "expected"), [(1, 8), (2, 4), (3, 2), (-1, 1)])
@@ -62,9 +64,9 @@ def test_a_job_of_a_sweep_shares_the_cores_with_those_beside_it(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create(
         {"hydra": {"mode": RunMode.MULTIRUN, "launcher": {"n_jobs": jobs}}}))
-    assert sweep.parallel_jobs(-1) == expected
-    assert sweep.threads_for_this_process() == expected
-    assert sweep.parallel_jobs(5) == 5  # a number that is stated is kept
+    assert hardware.parallel_jobs(-1) == expected
+    assert hardware.threads_for_this_process() == expected
+    assert hardware.parallel_jobs(5) == 5  # a number that is stated is kept
 
 
 @pytest.mark.parametrize(("threads", "parameters", "taken", "tokenizers"), [
@@ -78,7 +80,7 @@ def test_a_process_of_one_thread_has_tokenizers_of_one_thread(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "")  # so that it is put back
     monkeypatch.delenv("TOKENIZERS_PARALLELISM")
-    assert sweep.take_threads(threads, parameters) == taken
+    assert hardware.take_threads(threads, parameters) == taken
     assert set_to == [taken]
     assert os.environ.get("TOKENIZERS_PARALLELISM") == tokenizers
 
@@ -117,7 +119,7 @@ def test_a_summary_tells_runs_apart_by_what_was_swept() -> None:
 
 
 def test_values_in_brackets_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    sweep.print_rows(["method.targets"], [["[q,v]"], ["[q]"]])
+    text.print_rows(["method.targets"], [["[q,v]"], ["[q]"]])
     printed = capsys.readouterr().out
     assert "[q,v]" in printed
     assert "[q]" in printed

@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from experiments.tables import DASH, Cell, Row, Table, escape_latex, latex, markdown, save, show, tidy
+from experiments.tables.table import Cell, Row, Table, escape_latex, latex, markdown, save, show, tidy
+from experiments.tables.text import DASH
 
 
 def table(*cells: Cell, average: bool = False, aggregate: str = "median") -> Table:

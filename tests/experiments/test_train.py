@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.runs import RunRecord, Store, run_name
+from experiments.runs.execute import Laps, run
+from experiments.runs.identity import run_name
+from experiments.store.store import RunRecord, Store
 from experiments.tasks.base import TaskData
 from experiments.tasks.classification import Classification
-from experiments.train import Laps, run
 from lora.adapter_file import load_adapter
 from lora.peft import save_peft
 from tests.experiments.test_logger import records, values, wandb
@@ -65,7 +66,7 @@ def test_the_seconds_to_the_first_step_have_the_making_of_the_data_and_not_the_i
         clock[0] += 100 if what == "imports" else 0
         mark(laps, what)
 
-    monkeypatch.setattr("experiments.train.time", SimpleNamespace(time=lambda: clock[0]))
+    monkeypatch.setattr("experiments.runs.execute.time", SimpleNamespace(time=lambda: clock[0]))
     monkeypatch.setattr(Laps, "first_run", False)
     monkeypatch.setattr(Laps, "mark", slow_imports)
     monkeypatch.setattr(Classification, "load", slow_data)
@@ -108,7 +109,7 @@ def test_a_finished_run_is_not_computed_again_unless_asked(
     first = run(compose(*tiny_run))
     caplog.set_level(logging.INFO)
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.train._compute", None)  # computing would raise
+        patch.setattr("experiments.runs.execute._compute", None)  # computing would raise
         again = run(compose(*tiny_run))
     assert f"{first.run} is done: this is its stored result" in caplog.text
     assert again.summary() == first.summary()
@@ -168,7 +169,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.train._keep", interrupt)  # as late as can be
+        patch.setattr("experiments.runs.execute._keep", interrupt)  # as late as can be
         with pytest.raises(KeyboardInterrupt):
             run(cfg)
     assert store_files(tmp_path / "store") == {f"checkpoints/{run_name(cfg)}/state.pt"}

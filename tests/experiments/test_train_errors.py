@@ -10,9 +10,10 @@ import torch
 from hydra.errors import InstantiationException
 from safetensors.torch import load_file
 
-from experiments.entry import explain
-from experiments.runs import Store, run_name
-from experiments.train import run
+from experiments.config.entry import explain
+from experiments.runs.execute import run
+from experiments.runs.identity import run_name
+from experiments.store.store import Store
 from tests.experiments.test_train import store_files
 from tests.experiments.tiny import compose
 

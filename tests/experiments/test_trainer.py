@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import get_constant_schedule_with_warmup, get_linear_schedule_with_warmup
 
-from experiments.batches import epoch_batches
-from experiments.models import load_model
-from experiments.optimizer import schedule
-from experiments.trainer import Trainer
+from experiments.models.load import load_model
+from experiments.training.batches import epoch_batches
+from experiments.training.optimizer import schedule
+from experiments.training.trainer import Trainer
 from lora import adapted_layers
 from lora.adapter_file import adapter_tensors
 from tests.experiments.tiny import StepLog, adapted, compose, trainer_of

@@ -12,10 +12,13 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import presets, tune
-from experiments.artifacts import Run, train_configs
-from experiments.entry import CONF
-from experiments.runs import RunRecord, Store, run_name
+from experiments import tune
+from experiments.config import presets
+from experiments.config.compose import train_configs
+from experiments.runs.identity import Run, run_name
+from experiments.store.paths import CONF
+from experiments.store.store import RunRecord, Store
+from experiments.sweeps import rates
 
 METRICS = {"cola-nano": "matthews", "rte-nano": "accuracy", "mrpc-nano": "accuracy", "sst2-nano": "accuracy",
            "e2e-nano": "loss", "webnlg-nano": "loss"}
@@ -62,7 +65,7 @@ def fake_name(cfg: DictConfig) -> str:
 
 @pytest.fixture
 def fake_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, "run_name", fake_name)
+    monkeypatch.setattr(rates, "run_name", fake_name)
 
 
 def keep(store: Path, run: str, outcome: float | str) -> None:
@@ -84,7 +87,7 @@ def no_training(runs: list[Run], jobs: int) -> dict[str, str]:
 
 
 def read_only(store: Path, *overrides: str) -> dict[str, Any]:
-    return tune.report(configured(store, "train=false", *overrides), ["model=roberta-nano"], composed, no_training)
+    return rates.report(configured(store, "train=false", *overrides), ["model=roberta-nano"], composed, no_training)
 
 
 def lines(store: Path) -> pd.DataFrame:
@@ -162,7 +165,7 @@ def test_only_missing_and_failed_runs_are_trained(tmp_path: Path):
         keep(tmp_path, "rte-nano-ft-0.0001", 58.0)
         return {"rte-nano-ft-0.0002": "exit code -9"}  # killed: it leaves no record
 
-    last = tune.report(configured(tmp_path, *FT, "jobs=2"), ["model=roberta-nano"], composed, train)
+    last = rates.report(configured(tmp_path, *FT, "jobs=2"), ["model=roberta-nano"], composed, train)
     assert asked == [("rte-nano-ft-0.0001", 2), ("rte-nano-ft-0.0002", 2)]
     assert (last["chosen"][0]["learning_rate"], last["chosen"][0]["mean"]) == (1e-4, 59.0)
     assert (last["failed"], last["missing"]) == (["rte-nano-ft-0.0002"], [])
@@ -189,7 +192,7 @@ def test_only_missing_and_failed_runs_are_trained(tmp_path: Path):
 def test_what_cannot_be_swept_is_refused_before_any_training(tmp_path: Path, overrides: list[str], message: str):
     cfg = configured(tmp_path, *SMALL, *overrides)
     with pytest.raises(ValueError, match=re.escape(message)):
-        tune.report(cfg, ["model=roberta-nano"], composed, no_training)
+        rates.report(cfg, ["model=roberta-nano"], composed, no_training)
 
 
 @pytest.mark.usefixtures("fake_names")
@@ -203,7 +206,7 @@ def test_a_task_without_development_rows_is_refused(tmp_path: Path, key: str, me
         return cfg
 
     with pytest.raises(ValueError, match=f"task 'cola-nano' has no development rows, .*{message}"):
-        tune.report(configured(tmp_path, *SMALL), ["model=roberta-nano"], without, no_training)
+        rates.report(configured(tmp_path, *SMALL), ["model=roberta-nano"], without, no_training)
 
 
 def keep_choice(store: Path) -> None:
@@ -246,7 +249,7 @@ def test_a_preset_without_ranks_takes_the_rank_that_it_states_and_refuses_others
     text = "model,method,task,source,trainer.learning_rate,method.rank\r\n*,*,*,none,2e-3,8\r\n"
     (preset_folder / "flat.csv").write_bytes(text.encode())
     with pytest.raises(ValueError, match="preset 'flat' has no column rank for the rate of lora rank 1"):
-        tune.report(configured(tmp_path, *SMALL, "preset=flat", "write=true", "seed=7"), [], composed, no_training)
+        rates.report(configured(tmp_path, *SMALL, "preset=flat", "write=true", "seed=7"), [], composed, no_training)
     read_only(tmp_path, *SMALL, "ranks=[8]", "preset=flat", "write=true")
     rows = [f"roberta-nano,ft,*,{tmp_path},2e-4,8\r\n", f"roberta-nano,lora,*,{tmp_path},1e-3,8\r\n"]
     assert (preset_folder / "flat.csv").read_bytes().decode() == "".join([text, *rows])
@@ -266,14 +269,14 @@ def test_a_run_is_the_one_of_its_command_line_and_is_found_again_after_the_choic
 
     first, again = (configured(tmp_path, *few, "seed=3", last) for last in ("write=true", "train=false"))
     with train_configs() as compose_train:
-        tune.report(first, model, compose_train, train)
+        rates.report(first, model, compose_train, train)
         made = [compose_train(list(run.overrides)) for run in asked]
         assert [run_name(cfg) for cfg in made] == [run.name for run in asked]
         assert [(cfg.method.get("rank"), cfg.trainer.learning_rate) for cfg in made] == [
             (None, 1e-4), (None, 3e-4), (1, 1e-3), (1, 3e-3), (8, 1e-3), (8, 3e-3)]
         assert {(cfg.task.name, cfg.task.evaluate_on, cfg.seed, cfg.store, cfg.trainer.save_adapter, cfg.trainer.epochs)
                 for cfg in made} == {("sst2-nano", "development", 3, str(tmp_path), False, 4)}
-        last = tune.report(again, model, compose_train, no_training)
+        last = rates.report(again, model, compose_train, no_training)
         assert (last["runs"], last["missing"], last["failed"]) == (6, [], [])
         chosen = compose_train([*model, "task=sst2-nano", "method=lora", "preset=nano"])
         assert (chosen.method.rank, chosen.trainer.learning_rate) == (8, 3e-3)
@@ -285,7 +288,7 @@ def test_an_altered_model_is_refused_at_planning(tmp_path: Path):
     (copy / "config.json").write_text("{}")
     cfg, model = configured(tmp_path, *SMALL), ["model=deberta-nano", f"model.path='{copy}'"]
     with train_configs() as compose_train, pytest.raises(ValueError, match=r"config\.json has sha256 .*altered"):
-        tune.report(cfg, model, compose_train, no_training)
+        rates.report(cfg, model, compose_train, no_training)
 
 
 def test_a_model_of_the_command_line_is_the_model_of_every_run(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import tune
+from experiments.sweeps import rates
 from tests.experiments.test_tune import SMALL, composed, configured, fake_name, keep_all, no_training, read_only
 
 TASKS = ["cola-nano", "rte-nano"]
@@ -13,7 +13,7 @@ TASKS = ["cola-nano", "rte-nano"]
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tune, "run_name", fake_name)
+    monkeypatch.setattr(rates, "run_name", fake_name)
 
 
 def test_a_later_sweep_joins_the_table_and_replaces_the_settings_that_it_has(tmp_path: Path) -> None:
@@ -34,4 +34,4 @@ def test_a_later_sweep_joins_the_table_and_replaces_the_settings_that_it_has(tmp
 def test_a_table_over_other_tasks_is_refused_before_any_training(tmp_path: Path) -> None:
     read_only(tmp_path, *SMALL)
     with pytest.raises(ValueError, match=re.escape("is of a sweep over cola-nano, rte-nano, not over rte-nano")):
-        tune.report(configured(tmp_path, *SMALL, "tasks=[rte-nano]"), ["model=roberta-nano"], composed, no_training)
+        rates.report(configured(tmp_path, *SMALL, "tasks=[rte-nano]"), ["model=roberta-nano"], composed, no_training)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from experiments.artifacts import Run
-from experiments.runs import Store, new_record
-from experiments.train import run
-from experiments.workers import train_apart
+from experiments.runs.execute import new_record, run
+from experiments.runs.identity import Run
+from experiments.store.store import Store
+from experiments.sweeps.workers import train_apart
 from tests.experiments.tiny import compose
 
 ENVIRONMENT = ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS", "MKL_NUM_THREADS",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from experiments.data import Table
+from experiments.tasks.data import Table
 from experiments.tasks.schemas import read_pairs
 from experiments.tasks.world.corpus import CURRICULA, Document, documents
 from experiments.tasks.world.grammar import Reader

@@ -11,8 +11,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments.data import HubSource
-from experiments.runs import identity
+from experiments.runs.identity import identity
+from experiments.tasks.data import HubSource
 from experiments.tasks.world import words
 from experiments.tasks.world.corpus import documents
 from experiments.tasks.world.source import WorldSource

@@ -19,11 +19,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from experiments.checkpoint import seed_everything
-from experiments.entry import CONF
-from experiments.logger import Logger
-from experiments.models import load_model, load_tokenizer
-from experiments.trainer import Trainer
+from experiments.models.load import load_model, load_tokenizer
+from experiments.store.checkpoint import seed_everything
+from experiments.store.logger import Logger
+from experiments.store.paths import CONF
+from experiments.training.trainer import Trainer
 from lora.methods import ParameterGroup
 
 SHAPE = {

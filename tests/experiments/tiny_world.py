@@ -8,10 +8,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import AutoConfig
 
-from experiments import models, pretrain  # noqa: F401  (models registers the resolvers of conf/model)
-from experiments.entry import CONF
-from experiments.language import Language, Source
-from experiments.pretraining import new_model
+from experiments import pretrain  # noqa: F401  (models registers the resolvers of conf/model)
+from experiments.pretraining import train as pretraining
+from experiments.pretraining.language import Language, Source
+from experiments.pretraining.loop import new_model
+from experiments.store.paths import CONF
 
 COLOURS = {"bird": "red", "fish": "blue", "tree": "green", "boat": "white"}
 WORDS = [*COLOURS, *COLOURS.values(), "the", "is", "a", "yes", "no", ".", "?", "|"]
@@ -73,10 +74,10 @@ def config(output: object, model: str = "roberta-nano", **changes: object) -> Di
 
 def language(model: str = "roberta-nano") -> Language:
     """What a model of this shape is trained with."""
-    return pretrain.make_language(config("", model), source())
+    return pretraining.make_language(config("", model), source())
 
 
 def fresh(model: str, seed: int = 0):
     """A network of this shape with random weights."""
     torch.manual_seed(seed)
-    return new_model(AutoConfig.for_model(**pretrain.run_config(config("", model))["model"]["config"]), "eager", 0.0)
+    return new_model(AutoConfig.for_model(**pretraining.run_config(config("", model))["model"]["config"]), "eager", 0.0)

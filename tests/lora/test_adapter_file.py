@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-import experiments.presets  # noqa: F401  (registers the resolver that conf/method uses)
 import lora
 from lora.adapter_file import (
     adapter_tensors,

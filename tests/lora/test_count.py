@@ -8,8 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from transformers import PreTrainedModel
 
-import experiments.presets  # noqa: F401  (registers the resolver that conf/model uses)
-from experiments.models import empty_model
+from experiments.models.load import empty_model
 from lora.count import Counts, count
 from tests.conftest import ROOT
 from tests.lora.tiny import lora, tiny

@@ -90,7 +90,7 @@ def test_several_adapters_of_different_kinds_share_one_base() -> None:
 def test_adapters_train_beside_weights_held_in_few_bits(held: str, fields: dict[str, Any]) -> None:
     """bitsandbytes' layers also work on a CPU, where no run may use them."""
     pytest.importorskip("bitsandbytes", reason="bitsandbytes comes with the extra quantised")
-    from experiments.optimizer import hold_frozen
+    from experiments.training.optimizer import hold_frozen
     from lora.adapter_file import fingerprint
 
     model = models.model("gpt2")

@@ -9,7 +9,6 @@ from hydra.utils import instantiate
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-import experiments.presets  # noqa: F401  (registers the resolver that conf/method uses)
 from lora import Method, delete, disabled, load_adapter, save_adapter
 from lora.bank import base_parameters
 from tests.conftest import ROOT

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import lora
-from experiments.optimizer import hold_frozen
+from experiments.training.optimizer import hold_frozen
 from lora.adapter_file import fingerprint
 from lora.quantised import check_available, is_quantised
 from tests.lora import adapted_models as models

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from lora.shadow import Ledger, StepCost, shadow
+from experiments.measure.shadow import Ledger, StepCost, shadow
 
 ROWS, N_IN, HIDDEN, N_OUT = 5, 7, 11, 3
 WEIGHTS = (N_IN * HIDDEN + HIDDEN, HIDDEN * N_OUT + N_OUT)  # of the two layers

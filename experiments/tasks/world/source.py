@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.data import Table
+from experiments.tasks.data import Table
 from experiments.tasks.world import glue, texts
 from experiments.tasks.world.speaker import Speaker, attempt
 from experiments.tasks.world.world import PARTS, World, whole

@@ -1,0 +1,99 @@
+"""Single weights of a base model, read tensor by tensor from safetensors: never the whole model.
+
+A base is a safetensors file, or a folder with one or with the shards that an index names. Names may have a prefix
+more or less than the adapter's modules have (a body saved alone, or under its head), and a fused projection or a
+transposed one (GPT-2's Conv1D) is read as the matrix that the update belongs to.
+"""
+
+import difflib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from analysis.adapters.updates import Update, check_real
+from lora.low_rank import wide
+from lora.sites import same_but_for_prefix, stored_transposed
+
+WEIGHTS = "model.safetensors"
+
+
+class BaseWeights:
+    """The weights of a base model, by name."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path).expanduser()
+        self.files: dict[str, Path] = {}  # the file of each tensor
+        for file in _files(self.path):
+            with _open(file) as opened:
+                self.files |= dict.fromkeys(opened.keys(), file)
+
+    def name_of(self, module: str) -> str:
+        """Name of a module's weight in the files; ValueError names one that is missing, and the nearest there is."""
+        wanted = f"{module}.weight"
+        if wanted in self.files:
+            return wanted
+        found = [name for name in self.files if same_but_for_prefix(name, wanted)]
+        if len(found) != 1:
+            near = found or difflib.get_close_matches(wanted, self.files, n=1)
+            raise ValueError(f"{self.path} has no tensor {wanted}"
+                             + (f"; the nearest is {', '.join(near)}" if near else ""))
+        return found[0]
+
+    def weight(self, update: Update) -> Tensor:
+        """W0 (n_part, n_in) of the matrix that `update` belongs to, in fp32 or wider."""
+        name = self.name_of(update.module)
+        with _open(self.files[name]) as file:
+            stored = file.get_tensor(name)
+        check_real(f"tensor {name} of {self.path}", stored)
+        n_part, n_in = update.B.shape[0], update.A.shape[1]
+        shape = (n_part * update.part.parts, n_in)
+        if tuple(stored.shape) not in (shape, shape[::-1]):
+            raise ValueError(f"tensor {name} of {self.path} is {tuple(stored.shape)}: "
+                             f"the update of {update.label} needs {shape}")
+        square = shape[0] == shape[1]  # the shape tells how the others are stored
+        by_name = stored_transposed(update.module) if update.transposed is None else update.transposed
+        transposed = by_name if square else tuple(stored.shape) != shape
+        W = stored.T if transposed else stored                                       # (n_out, n_in)
+        W0 = wide(update.part.of(W, 0).reshape(n_part, n_in)).contiguous()
+        if not W0.isfinite().all():
+            raise ValueError(f"tensor {name} of {self.path} holds NaN or infinite values")
+        if not W0.any():
+            raise ValueError(f"tensor {name} of {self.path} is zero here")
+        return W0
+
+
+def _files(path: Path) -> list[Path]:
+    """The safetensors files of a base."""
+    if path.is_file():
+        return _shards(path) if path.name.endswith(".index.json") else [path]
+    if (file := path / WEIGHTS).is_file():
+        return [file]
+    if (index := path / f"{WEIGHTS}.index.json").is_file():
+        return _shards(index)
+    found = sorted(path.glob("*.safetensors"))
+    if len(found) == 1:
+        return found
+    what = f"has {len(found)} safetensors files and none is {WEIGHTS}" if found else f"has no {WEIGHTS}"
+    raise FileNotFoundError(f"{path} {what if path.is_dir() else 'does not exist'}: "
+                            "base weights are read from safetensors only")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names."""
+    try:
+        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{index} is not an index of safetensors files: {error!r}") from None
+    files = [index.parent / name for name in names]
+    if lacks := [file.name for file in files if not file.is_file()]:
+        raise FileNotFoundError(f"{index.parent} lacks {', '.join(lacks[:3])}, which {index.name} names")
+    return files
+
+
+def _open(file: Path) -> safe_open:
+    try:
+        return safe_open(file, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(f"{file} is truncated or not a safetensors file: {error}") from None

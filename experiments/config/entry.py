@@ -1,0 +1,202 @@
+"""What every entry point shares: its config, one JSON object on the last line, errors without a traceback.
+
+An entry point is a function from the composed config to a record:
+
+    @entry("train", examples=["python -m experiments.train model=minilm task=mrpc method=lora seed=0"])
+    def main(cfg: DictConfig) -> dict[str, Any]:
+        \"\"\"Train one method on one task.\"\"\"
+
+    if __name__ == "__main__":
+        main()
+
+Exit codes: 0; 1 an error, or a record with `failed` above 0; 2 a misspelt command line; 130 interrupted.
+After an error the JSON object is {"status": "failed", "error": message}; the message is on standard error too.
+"""
+
+import functools
+import importlib
+import inspect
+import logging
+import os
+import sys
+import traceback
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from hydra import version
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import env_override
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.config import resolvers  # noqa: F401 - it registers the resolvers of conf/
+from experiments.config.overrides import CommandLine
+from experiments.store.files import json_line, write_atomic
+from experiments.store.paths import CONF
+
+TRACEBACK = "LORA_LAB_TRACEBACK"  # 1 shows where an error came from
+Function = Callable[[DictConfig], Mapping[str, Any] | None]  # None: another process speaks for this one
+Main = Callable[[], None]
+FORESEEN = (ValueError, OSError, RuntimeError, ImportError, OmegaConfBaseException)  # the message says it
+log = logging.getLogger(__name__)
+
+
+def entry(config_name: str, *, examples: Sequence[str], conf: Path = CONF) -> Callable[[Function], Main]:
+    """Make a function an entry point on `<conf>/<config_name>.yaml`; --help begins with its docstring."""
+
+    def decorate(function: Function) -> Main:
+        @functools.wraps(function)
+        def main() -> None:
+            if code := _launch(main, config_name, conf, examples):
+                sys.exit(code)
+
+        return main
+
+    return decorate
+
+
+class Job:
+    """What hydra calls for each run: it never raises, so that one failed job does not stop a sweep.
+
+    A single run keeps its record or error here; a job of a sweep, which may be in a worker process, writes it
+    to `job<number>.json` in the sweep's folder, from where `experiments.sweeps.summary` reads it.
+    """
+
+    def __init__(self, main: Main) -> None:
+        self.main = main
+        self.record: Mapping[str, Any] | None = None
+        self.error: Exception | None = None
+
+    def __call__(self, cfg: DictConfig) -> Mapping[str, Any] | None:
+        function: Function = inspect.unwrap(self.main)  # type: ignore[assignment]
+        try:
+            self.record, self.error = function(cfg), None
+        except Exception as error:
+            self.record, self.error = None, error
+        if HydraConfig.get().mode is RunMode.MULTIRUN:
+            self._write()
+        return self.record
+
+    def _write(self) -> None:
+        job = HydraConfig.get()
+        record = dict(self.record or {})
+        if self.error is not None:
+            record = failure(self.error)
+            log.error("job %d (%s) failed: %s", job.job.num, " ".join(job.overrides.task), record["error"])
+        written = {"job": job.job.num, "overrides": list(job.overrides.task), "record": record}
+        write_atomic(Path(job.runtime.output_dir) / f"job{job.job.num}.json", json_line(written) + "\n")
+
+
+def explain(error: Exception) -> str:
+    """The message for a person; LORA_LAB_TRACEBACK=1 has the traceback printed to standard error too."""
+    if os.environ.get(TRACEBACK) == "1":
+        traceback.print_exception(error)
+    cause = error.__cause__
+    if isinstance(error, InstantiationException) and isinstance(cause, Exception):
+        return explain(cause)
+    if isinstance(error, HydraException):
+        return "\n".join(str(part) for part in (error, cause) if part is not None and str(part))
+    if isinstance(error, FORESEEN) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def failure(error: Exception) -> dict[str, str]:
+    """The record of what ended with an error."""
+    return {"status": "failed", "error": explain(error)}
+
+
+def exit_code(record: Mapping[str, Any]) -> int:
+    """1 where the record counts failed runs, else 0."""
+    return 1 if record.get("failed") else 0
+
+
+def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -> int:
+    """Check the command line, run hydra, print the record; returns the exit code."""
+    version.setbase(None)  # the installed hydra's own behaviour: jobs stay in the caller's folder
+    try:
+        _check_installed(conf)
+        args = _parsed()
+        name = args.config_name or config_name
+        if args.help:
+            module = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
+            text = CommandLine(name, conf, args.overrides).help(module, inspect.getdoc(main) or "", examples)
+            print(text, flush=True)
+            return 0
+        if not (args.hydra_help or args.shell_completion or args.config_dir or args.config_path):
+            args.overrides = CommandLine(name, conf, args.overrides).checked()
+    except BrokenPipeError:  # the reader of the help has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
+        return 0
+    except (ValueError, OverrideParseException) as error:
+        return complain(error, 2)
+    except Exception as error:
+        return complain(error, 1)
+    job = Job(_importable(main) if args.multirun else main)
+    try:
+        _run(job, args, name, conf)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return complain(error, 1)
+    if job.error is not None:
+        return complain(job.error, 1)
+    if job.record is None or args.multirun:
+        return 0
+    print(json_line(job.record), flush=True)
+    return exit_code(job.record)
+
+
+def _check_installed(conf: Path) -> None:
+    """FileNotFoundError where conf/ is not beside the packages: a wheel does not carry it."""
+    if not conf.is_dir():
+        raise FileNotFoundError(f"no configs in {conf}: install a checkout of lora-lab with pip install -e .")
+
+
+def _parsed() -> Namespace:
+    """The command line, overrides on both sides of -m; ValueError for an unknown flag."""
+
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(message)
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_intermixed_args()
+
+
+def _run(job: Job, args: Namespace, config_name: str, conf: Path) -> None:
+    # hydra's own default comes after its groups, so that conf/hydra/output cannot say this.
+    args.overrides = ["hydra.output_subdir=null", *args.overrides]
+    # HYDRA_FULL_ERROR makes hydra raise its errors instead of printing a traceback of its own.
+    traced = "1" if "1" in (os.environ.get(TRACEBACK), os.environ.get("HYDRA_FULL_ERROR")) else "0"
+    with env_override({"HYDRA_FULL_ERROR": "1", TRACEBACK: traced}):
+        _run_hydra(
+            args=args,
+            args_parser=get_args_parser(),
+            task_function=job,
+            config_path=str(conf),
+            config_name=config_name,
+        )
+
+
+def _importable(main: Main) -> Main:
+    """The same entry point under the name that a worker process can import, which `__main__` is not."""
+    spec = sys.modules["__main__"].__spec__
+    if main.__module__ != "__main__" or spec is None:
+        return main
+    found: Main = getattr(importlib.import_module(spec.name), main.__name__)
+    return found
+
+
+def complain(error: Exception, code: int) -> int:
+    """Print an error for people on standard error and its record on standard output; returns `code`."""
+    record = failure(error)
+    print(f"error: {record['error']}", file=sys.stderr, flush=True)
+    print(json_line(record), flush=True)
+    return code

@@ -1,0 +1,76 @@
+"""What a pre-training may be configured with: every setting is checked before anything is made."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.models.architectures import attentions_of
+from experiments.store.paths import CONF
+from lora.errors import check_choice, check_number, check_whole, is_number
+
+CHOICES = {"precision": ("auto", "fp32", "bf16"), "attention": ("auto", "sdpa", "eager")}
+LIMITS: tuple[tuple[tuple[str, ...], Callable[[str, Any], None]], ...] = (  # keys, and what refuses a value of them
+    (("tokens", "batch_size", "max_length", "held_out_documents", "probe_count", "probes_in_curve", "evaluate_every",
+      "checkpoint_every", "threads"), partial(check_whole, least=1)),
+    (("seed",), partial(check_whole, least=0)),
+    (("learning_rate", "epsilon", "gradient_clip"), partial(check_number, above=0)),
+    (("weight_decay",), partial(check_number, least=0)),
+    (("warmup_ratio", "decay_ratio", "dropout", "masking.content", "masking.function", "masking.answer"),
+     partial(check_number, least=0, most=1)),
+)
+
+
+def check_config(cfg: DictConfig) -> None:
+    """Raise ValueError for a setting that cannot be trained with, before anything is made."""
+    if not cfg.model.config or cfg.tokens is None:
+        files = sorted((CONF / "model").glob("*.yaml"))
+        nano = ", ".join(path.stem for path in files if "pretraining" in OmegaConf.load(path))
+        raise ValueError(f"model {cfg.model.name!r} is no nano model: its file in conf/model has no shape and settings "
+                         f"(config and pretraining) to pre-train with; these have: {nano}")
+    for choice, allowed in CHOICES.items():
+        check_choice(choice, cfg[choice], allowed)
+    if cfg.positions is not None:
+        check_choice("positions", cfg.positions, ("sinusoidal",))
+    if cfg.attention not in ("auto", *attentions_of(cfg.model.config.model_type)):
+        raise ValueError("attention=sdpa: transformers' DeBERTa has eager attention only")
+    for keys, check in LIMITS:
+        for key in keys:
+            value = OmegaConf.select(cfg, key)
+            if not (key == "threads" and value is None):
+                check(key, value)
+    if not OmegaConf.is_list(cfg.betas) or len(cfg.betas) != 2 or not all(is_number(b) and 0 <= b < 1
+                                                                          for b in cfg.betas):
+        raise ValueError(f"betas {cfg.betas} is not a list of two numbers in 0..1, 1 left out")
+    positions = cfg.model.config.get("max_position_embeddings", cfg.model.config.get("n_positions"))
+    positions -= 2 if cfg.model.config.model_type == "roberta" else 0  # which counts from 2
+    if cfg.max_length > positions:
+        raise ValueError(f"max_length {cfg.max_length} is more than the {positions} positions of {cfg.model.name}")
+    for function in cfg.gates:
+        check_gates(function)
+
+
+def check_gates(function: str) -> None:
+    """Raise ValueError unless `function` is the dotted name of a function that returns a list of gates."""
+    module = function.rpartition(".")[0]
+    try:
+        there = importlib.import_module(module)
+    except (ImportError, ValueError):
+        raise ValueError(f"gates: there is no module {module!r} of {function!r}; the functions of "
+                         "experiments.pretraining.gates are experiments.pretraining.gates.understanding and "
+                         "experiments.pretraining.gates.generation") from None
+    named = [name for name, value in vars(there).items()
+             if inspect.isfunction(value) and str(value.__annotations__.get("return")).endswith("Gate]")]
+    check_choice("gates", function, [f"{module}.{name}" for name in named])
+
+
+def check_stages(shares: Any, stages: int) -> None:
+    """Raise ValueError unless `shares` say where each stage of the corpus but the first begins."""
+    found = list(shares) if OmegaConf.is_list(shares) or isinstance(shares, list) else None
+    good = found is not None and all(is_number(share) and 0 <= share <= 1 for share in found) and found == sorted(found)
+    if found is None or not good or len(found) != stages - 1:
+        raise ValueError(f"stages {shares} is not a list of {stages - 1} shares of the budget in 0..1, in order: the "
+                         f"corpus has {stages} stages, and the first begins at 0")

@@ -1,0 +1,209 @@
+"""The pre-training loop: AdamW, a budget in tokens, stages of the corpus; it resumes where it was killed.
+
+Arithmetic is chosen by measuring a few steps of each kind on the run's own batches, or is stated by the config.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import DictConfig
+
+from experiments.models.architectures import DROPOUT, attentions_of
+from experiments.pretraining.cloze import accuracies, held_out_loss
+from experiments.pretraining.language import Batch, Language, Stream, loss_sum
+from experiments.store.checkpoint import load_checkpoint, save_checkpoint
+from experiments.training.optimizer import make_optimizer
+from lora.methods import ParameterGroup
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+ROUNDS = 5  # timed steps of each kind of arithmetic
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Progress:
+    """Where a pre-training is; with weights, optimizer and random state all that a checkpoint holds."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0        # training and evaluation
+    train_seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)  # of the steps since the last measurement
+    curve: list[dict[str, Any]] = field(default_factory=list)
+
+
+def new_model(config: PreTrainedConfig, attention: str, dropout: float | None = None) -> PreTrainedModel:
+    """A language model with weights from torch's generator; `dropout` replaces the config's own rates."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    fields = config.to_dict()
+    if dropout is not None:
+        fields |= {key: dropout for key in DROPOUT if key in fields}
+    auto = AutoModelForCausalLM if config.model_type == "gpt2" else AutoModelForMaskedLM
+    return auto.from_config(AutoConfig.for_model(**fields), attn_implementation=attention)
+
+
+@torch.no_grad()
+def begin_positions(model: PreTrainedModel, how: str | None) -> None:
+    """Initial position embeddings: sinusoids (Vaswani et al. 2017, section 3.5) as large as other weights, or as drawn.
+
+    With sinusoids a place is like its neighbours from the start.
+    """
+    if how is None:
+        return
+    embeddings = model.base_model.embeddings if hasattr(model.base_model, "embeddings") else None
+    table = getattr(embeddings, "position_embeddings", None)
+    if table is None:
+        raise ValueError(f"positions={how}: a {model.config.model_type} model has no table of position embeddings")
+    count, width = table.weight.shape
+    rates = torch.exp(-math.log(10_000) * torch.arange(0, width, 2) / width)  # (width / 2,)
+    angles = torch.arange(count)[:, None] * rates                             # (count, width / 2)
+    waves = torch.stack([angles.sin(), angles.cos()], -1).reshape(count, width)
+    table.weight.copy_(waves * model.config.initializer_range * math.sqrt(2))
+    if table.padding_idx is not None:
+        table.weight[table.padding_idx].zero_()
+
+
+class Pretraining:
+    """Trains `model` on the text of `language`.
+
+    `checkpoints` is the folder of its state, which also holds `identity`: the run, and the arithmetic chosen for it.
+    """
+
+    def __init__(self, cfg: DictConfig, model: PreTrainedModel, language: Language, checkpoints: Path,
+                 identity: dict[str, Any]) -> None:
+        self.cfg, self.model, self.language, self.checkpoints = cfg, model, language, checkpoints
+        self.identity, self.precision = identity, identity["arithmetic"]["precision"]
+        self.stream = Stream(language, cfg.batch_size, cfg.seed)
+        group = ParameterGroup(name="model", parameters=dict(model.named_parameters()))
+        self.optimizer = make_optimizer([group], cfg)
+        self.held_out = language.held_out(cfg.held_out_documents, cfg.batch_size)
+        self.probes = language.source.probes(cfg.probe_count)
+        self.progress = Progress()
+
+    def fit(self) -> Progress:
+        """Train to the end of the budget, from the checkpoint if there is one."""
+        self._resume()
+        progress, cfg = self.progress, self.cfg
+        while progress.tokens < cfg.tokens:
+            started, before = time.perf_counter(), progress.tokens
+            self._step()
+            progress.train_seconds += time.perf_counter() - started
+            if before // cfg.evaluate_every < progress.tokens // cfg.evaluate_every and progress.tokens < cfg.tokens:
+                self.measure()
+            progress.seconds += time.perf_counter() - started
+            if before // cfg.checkpoint_every < progress.tokens // cfg.checkpoint_every:
+                self._save()
+        return progress
+
+    def measure(self, model: PreTrainedModel | None = None) -> None:
+        """Enter held-out loss and probes into the curve and say them: of a finished `model`, or the one in training."""
+        progress, count = self.progress, self.cfg.probe_count if model else self.cfg.probes_in_curve
+        model = model or self.model
+        probes = {kind: asked[:count] for kind, asked in self.probes.items()}
+        loss, found = held_out_loss(model, self.held_out), accuracies(model, self.language, probes)
+        progress.curve.append({"tokens": progress.tokens, "step": progress.step,
+                               "loss": statistics.mean(progress.losses) if progress.losses else None,
+                               "held_out_loss": loss, "probes": found})
+        progress.losses.clear()
+        speed = progress.tokens / progress.train_seconds
+        left = max(0, self.cfg.tokens - progress.tokens) / speed / 60
+        known = " ".join(f"{kind} {value:.2f}" for kind, value in found.items())
+        log.info("%s: %.2fM of %.2fM tokens, %.0f tokens/s, %.1f min left; held-out loss %.3f; %s", self.cfg.model.name,
+                 progress.tokens / 1e6, self.cfg.tokens / 1e6, speed, left, loss, known)
+
+    def _step(self) -> None:
+        cfg, progress = self.cfg, self.progress
+        done = progress.tokens / cfg.tokens
+        for group in self.optimizer.param_groups:
+            group["lr"] = cfg.learning_rate * trapezoid(done, cfg.warmup_ratio, cfg.decay_ratio)
+        batch = self.stream.batch(progress.step, sum(done >= share for share in cfg.stages))
+        loss = train_step(self.model, self.optimizer, batch, self.precision, cfg.gradient_clip)
+        progress.step += 1
+        progress.tokens += batch.tokens
+        if not math.isfinite(loss):
+            raise RuntimeError(f"loss is {loss} at step {progress.step}: lower learning_rate ({cfg.learning_rate:g})")
+        progress.losses.append(loss)
+
+    def _save(self) -> None:
+        state = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+                 "progress": asdict(self.progress)}
+        save_checkpoint(self.checkpoints, state | self.identity)
+
+    def _resume(self) -> None:
+        state = load_checkpoint(self.checkpoints)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress = Progress(**state["progress"])
+        log.info("%s: goes on from %.2fM tokens", self.cfg.model.name, self.progress.tokens / 1e6)
+
+
+def trapezoid(done: float, warmup: float, decay: float) -> float:
+    """Share of the full learning rate after a share `done` of the budget: up from 0, level, and in a line to 0."""
+    return min(1.0, done / warmup if warmup else 1.0, (1 - done) / decay if decay else 1.0)
+
+
+def train_step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batch: Batch, precision: str,
+               clip: float) -> float:
+    """One step of the optimizer on the mean loss of a batch, which is returned."""
+    model.train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        total, count = loss_sum(model, batch)
+    loss = total / max(1, count)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def fastest(cfg: DictConfig, config: PreTrainedConfig, language: Language) -> tuple[str, str, dict[str, float]]:
+    """(precision, attention, tokens a second of processor time by pair tried); what the config states is not tried.
+
+    Other processes disturb a clock, so what counts is the processor's time; every round takes one step of each pair on
+    the same batch, in turning order, and the pair with the lowest median of times relative to the first's is taken.
+    """
+    precisions = ("fp32", "bf16") if cfg.precision == "auto" else (cfg.precision,)
+    attentions = attentions_of(config.model_type) if cfg.attention == "auto" else (cfg.attention,)
+    pairs = list(itertools.product(precisions, attentions))
+    if len(pairs) == 1:
+        return *pairs[0], {}
+    stream, steps = Stream(language, cfg.batch_size, cfg.seed), [_trial(cfg, config, *pair) for pair in pairs]
+    seconds: list[list[float]] = [[] for _ in pairs]
+    tokens = 0
+    for number in range(ROUNDS + 1):  # the first one warms up
+        batch = stream.batch(number, 0)
+        tokens += batch.tokens if number else 0
+        for place in range(len(pairs)):
+            place = (place + number) % len(pairs)
+            started = time.process_time()
+            steps[place](batch)
+            seconds[place].append(time.process_time() - started)
+    ratios = [statistics.median(one / two for one, two in zip(times[1:], seconds[0][1:], strict=True))
+              for times in seconds]
+    speeds = {f"{precision} {attention}": tokens / sum(times[1:])
+              for (precision, attention), times in zip(pairs, seconds, strict=True)}
+    log.info("%s: tokens/s %s", cfg.model.name, ", ".join(f"{pair} {speed:.0f}" for pair, speed in speeds.items()))
+    return *pairs[ratios.index(min(ratios))], speeds
+
+
+def _trial(cfg: DictConfig, config: PreTrainedConfig, precision: str, attention: str) -> Callable[[Batch], float]:
+    """A training step of a model of its own, in the arithmetic given."""
+    with torch.random.fork_rng():
+        model = new_model(config, attention, cfg.dropout)
+    optimizer = make_optimizer([ParameterGroup(name="model", parameters=dict(model.named_parameters()))], cfg)
+    return lambda batch: train_step(model, optimizer, batch, precision, cfg.gradient_clip)

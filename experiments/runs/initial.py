@@ -1,0 +1,81 @@
+"""What a run's A matrices were before training, drawn again from its seed.
+
+Runs of one seed fill their A matrices from one stream of random numbers, so these are related before anything is
+learnt: equal where the ranks are, else so in part.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from analysis.adapters.pair import Pairs
+from analysis.adapters.updates import Update
+from analysis.linalg.similarity import right_singular, similarity
+from analysis.linalg.statistics import mean_interval
+from analysis.studies.study import shown
+from experiments.models.bases import own_base
+from experiments.store.locate import run_of
+from experiments.store.store import RunRecord, Store
+from lora.adapter_file import method_of, read_adapter
+
+Key = tuple[str, str]  # module and role
+
+
+def initial_A(store: Store, record: RunRecord) -> dict[Key, Tensor]:
+    """A (rank, n_in) at the start of a run, by module and role: model, head and method are made as it made them.
+
+    ValueError or OSError where the base model is not on this machine or is not what it was, or where the run started
+    from another's adapter.
+    """
+    from experiments.models.load import load_model
+    from experiments.store.checkpoint import seed_everything
+    from lora.layer import adapted_layers
+
+    description, _ = read_adapter(store.root / str(record.adapter))
+    if record.init_from is not None:
+        raise ValueError(f"run {record.run} started from another's adapter ({record.init_from['run']})")
+    if own_base(description["base"]) is None:
+        raise FileNotFoundError(f"base model {description['base'].get('name')} is not on this machine")
+    cfg, labels = OmegaConf.create(record.config), description["labels"]
+    kind = "causal_lm" if not description["head"] else "regression" if len(labels) == 1 else "classification"
+    with torch.random.fork_rng(devices=[]):
+        seed_everything(record.seed)
+        model = load_model(cfg.model, kind, len(labels), labels)
+        method_of(description["method"]).apply(model, pooler=cfg.model.pooler)
+    return {(module, role): update.A.detach() for module, layer in adapted_layers(model)
+            for role, update in layer.of("default").items()}
+
+
+def of_update(drawn: Mapping[Key, Tensor], update: Update) -> Tensor | None:
+    """The A that an update started from."""
+    found = drawn.get((update.module, update.role), drawn.get((update.module, "weight")))
+    return found if found is not None and found.shape == update.A.shape else None
+
+
+
+def common_start(sources: Sequence[str], pairs: Pairs) -> tuple[dict[str, float], list[str]]:
+    """phi(p, p) of the two A before training, by label, where both are runs of one seed; and what to say of seeds."""
+    runs = [run_of(source) for source in sources]
+    seeds = [None if run is None else run[1].seed for run in runs]
+    if None in seeds:
+        return {}, ["the seeds are not known: adapters trained from one seed start with related A, so that overlap "
+                    "of A between them is not learning"]
+    if seeds[0] != seeds[1]:
+        return {}, []
+    warning = f"both runs have seed {seeds[0]} and so start with related A: overlap of A is not all learning"
+    try:
+        drawn = [initial_A(*run) for run in runs if run is not None]
+    except (ValueError, OSError, RuntimeError) as error:
+        return {}, [f"{warning}; their initial A could not be drawn again ({error})"]
+    starts, layers = {}, []
+    for a, b in pairs.pairs:
+        A1, A2 = of_update(drawn[0], a), of_update(drawn[1], b)
+        if A1 is not None and A2 is not None:
+            starts[a.label] = similarity(right_singular(A1), right_singular(A2)).diagonal()[-1].item()
+            layers.append(a.layer)
+    if not starts:
+        return {}, [f"{warning}; their initial A could not be drawn again (other sites or shapes)"]
+    mean = mean_interval(list(starts.values()), groups=layers)
+    return starts, [f"{warning}: before training φ(p, p) was {shown(mean)} on average"]

@@ -1,0 +1,187 @@
+"""The store of finished runs: one JSON file a run, found by the identity of its resolved config.
+
+    <store>/runs/<run>.json          the record, RunRecord below
+    <store>/adapters/<run>/          what the run trained (lora.adapter_file)
+    <store>/checkpoints/<run>/       state of a run in progress, removed when it is done
+    <store>/locks/, sweeps/          working files
+
+A run is a function of its resolved config, so its identity is a hash of what can change its result: paths, logging
+and hardware are left out, and a model or data set in a folder is named by its content.
+"""
+
+import json
+import logging
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from experiments.store.files import plain, write_atomic
+from experiments.store.paths import ROOT
+
+SCHEMA = 1
+LIBRARIES = ("lora-lab", "torch", "transformers", "accelerate", "datasets", "numpy")
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class RunRecord:
+    """Everything that is kept of one run. Scores and metrics are in the units that the paper prints."""
+
+    schema: int = SCHEMA
+    run: str                              # name: task-model-method-seed-identity
+    identity: str                         # sha256 over what can change the result
+    status: str                           # done | collapsed (constant predictions, a loss not finite) | failed
+    config: dict[str, Any]                # the resolved config
+    preset: dict[str, Any] | None = None  # name, source and values of the preset row that filled the config
+    init_from: dict[str, Any] | None = None  # run, task, score and sha256 of the adapter that training started from
+    seed: int
+    commit: str | None = None             # of the code, None outside a git checkout
+    dirty: bool | None = None             # whether tracked code differed from that commit
+    versions: dict[str, str] = field(default_factory=dict)
+    device: str = ""                      # kind of device and number of processes
+    threads: int = 0
+    precision: str = ""                   # what ran: fp32 | bf16
+    score: float | None = None            # the task's main metric at the best epoch
+    metrics: dict[str, float] = field(default_factory=dict)        # every metric at the best epoch
+    best_epoch: int | None = None         # counted from 1
+    history: list[dict[str, Any]] = field(default_factory=list)    # one entry an epoch
+    total: int | None = None              # parameters of the adapted model
+    trainable: int | None = None          # trained by the method, head excluded
+    head: int | None = None               # parameters of the task head
+    seconds: float | None = None          # wall clock of training and evaluation
+    ready_seconds: float | None = None    # from the start of the process to the first step, imports left out
+    tokens_per_second: float | None = None  # real tokens (no padding) through training, evaluation excluded
+    peak_memory_mb: float | None = None   # resident set on a CPU, allocated on a GPU
+    merge_error: dict[str, float] | None = None  # largest error of merged weights at the last evaluation, by dtype
+    adapter: str | None = None            # folder below the store
+    error: dict[str, str] | None = None   # type, message and traceback of a failed run
+    started: str = ""                     # UTC, ISO 8601
+    finished: str = ""
+
+    @property
+    def finished_well(self) -> bool:
+        """Whether the run need not be computed again."""
+        return self.status in ("done", "collapsed")
+
+    def summary(self) -> dict[str, Any]:
+        """The record without its long parts, as entry points print it, and what its score is."""
+        kept = {key: value for key, value in asdict(self).items()
+                if key not in ("config", "history", "versions", "identity", "schema", "preset")
+                and not (key in ("error", "init_from") and value is None)}
+        return kept | {"main_metric": self.config.get("task", {}).get("main_metric")}
+
+
+def now() -> str:
+    """The time, UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+class Store:
+    """Records, adapters and checkpoints of runs in one folder; safe to share between processes."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def path(self, run: str) -> Path:
+        return self.root / "runs" / f"{run}.json"
+
+    def adapter_folder(self, run: str) -> Path:
+        return self.root / "adapters" / run
+
+    def has_adapter(self, record: RunRecord) -> bool:
+        """Whether what a run trained is here: records are committed and adapters are not."""
+        return record.adapter is not None and (self.root / record.adapter).is_dir()
+
+    def checkpoint_folder(self, run: str) -> Path:
+        return self.root / "checkpoints" / run
+
+    def read(self, run: str) -> RunRecord | None:
+        """The record of `run`, or None. Raises ValueError where the file is no record of this schema."""
+        path = self.path(run)
+        if not path.exists():
+            return None
+        try:
+            data = json.loads(path.read_text())
+            found = data["schema"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a run record: {error}") from None
+        if found != SCHEMA:
+            raise ValueError(f"{path} has schema {found}, this code reads {SCHEMA}")
+        known = {f.name for f in fields(RunRecord)}
+        if data.keys() - known:
+            raise ValueError(f"{path} has unknown fields {sorted(data.keys() - known)}")
+        try:
+            return RunRecord(**data)
+        except TypeError as error:
+            raise ValueError(f"{path} is not a run record: {error}") from None
+
+    def all(self) -> list[RunRecord]:
+        """Every readable record, by name; an unreadable one is named in a warning and left out."""
+        records = []
+        for path in sorted((self.root / "runs").glob("*.json")):
+            try:
+                records.append(self.read(path.stem))
+            except ValueError as error:
+                log.warning("%s", error)
+        return [record for record in records if record is not None]
+
+    def write(self, record: RunRecord) -> Path:
+        """Write a record whole or not at all."""
+        record.finished = now()
+        return write_atomic(self.path(record.run), json.dumps(plain(asdict(record)), indent=1) + "\n")
+
+    def check_writable(self) -> None:
+        """Raise OSError naming the folder before any work where the store cannot be written."""
+        try:
+            (self.root / "runs").mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root / "runs"):
+                pass
+        except OSError as error:
+            raise OSError(f"store {self.root} cannot be written: {error.strerror or error}") from None
+
+    @contextmanager
+    def lock(self, run: str) -> Iterator[None]:
+        """Hold the run, so that two processes never compute it at once; the second waits for the first."""
+        from filelock import FileLock, Timeout
+
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{run}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s is being computed by another process: waiting for it", run)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of this code and whether its tracked files differ from it."""
+    def git(*words: str) -> str:
+        ended = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+        return ended.stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno", "--", "lora", "experiments", "conf"))
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+
+
+def versions() -> dict[str, str]:
+    """Version of each library that a result depends on."""
+    found = {}
+    for library in LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            found[library] = "not installed"
+    return found

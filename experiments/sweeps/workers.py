@@ -1,0 +1,132 @@
+"""Runs in processes of their own, one after another in each: what a short run waits for longest is its imports.
+
+A worker reads the overrides of a run from its standard input, one JSON line a run, and answers with one: '' or why it
+ended badly. If it crashes, the run that it had is lost, and a new worker takes the next.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from logging.config import dictConfig
+from queue import SimpleQueue
+
+from omegaconf import OmegaConf
+
+from experiments.config.compose import train_configs
+from experiments.config.entry import explain
+from experiments.runs.execute import run
+from experiments.runs.identity import Run
+from experiments.store.paths import CONF
+
+ONE_THREAD = {  # for the libraries that take their number of threads from the environment
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
+    "TOKENIZERS_PARALLELISM": "false",
+}
+log = logging.getLogger(__name__)
+
+
+def train_apart(runs: list[Run], jobs: int) -> dict[str, str]:
+    """Train each run in a process apart, `jobs` at a time; name -> reason for those that ended badly.
+
+    A crash of one, even of its interpreter, does not stop the others. Side by side, runs have one thread each, and what
+    they print is not shown.
+    """
+    problems: dict[str, str] = {}
+    with _workers(min(jobs, len(runs)), alone=jobs == 1) as free, ThreadPoolExecutor(jobs) as pool:
+
+        def train(run: Run) -> str:
+            worker = free.get()
+            try:
+                return worker.train([*run.overrides, *([] if jobs == 1 else ["trainer.threads=1"])])
+            finally:
+                free.put(worker)
+
+        for i, (run, problem) in enumerate(zip(runs, pool.map(train, runs), strict=True)):
+            log.info("%d of %d: %s %s", i + 1, len(runs), run.name, problem or "done")
+            problems |= {run.name: problem} if problem else {}
+    return problems
+
+
+class Worker:
+    """A process that trains what it is given; a new one after a crash."""
+
+    def __init__(self, alone: bool) -> None:
+        self.alone = alone
+        self.process: subprocess.Popen[str] | None = None
+
+    def train(self, overrides: list[str]) -> str:
+        """'' or why the run ended badly."""
+        process = self.process = self.process or self._started()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with suppress(BrokenPipeError):  # it has crashed: it gives no answer
+            print(json.dumps(overrides), file=process.stdin, flush=True)
+        if answer := process.stdout.readline():
+            return str(json.loads(answer))
+        self.process = None
+        return " ".join([f"exit code {process.wait()}", *self._last_line()])
+
+    def stop(self) -> None:
+        """Let the process end, which has nothing more to do."""
+        if self.process is not None:
+            self.process.communicate()
+
+    def _started(self) -> subprocess.Popen[str]:
+        self.said = None if self.alone else tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        return subprocess.Popen([sys.executable, "-m", "experiments.sweeps.workers"], stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=self.said, text=True,
+                                env=None if self.alone else os.environ | ONE_THREAD)
+
+    def _last_line(self) -> list[str]:
+        """The last that a process said which is not there any more."""
+        if self.said is None:
+            return []
+        with self.said:
+            self.said.seek(0)
+            return [line for line in self.said.read().splitlines() if line.strip()][-1:]
+
+
+@contextmanager
+def _workers(count: int, alone: bool) -> Iterator["SimpleQueue[Worker]"]:
+    """So many workers, each to be taken and put back; none is left afterwards."""
+    workers = [Worker(alone) for _ in range(count)]
+    free: SimpleQueue[Worker] = SimpleQueue()
+    for worker in workers:
+        free.put(worker)
+    try:
+        yield free
+    finally:
+        for worker in workers:
+            worker.stop()
+
+
+def serve() -> None:
+    """Answer each line of standard input; what runs print goes to standard error."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    logging_config = OmegaConf.to_container(OmegaConf.load(CONF / "hydra" / "job_logging" / "stderr.yaml"))
+    dictConfig(logging_config)  # type: ignore[arg-type]
+    for line in sys.stdin:
+        print(json.dumps(_problem(json.loads(line))), file=answers, flush=True)
+
+
+def _problem(overrides: list[str]) -> str:
+    """'' or the error of a run in this process."""
+    try:
+        with train_configs() as compose:
+            cfg = compose(overrides)
+        run(cfg)
+    except Exception as error:
+        log.error("%s", explain(error))
+        return f"{type(error).__name__}: {explain(error)}"
+    return ""
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,220 @@
+"""Rows of text from the hub at a pinned revision, from a local mirror of it, or from the user's own files.
+
+A source names the files of each split; its `load` reads them into a `Table`. A mirror is a folder in
+the hub's layout, LORA_LAB_HUB/nyu-mll/glue/mrpc/train-00000-of-00001.parquet; where it is set it is the
+only place looked in.
+"""
+
+import csv
+import json
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from experiments.store.files import sha256
+from lora.errors import check_choice, nearest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows by column; `source` says where they come from, for messages."""
+
+    source: str
+    columns: dict[str, list[Any]]  # equally long
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values()), []))
+
+    def __getitem__(self, column: str) -> list[Any]:
+        """The values of one column; ValueError names the columns that there are."""
+        check_choice(f"{self.source}: column", column, self.columns)
+        return self.columns[column]
+
+    def select(self, rows: list[int]) -> "Table":
+        """The rows at these indices, in this order."""
+        columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
+        return Table(self.source, columns)
+
+
+class Source(Protocol):
+    """Where a task's rows come from."""
+
+    def load(self, split: str) -> Table:
+        """All rows of a split, as they are stored."""
+
+    def identity(self, splits: list[str]) -> dict[str, Any]:
+        """What stands for the rows of these splits in the identity of a run."""
+
+    def has(self, split: str) -> bool:
+        """Whether there is such a split."""
+
+
+class Files(ABC):
+    """A source whose splits are files."""
+
+    @abstractmethod
+    def paths(self, split: str) -> list[Path]:
+        """The files of a split."""
+
+    def load(self, split: str) -> Table:
+        """All rows of a split; ValueError where a file cannot be read or there is no row."""
+        paths = self.paths(split)
+        parts = [READERS[path.suffix](path) for path in paths]
+        columns = {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}
+        table = Table(str(paths[0]), columns)
+        if len(table) == 0:
+            raise ValueError(f"{table.source}: split {split!r} has no rows")
+        return table
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubSource(Files):
+    """A data set of the hub: <name> at <revision>, files <config>/<split>-*.parquet.
+
+    `revision` is a commit, or null where none is known to have these files: then only a mirror is read.
+    """
+
+    name: str
+    config: str
+    revision: str | None
+
+    def paths(self, split: str) -> list[Path]:
+        """The parquet files of a split; FileNotFoundError says where they were looked for."""
+        mirror = os.environ.get("LORA_LAB_HUB")
+        root = Path(mirror) / self.name if mirror else self._download(f"{self.config}/{split}-*.parquet")
+        paths = sorted((root / self.config).glob(f"{split}-*.parquet"))
+        if not paths:
+            there = sorted({path.name.split("-")[0] for path in (root / self.config).glob("*.parquet")})
+            place = f"LORA_LAB_HUB={mirror}" if mirror else f"{self.name} at revision {self.revision}"
+            raise FileNotFoundError(
+                f"no {root / self.config / split}-*.parquet in {place}; "
+                f"splits there: {', '.join(there) or 'none'}{nearest(split, there)}"
+            )
+        return paths
+
+    def has(self, split: str) -> bool:
+        """Whether development rows are published apart: never, they are held out of the training rows."""
+        return split != "development"
+
+    def identity(self, splits: list[str]) -> dict[str, Any]:
+        """Name and revision; without a revision the sha256 of each file, wherever it is."""
+        if self.revision is not None:
+            return asdict(self)
+        return asdict(self) | {"files": {split: [sha256(path) for path in self.paths(split)] for split in splits}}
+
+    def _download(self, pattern: str) -> Path:
+        """Folder of the hub's own cache that holds the files of `pattern`, downloaded if it lacks them."""
+        from huggingface_hub import snapshot_download
+
+        if self.revision is None:
+            raise FileNotFoundError(
+                f"{self.name} has no pinned revision: set LORA_LAB_HUB to a folder that holds {self.name}/{pattern}, "
+                "or task.source.revision to a commit of the hub's repository that has it"
+            )
+        log.info("looking for data set %s (%s) on the hub", self.name, pattern)
+        try:
+            folder = snapshot_download(
+                self.name, repo_type="dataset", revision=self.revision, allow_patterns=[pattern]
+            )
+        except OSError as error:
+            raise FileNotFoundError(
+                f"cannot get {self.name} ({pattern}) at revision {self.revision} from the hub: "
+                f"{str(error).splitlines()[0]} Without a connection, set LORA_LAB_HUB to a folder "
+                f"that holds {self.name}/{pattern}"
+            ) from error
+        return Path(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource(Files):
+    """The user's own files, one a split: .csv, .json (a list of objects), .jsonl or .parquet."""
+
+    files: dict[str, str | None]
+
+    def paths(self, split: str) -> list[Path]:
+        """The one file of a split; an error names the missing key, file or unknown extension."""
+        check_choice("split", split, self.files)
+        file = self.files[split]
+        if file is None:
+            raise ValueError(f"task.files.{split} is not set: give a {', '.join(READERS)} file")
+        path = Path(file).expanduser()
+        check_choice(f"extension of {path}", path.suffix, READERS)
+        if not path.is_file():
+            siblings = [other.name for other in path.parent.glob("*")]
+            raise FileNotFoundError(f"no file {path} (split {split!r}){nearest(path.name, siblings)}")
+        return [path]
+
+    def digest(self, split: str) -> str:
+        """sha256 of a split's file."""
+        return sha256(self.paths(split)[0])
+
+
+def _read_parquet(path: Path) -> dict[str, list[Any]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path} is not a whole parquet file (truncated?): {str(error).splitlines()[0]}"
+        ) from error
+    return {name: table[name].to_pylist() for name in table.column_names}
+
+
+def _read_csv(path: Path) -> dict[str, list[Any]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            rows, names = list(reader), reader.fieldnames or []
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}, after line {reader.line_num}: not UTF-8 CSV: {error}") from error
+    for index, row in enumerate(rows):
+        if None in row:
+            raise ValueError(f"{path}, row {index}: more cells than the header's {len(row) - 1} columns")
+    return {name: [row[name] for row in rows] for name in names}
+
+
+def _read_json(path: Path) -> dict[str, list[Any]]:
+    return _columns(path, _parse(path, _text(path), "file"))
+
+
+def _read_jsonl(path: Path) -> dict[str, list[Any]]:
+    lines = enumerate(_text(path).split("\n"), start=1)
+    return _columns(path, [_parse(path, line, f"line {number}") for number, line in lines if line.strip()])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def _parse(path: Path, text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: {place} is not JSON (truncated?): {error}") from error
+
+
+def _columns(path: Path, rows: Any) -> dict[str, list[Any]]:
+    """Columns of a list of objects; what a row lacks is None."""
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path} must hold a list of JSON objects, one a row")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+READERS: dict[str, Callable[[Path], dict[str, list[Any]]]] = {
+    ".csv": _read_csv,
+    ".json": _read_json,
+    ".jsonl": _read_jsonl,
+    ".parquet": _read_parquet,
+}
