@@ -5,18 +5,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from analysis.adapters.read import read_updates
+from analysis.adapters.updates import Update
 from experiments.tables import publish
 from lora.adapter_file import save_adapter
 from lora.peft import save_peft
-from tests.experiments.tiny import compose
+from tests.experiments.made import compose
 from tests.lora import adapted_models as tiny
 
 D = 24
@@ -82,3 +84,37 @@ def config(name: str, folder: Path, **values: Any) -> DictConfig:
     if "samples" in cfg:
         cfg.samples = 50
     return cfg
+
+QUERY, VALUE = "encoder.layer.{}.attention.self.query", "encoder.layer.{}.attention.self.value"
+
+
+def dW(update: Update) -> Tensor:
+    assert update.scaling is not None
+    return update.scaling * update.B @ update.A
+
+
+def ours(kind: str, folder: Path, base: str = "tiny", **fields: object) -> Path:
+    return save_adapter(tiny.adapted(kind, tiny.method(**fields)), folder, base={"name": base})
+
+
+def by_peft(kind: str, folder: Path, targets: list[str], **options: object) -> dict[str, Tensor]:
+    """An adapter that PEFT wrote, and PEFT's own dW (n_out, n_in) of each module."""
+    fused = kind.startswith("gpt2")
+    config = peft.LoraConfig(**{"r": 2, "lora_alpha": 6, "target_modules": targets, "fan_in_fan_out": fused} | options)
+    model = peft.get_peft_model(tiny.model(kind), config)
+    tiny.disturb([p for p in model.parameters() if p.requires_grad])
+    model.save_pretrained(folder)
+    layers = {name.removeprefix("base_model.model."): module for name, module in model.named_modules()
+              if isinstance(module, peft.tuners.lora.LoraLayer)}
+    deltas = {name: layer.get_delta_weight("default").detach() for name, layer in layers.items()}
+    return {name: delta.T if fused else delta for name, delta in deltas.items()}
+
+
+def spoil(change: Callable[[dict[str, Tensor]], object], folder: Path) -> Path:
+    """A PEFT folder with one thing wrong in its tensors."""
+    by_peft("bert", folder, ["query", "value"])
+    file = folder / "adapter_model.safetensors"
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+    return folder

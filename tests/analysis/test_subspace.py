@@ -19,7 +19,7 @@ from experiments.runs.execute import run
 from experiments.tables import publish
 from lora.adapter_file import save_adapter
 from tests.analysis.made import call, factors, layouts, module, write
-from tests.experiments.tiny import compose, save_model, write_rows
+from tests.experiments.made import compose, save_model, write_rows
 from tests.lora import adapted_models as tiny
 
 

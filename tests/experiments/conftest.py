@@ -1,13 +1,17 @@
 """A tiny model and a tiny data set, and the overrides of a run on both."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from experiments.pretraining import train as pretraining
-from tests.experiments.language import ROWS, save_gpt2
-from tests.experiments.tiny import save_model, write_rows
+from experiments.store.paths import CONF
+from tests.experiments.config.made import APP, CONFIGS
+from tests.experiments.made import save_model, write_rows
+from tests.experiments.tasks.made import ROWS, save_gpt2
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +61,7 @@ def small_corpus() -> Iterator[None]:
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """ROWS as E2E's training and validation splits in a mirror of the hub."""
-    from tests.experiments.test_data import write
+    from tests.experiments.made import write
 
     for split, rows in (("train", ROWS), ("validation", ROWS[::5])):
         write(tmp_path / f"hub/tuetschek/e2e_nlg/default/{split}-00000-of-00001.parquet", rows)
@@ -71,3 +75,31 @@ def tiny_language_run(mirror: Path, tmp_path: Path) -> list[str]:
             "method.alpha=8", "trainer.epochs=2", "trainer.batch_size=8", "trainer.learning_rate=2e-2",
             "trainer.max_length=48", "trainer.precision=fp32", "trainer.device=cpu", "trainer.threads=1",
             "logger.wandb.mode=disabled", f"store={tmp_path / 'store'}"]
+
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    """A folder with `app.py`, an entry point, and its conf/ (hydra and logger are the repository's)."""
+    for name, text in CONFIGS.items():
+        path = tmp_path / "conf" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for group in ("hydra", "logger"):
+        shutil.copytree(CONF / group, tmp_path / "conf" / group)
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "elsewhere").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def fake_runs(monkeypatch):
+    """Composition that keeps the overrides as the config, and a run's name made of them."""
+
+    def name(cfg) -> str:
+        method = cfg.method + "".join(cfg.get(f"method.{key}", "") for key in ("rank", "targets", "bottleneck"))
+        return f"{cfg.task}-{cfg.model}-{method}-{cfg.preset}-seed{cfg.seed}"
+
+    monkeypatch.setattr("experiments.artifacts.plan.run_name", name)
+    monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
+    return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))

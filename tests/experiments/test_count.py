@@ -9,7 +9,7 @@ import pytest
 from experiments import count
 from experiments.models.load import empty_model
 from tests.conftest import ROOT
-from tests.experiments.test_models import model_config
+from tests.experiments.models.made import model_config
 
 NAMES = {"deberta-xxl": "deberta-v2-xxlarge", "gpt3": "gpt3-175b"}
 

@@ -10,7 +10,7 @@ from experiments import export
 from experiments.models.load import load_model
 from experiments.runs.execute import run
 from lora.adapter_file import load_adapter
-from tests.experiments.tiny import compose
+from tests.experiments.made import compose
 
 
 def test_peft_predicts_with_an_exported_run_as_we_do(tiny_run: list[str], model_folder: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Tiny random models, the same weights each time, with adapters whose every tensor is away from its start."""
 
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
 from torch import Tensor, nn
 from transformers import (
     BertConfig,
@@ -18,6 +20,7 @@ from transformers import (
 )
 
 from lora import BitFit, FullFineTuning, LoRA, Method
+from tests.conftest import ROOT
 
 _BODY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32,
          "vocab_size": 40, "max_position_embeddings": 20, "type_vocab_size": 2, "hidden_dropout_prob": 0.0,
@@ -87,3 +90,16 @@ def logits(of: nn.Module) -> Tensor:
     """Outputs for the three rows."""
     ids = rows()
     return of(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+
+SMALL = {"adapter_h": ["bottleneck=4"], "adapter_l": ["bottleneck=4"], "adapter_p": ["bottleneck=4"],
+         "adapter_d": ["bottleneck=4", "dropped_layers=1"], "ft_top2": ["blocks=1"],
+         "prefix_embed": ["l_p=3", "l_i=2", "separator=5"], "prefix_layer": ["l_p=3", "l_i=2", "separator=5"],
+         **{f"lora+{word}": ["parts.lora.rank=2", f"parts.{word}.l_p=3", f"parts.{word}.l_i=2",
+                             f"parts.{word}.separator=5"] for word in ("prefix_embed", "prefix_layer")}}
+
+
+def small_method(word: str) -> Method:
+    """A method of conf/method with few parameters."""
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        cfg = compose(overrides=[f"+method={word}", *(f"method.{change}" for change in SMALL.get(word, ()))])
+    return instantiate(cfg.method)

@@ -6,7 +6,9 @@ given rows written out with them, is what a prefix must equal. Rows are lists of
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
@@ -107,3 +109,12 @@ def by_layer(parameters: dict[str, nn.Parameter]) -> list[nn.Parameter]:
     """prefix_layer's vectors from the first block to the last."""
     entry = [p for name, p in parameters.items() if not any(part.isdigit() for part in name.split("."))]
     return entry + [p for name, p in sorted(parameters.items()) if any(part.isdigit() for part in name.split("."))]
+
+DORA: dict[str, Any] = {"dora": True}
+PISSA: dict[str, Any] = {"init": "pissa"}
+BOTH, PLUS, STABLE = DORA | PISSA, {"learning_rate_scale_B": 16}, {"rank_stabilised": True}
+NAMED = {"dora": DORA, "pissa": PISSA, "both": BOTH, "loraplus": PLUS, "rslora": STABLE}
+NEW_FUNCTIONS = pytest.mark.parametrize("fields", [DORA, PISSA, BOTH], ids=["dora", "pissa", "both"])
+every = pytest.mark.parametrize("fields", NAMED.values(), ids=NAMED)
+but_pissa = pytest.mark.parametrize("fields", [DORA, PLUS, STABLE], ids=["dora", "loraplus", "rslora"])
+GENERATE = dict(max_new_tokens=5, min_new_tokens=5, pad_token_id=PAD)

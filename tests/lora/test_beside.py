@@ -7,7 +7,7 @@ import torch
 
 from lora import Method, TopBlocks, activate, load_adapter, save_adapter
 from tests.lora import adapted_models as models
-from tests.lora.test_every_method import method
+from tests.lora.adapted_models import small_method
 
 LOW_RANK = ["lora", "loraplus", "rslora", "pissa", "dora", "lora+prefix_embed"]
 
@@ -22,7 +22,7 @@ def beside_tuned_blocks() -> torch.nn.Module:
 def test_it_starts_as_it_does_alone_and_the_other_comes_back(word: str) -> None:
     def applied(to: torch.nn.Module) -> torch.Tensor:
         torch.manual_seed(2)
-        made: Method = method(word)
+        made: Method = small_method(word)
         made.apply(to, pooler="frozen", adapter="new")
         return models.logits(to)
 
@@ -40,7 +40,7 @@ def test_it_starts_as_it_does_alone_and_the_other_comes_back(word: str) -> None:
 @pytest.mark.parametrize("word", LOW_RANK)
 def test_it_is_loaded_as_it_was_saved(word: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
-    saved = models.adapted("bert", method(word), "frozen")
+    saved = models.adapted("bert", small_method(word), "frozen")
     save_adapter(saved, tmp_path, base={})
     model = beside_tuned_blocks()
     load_adapter(model, tmp_path, "new")

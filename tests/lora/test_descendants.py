@@ -19,16 +19,9 @@ from lora.count import count
 from lora.layer import AdaptedDense
 from lora.peft import load_peft, save_peft
 from tests.lora import adapted_models as models
+from tests.lora.extended import DORA, NEW_FUNCTIONS, PISSA, every
 from tests.lora.layers import ALPHA, BASES, DEBERTA, GPT2, N_IN, RANK, WHOLE, adapted
 from tests.lora.tiny import D, tiny
-
-DORA: dict[str, Any] = {"dora": True}
-PISSA: dict[str, Any] = {"init": "pissa"}
-BOTH, PLUS, STABLE = DORA | PISSA, {"learning_rate_scale_B": 16}, {"rank_stabilised": True}
-NAMED = {"dora": DORA, "pissa": PISSA, "both": BOTH, "loraplus": PLUS, "rslora": STABLE}
-NEW_FUNCTIONS = pytest.mark.parametrize("fields", [DORA, PISSA, BOTH], ids=["dora", "pissa", "both"])
-every = pytest.mark.parametrize("fields", NAMED.values(), ids=NAMED)
-but_pissa = pytest.mark.parametrize("fields", [DORA, PLUS, STABLE], ids=["dora", "loraplus", "rslora"])
 
 
 def peft_layer(base: nn.Module, fields: dict[str, Any], dropout: float) -> nn.Module:

@@ -11,9 +11,8 @@ import lora
 from lora.adapter_file import load_adapter, save_adapter
 from lora.bank import base_parameters
 from tests.lora import adapted_models as models
-from tests.lora.test_descendants import NAMED, NEW_FUNCTIONS, but_pissa, every
-from tests.lora.test_route import ROWS, gradients
-from tests.lora.tiny import adapt, logits, tiny, tokens, two
+from tests.lora.extended import NAMED, NEW_FUNCTIONS, but_pissa, every
+from tests.lora.tiny import ROWS, adapt, gradients, logits, tiny, tokens, two
 
 
 @every

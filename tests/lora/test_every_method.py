@@ -4,29 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lora import Method, delete, disabled, load_adapter, save_adapter
+from lora import delete, disabled, load_adapter, save_adapter
 from lora.bank import base_parameters
 from tests.conftest import ROOT
 from tests.lora import adapted_models as tiny
+from tests.lora.adapted_models import small_method
 
-SMALL = {"adapter_h": ["bottleneck=4"], "adapter_l": ["bottleneck=4"], "adapter_p": ["bottleneck=4"],
-         "adapter_d": ["bottleneck=4", "dropped_layers=1"], "ft_top2": ["blocks=1"],
-         "prefix_embed": ["l_p=3", "l_i=2", "separator=5"], "prefix_layer": ["l_p=3", "l_i=2", "separator=5"],
-         **{f"lora+{word}": ["parts.lora.rank=2", f"parts.{word}.l_p=3", f"parts.{word}.l_i=2",
-                             f"parts.{word}.separator=5"] for word in ("prefix_embed", "prefix_layer")}}
 WORDS = sorted(path.stem for path in (ROOT / "conf" / "method").glob("*.yaml"))
 KINDS = ["bert", "roberta", "deberta-v2", "gpt2", "gpt2-lm"]
-
-
-def method(word: str) -> Method:
-    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        cfg = compose(overrides=[f"+method={word}", *(f"method.{change}" for change in SMALL.get(word, ()))])
-    return instantiate(cfg.method)
 
 
 @torch.no_grad()
@@ -52,7 +40,7 @@ def trained(model: PreTrainedModel, word: str, head: bool = True) -> tuple[dict[
     A head alone learns these rows, so without it the loss shows what the method does.
     """
     torch.manual_seed(0)
-    groups = method(word).apply(model, pooler="train")
+    groups = small_method(word).apply(model, pooler="train")
     parameters = {name: p for group in groups for name, p in group.parameters.items()}
     moved = [p for group in groups if head or not group.head for p in group.parameters.values()]
     optimizer = torch.optim.AdamW(moved, lr=0.03, weight_decay=0.1)
@@ -73,7 +61,7 @@ def test_the_loss_falls_and_the_base_is_bit_for_bit_what_it_was(word: str, kind:
     parameters, reached = trained(model, word, head=False)
     assert loss_of(model).item() < 0.99 * before
     assert sorted(parameters.keys() - reached) == []
-    if not method(word).keeps_base():
+    if not small_method(word).keeps_base():
         return
     head = [name for name in base if name.startswith(("classifier", "score", "pooler", "bert.pooler"))]
     with disabled(model):

@@ -9,12 +9,12 @@ from torch.testing import assert_close
 from lora import Combined, PrefixEmbed, PrefixLayer, load_adapter, save_adapter
 from lora.positions import BeforeSeparator
 from tests.lora.extended import (
+    GENERATE,
     SEPARATOR,
     batch,
     language_model,
     prefix,
 )
-from tests.lora.test_positions import GENERATE
 from tests.lora.tiny import D, lora, tiny
 
 

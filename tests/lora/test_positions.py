@@ -13,10 +13,10 @@ from lora import PrefixEmbed, PrefixLayer, disabled
 from lora.positions import Layout
 from tests.lora.extended import (
     CAUSAL,
+    GENERATE,
     INFIX,
     L_I,
     L_P,
-    PAD,
     PREFIX,
     SENTENCES,
     SEPARATOR,
@@ -241,7 +241,6 @@ def test_gradient_checkpointing_gives_the_same_gradients(kind: type[PrefixEmbed]
 
 # Generation
 
-GENERATE = dict(max_new_tokens=5, min_new_tokens=5, pad_token_id=PAD)
 PROMPTS = [words[:words.index(SEPARATOR) + 1] for words in SENTENCES]
 
 

@@ -18,7 +18,7 @@ from experiments.training.optimizer import hold_frozen
 from lora.adapter_file import fingerprint
 from lora.quantised import check_available, is_quantised
 from tests.lora import adapted_models as models
-from tests.lora.test_descendants import BOTH, PISSA, but_pissa
+from tests.lora.extended import BOTH, PISSA, but_pissa
 
 
 class Params4bit(nn.Parameter):

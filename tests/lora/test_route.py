@@ -2,23 +2,12 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lora import activate, adapters, delete, disable, disabled, merge, route
-from tests.lora.tiny import adapt, logits, tiny, tokens, two
+from tests.lora.tiny import ROWS, adapt, gradients, logits, tiny, tokens, two
 
 ROUTABLE = ["bert", "roberta", "deberta", "gpt2", "llama"]  # DeBERTa-v2's position query has no row of its own
-ROWS = ["a", None, "b", "a", "b", None]
-
-
-def gradients(model: nn.Module, batch: dict[str, Tensor], chosen: list[int]) -> dict[str, Tensor]:
-    """Gradients of the chosen rows' summed logits, by the name of the low-rank tensor."""
-    model.zero_grad()
-    model(**batch).logits[chosen].square().sum().backward()
-    return {name: p.grad for name, p in model.named_parameters()
-            if ".updates." in name and p.grad is not None and p.grad.any()}
-
-
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("architecture", ROUTABLE)
 def test_routed_rows_equal_single_runs_in_outputs_and_gradients(architecture: str, training: bool) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from lora import LoRA, adapted_layers
@@ -72,3 +72,13 @@ def logits(model: nn.Module, batch: dict[str, torch.Tensor] | None = None) -> to
 def sites(model: nn.Module) -> list[str]:
     """Names of the adapted modules."""
     return [name for name, _ in adapted_layers(model)]
+
+ROWS = ["a", None, "b", "a", "b", None]
+
+
+def gradients(model: nn.Module, batch: dict[str, Tensor], chosen: list[int]) -> dict[str, Tensor]:
+    """Gradients of the chosen rows' summed logits, by the name of the low-rank tensor."""
+    model.zero_grad()
+    model(**batch).logits[chosen].square().sum().backward()
+    return {name: p.grad for name, p in model.named_parameters()
+            if ".updates." in name and p.grad is not None and p.grad.any()}

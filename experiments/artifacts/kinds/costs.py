@@ -1,7 +1,8 @@
 """What section 4.2 says of GPT-3's cost, each number beside ours: reproduced, or why it is not.
 
 Bytes are counted on the meta device; FLOPs and peaks are of a training step on fake tensors
-(experiments.measure.shadow), for which nothing has the memory. Time is taken as work: the paper's two throughputs are of the same GPUs and shards.
+(experiments.measure.shadow), for which nothing has the memory. Time is taken as work: the paper's two throughputs are
+of the same GPUs and shards.
 """
 
 import csv

