@@ -16,14 +16,14 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Table 7 for every matrix that a LoRA adapter changes, beside W's own directions and random ones."""
     from analysis.studies.amplification import study
     from analysis.studies.choices import check_choices, chosen_layers, chosen_sites
-    from experiments.tables.publish import publish
+    from experiments.tables.publish import publish_command
 
     check_choices(cfg, ["adapter"])
     if cfg.full_svd not in (True, False, None):
         raise ValueError(f"full_svd {cfg.full_svd!r} is not true, false or null")
     found = study(cfg.adapter, cfg.base, chosen_sites(cfg), chosen_layers(cfg), cfg.alpha, cfg.fused, cfg.full_svd,
                   cfg.level, cfg.seed)
-    return {"adapter": str(cfg.adapter), "base": cfg.base, **publish(found, cfg)}
+    return {"adapter": str(cfg.adapter), "base": cfg.base, **publish_command(found, cfg)}
 
 
 if __name__ == "__main__":

@@ -15,11 +15,11 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """The singular values of every update of one LoRA adapter, and the ranks that they amount to."""
     from analysis.studies.choices import check_choices, chosen_layers, chosen_sites
     from analysis.studies.spectrum import study
-    from experiments.tables.publish import publish
+    from experiments.tables.publish import publish_command
 
     check_choices(cfg, ["adapter"])
     found = study(cfg.adapter, chosen_sites(cfg), chosen_layers(cfg), cfg.alpha, cfg.fused, cfg.level, cfg.seed)
-    return {"adapter": str(cfg.adapter), **publish(found, cfg)}
+    return {"adapter": str(cfg.adapter), **publish_command(found, cfg)}
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Compare the subspaces of two LoRA adapters with each other and with chance: tables and figures."""
     from analysis.studies.choices import check_choices, chosen_layers, chosen_sites
     from analysis.studies.subspace import Options, study
-    from experiments.tables.publish import publish
+    from experiments.tables.publish import publish_command
 
     check_choices(cfg, ["a", "b"])
     options = Options(cfg.which, cfg.level, cfg.samples, cfg.seed)
     found = study([cfg.a, cfg.b], chosen_sites(cfg), chosen_layers(cfg), cfg.alpha, cfg.fused, options)
-    return {"a": str(cfg.a), "b": str(cfg.b), **publish(found, cfg)}
+    return {"a": str(cfg.a), "b": str(cfg.b), **publish_command(found, cfg)}
 
 
 if __name__ == "__main__":

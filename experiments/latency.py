@@ -18,7 +18,7 @@ from experiments.config.entry import entry
 from experiments.measure.latency import CPU_SECONDS, SETTINGS, check_fit, check_settings, measure_all
 from experiments.measure.passes import Setting, grid_variants
 from experiments.store.files import json_line, write_atomic
-from experiments.tables.publish import publish
+from experiments.tables.publish import publish_command
 from experiments.training.hardware import choose_device, describe
 
 
@@ -45,7 +45,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
              **said, "seconds": seconds, "left_out": left_out,
              "versions": {name: version(name) for name in ("torch", "transformers")}}
     study = latency_study(cfg, measured, about)
-    record = {**publish(study, cfg), **about, "cells": study.details["latency_cells"].to_dict("records")}
+    record = {**publish_command(study, cfg), **about, "cells": study.details["latency_cells"].to_dict("records")}
     write_atomic(Path(cfg.output_dir) / "latency.json", json_line(record) + "\n")
     return record
 

@@ -1,30 +1,84 @@
-"""Publish a study: print it, write its tables and figures, and log the same to wandb."""
+"""Publish a table or a study: print it, write its files, and log the same to wandb. Nothing else writes a result."""
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from analysis.figures.style import styled
 from analysis.studies.study import Study
-from experiments.store.files import write_atomic
+from experiments.config.compose import plain_dict
+from experiments.store.files import plain, write_atomic
 from experiments.store.logger import Logger
+from experiments.tables.latex import latex_rows
 from experiments.tables.text import cell, escape_markdown, markdown_rows, print_rows
 
-
-def publish(study: Study, cfg: DictConfig) -> dict[str, Any]:
-    """Release a command's study into its `output_dir`."""
-    config = {key: value for key, value in _plain(cfg).items() if key != "logger"}
-    return release(study, Path(cfg.output_dir), cfg.logger, config, {})
+FORMATS = ("md", "csv", "tex", "json")
 
 
-def release(study: Study, folder: Path, logger_config: DictConfig, config: Mapping[str, Any],
+@dataclass(frozen=True)
+class Sheet:
+    """A table as it is published. `rows` are shown: text stays, numbers are formatted by `cell`, None is a dash."""
+
+    name: str                          # the files are <name>.md, .csv, .tex and .json
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    notes: Sequence[str] = ()
+    frame: pd.DataFrame | None = None  # the same values in full precision, for .csv and wandb; None: `rows`
+    record: Mapping[str, Any] | None = None  # for .json
+
+    def full(self) -> pd.DataFrame:
+        """The values in full precision."""
+        if self.frame is not None:
+            return self.frame
+        return pd.DataFrame(list(map(list, self.rows)), columns=list(self.columns), dtype=object)
+
+
+def publish(sheet: Sheet, folder: Path, formats: Collection[str] = ("md", "csv"),
+            logger: Logger | None = None) -> list[Path]:
+    """Print the sheet, write it in these `formats`, each file whole or not at all, and log it."""
+    if sheet.title:
+        print(sheet.title)
+    print_rows(list(sheet.columns), [list(row) for row in sheet.rows])
+    for note in sheet.notes:
+        print(note)
+    texts = {"md": lambda: sheet_markdown(sheet), "csv": lambda: sheet.full().to_csv(index=False),
+             "tex": lambda: latex_rows(sheet.title, sheet.notes, sheet.columns, [[line] for line in _cells(sheet)]),
+             "json": lambda: json.dumps(plain(sheet.record), allow_nan=False) + "\n"}
+    files = [write_atomic(folder / f"{sheet.name}.{suffix}", texts[suffix]())
+             for suffix in FORMATS if suffix in formats]
+    if logger is not None:
+        logger.log_table(sheet.name, sheet.full())
+    return files
+
+
+def sheet_markdown(sheet: Sheet) -> str:
+    """Title in bold, table, notes as a list."""
+    title = [f"**{escape_markdown(sheet.title)}**"] if sheet.title else []
+    notes = ["\n".join(f"- {escape_markdown(note)}" for note in sheet.notes)] if sheet.notes else []
+    return "\n\n".join([*title, markdown_rows(list(sheet.columns), _cells(sheet)), *notes]) + "\n"
+
+
+def _cells(sheet: Sheet) -> list[list[str]]:
+    return [[cell(value) for value in row] for row in sheet.rows]
+
+
+def publish_command(study: Study, cfg: DictConfig) -> dict[str, Any]:
+    """Publish the study of a command into its `output_dir`."""
+    config = {key: value for key, value in plain_dict(cfg).items() if key != "logger"}
+    return publish_study(study, Path(cfg.output_dir), cfg.logger, config, {})
+
+
+def publish_study(study: Study, folder: Path, logger_config: DictConfig, config: Mapping[str, Any],
             also: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
-    """Print the study, write its files, give wandb the same; returns the record of the last line.
+    """Print a study, write its tables and figures, give wandb the same; returns the record of the last line.
 
     wandb's run has the `config`, and the tables of `also`, which are written elsewhere.
     """
@@ -35,7 +89,7 @@ def release(study: Study, folder: Path, logger_config: DictConfig, config: Mappi
         print(line)
     every = {**study.tables, **study.details}
     files = [write_atomic(folder / f"{name}.csv", table.to_csv(index=False)) for name, table in every.items()]
-    files.append(write_atomic(folder / f"{study.name}.md", markdown(study)))
+    files.append(write_atomic(folder / f"{study.name}.md", study_markdown(study)))
     pictures = {name: save_figure(figure, folder, name) for name, figure in study.figures.items()}
     files += [file for saved in pictures.values() for file in saved]
     first = next(iter(study.tables.values()))
@@ -51,7 +105,7 @@ def release(study: Study, folder: Path, logger_config: DictConfig, config: Mappi
     return record
 
 
-def markdown(study: Study) -> str:
+def study_markdown(study: Study) -> str:
     """Title, tables, pictures, notes and problems."""
     parts = [f"**{escape_markdown(study.title)}**"]
     parts += [markdown_rows(list(table.columns), [list(map(cell, row)) for row in _values(table)])
@@ -66,12 +120,6 @@ def _values(table: pd.DataFrame) -> list[list[Any]]:
     filled = table.astype(object).where(table.notna(), None)
     return [[f"{value:.3g}" if isinstance(value, float) and abs(value) < 10 else value for value in row]
             for row in filled.values.tolist()]
-
-
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
 
 
 METADATA = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}

@@ -16,7 +16,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from experiments.store.files import write_atomic
-from experiments.tables.text import DASH, _plain, console_for, escape_markdown, markdown_rows
+from experiments.tables.latex import latex_rows
+from experiments.tables.text import DASH, console_for, escape_markdown, markdown_rows, one_line
 
 AGGREGATES: dict[str, Callable[[list[float]], float]] = {"median": statistics.median, "mean": statistics.mean}
 ADDED = "suite"  # in the CSV column `source`: the paper has no such row
@@ -25,10 +26,6 @@ MARK_NOTES = {
     "prior": "* quoted by the paper from earlier work",
     "restricted": "† the paper's restricted setting: fixed batch size, length 128, no start from MNLI",
     ADDED: "rows without a line of the paper's are the suite's own",
-}
-LATEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-    "†": r"$\dagger$", DASH: "--", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
 
@@ -123,18 +120,7 @@ def markdown(table: Table) -> str:
 
 def latex(table: Table) -> str:
     """A table environment that needs no packages; every value is escaped."""
-    blocks = [[" & ".join(map(escape_latex, line)) + r" \\" for line in block] for block in table.blocks()]
-    lines = [line for *first, last in blocks for line in (*first, rf"{last} \hline")]
-    header = " & ".join(map(escape_latex, table.header())) + r" \\ \hline"
-    caption = escape_latex(". ".join([table.title, *table.notes]) + ".")
-    begin = rf"\begin{{tabular}}{{{'l' * len(table.header())}}} \hline"
-    body = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", begin, header, *lines]
-    return "\n".join([*body, r"\end{tabular}", r"\end{table}", ""])
-
-
-def escape_latex(text: str) -> str:
-    """`text` as LaTeX prints it."""
-    return "".join(LATEX.get(character, character) for character in _plain(text))
+    return latex_rows(table.title, table.notes, table.header(), table.blocks())
 
 
 def tidy(table: Table) -> pd.DataFrame:
@@ -172,6 +158,6 @@ def show(table: Table) -> None:
     console = console_for(grid)
     console.print(Text(table.title, style="bold"), grid)
     for note in table.notes:
-        console.print(Text(_plain(note)))
+        console.print(Text(one_line(note)))
 
 

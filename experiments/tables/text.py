@@ -6,17 +6,16 @@ from typing import Any
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from experiments.metrics import decimals
+
+DASH = "–"
 
 
 def print_rows(columns: list[str], rows: list[list[Any]]) -> None:
     """A table of values on standard output; None is a dash."""
-    from rich.table import Table
-    from rich.text import Text
-
-
-    table = Table()
+    table = RichTable()
     for column in columns:
         table.add_column(Text(column))  # of a string, rich would take [q,v] for markup
     for row in rows:
@@ -41,9 +40,6 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-DASH = "–"
-
-
 def markdown_rows(header: list[str], rows: list[list[str]]) -> str:
     """A header and lines below it in GitHub's table syntax."""
     lines = [header, ["---"] * len(header), *rows]
@@ -52,7 +48,7 @@ def markdown_rows(header: list[str], rows: list[list[str]]) -> str:
 
 def escape_markdown(text: str) -> str:
     """`text` on one line, with no character that would start emphasis, a tag or a cell."""
-    return re.sub(r"([\\|*<`])", r"\\\1", _plain(text))
+    return re.sub(r"([\\|*<`])", r"\\\1", one_line(text))
 
 
 def console_for(grid: RichTable) -> Console:
@@ -64,5 +60,6 @@ def console_for(grid: RichTable) -> Console:
     return console
 
 
-def _plain(text: str) -> str:
+def one_line(text: str) -> str:
+    """`text` with its white space as single spaces."""
     return re.sub(r"\s+", " ", text).strip()

@@ -22,7 +22,7 @@ from experiments.artifacts.collect import Found, cell_of, collect
 from experiments.artifacts.plan import Slot, stand_ins
 from experiments.config.compose import Compose, plain_dict, run_config
 from experiments.runs.identity import Train
-from experiments.tables.publish import release
+from experiments.tables.publish import publish_study
 from experiments.tables.table import AGGREGATES
 from lora.errors import check_choice
 
@@ -58,7 +58,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     problems = [Problem(name, f"failed: {why}") for name, why in found.problems.items()]
     study = Study(artifact["name"], artifact["title"], {artifact["name"]: table}, {}, {artifact["name"]: figure},
                   notes, problems)
-    return last | release(study, Path(cfg.store) / "figures", cfg.logger, run_config(cfg), {})
+    return last | publish_study(study, Path(cfg.store) / "figures", cfg.logger, run_config(cfg), {})
 
 
 def nothing(artifact: Data, suite: Data, found: Found, store: str) -> str:

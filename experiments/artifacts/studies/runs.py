@@ -21,7 +21,7 @@ from experiments.artifacts.studies.question import Answer, Key, Question, Subjec
 from experiments.config.compose import Compose, plain_dict, run_config
 from experiments.runs.identity import Run, Train
 from experiments.store.store import Store
-from experiments.tables.publish import release
+from experiments.tables.publish import publish_study
 from experiments.tables.table import save, show, tidy
 from experiments.tables.text import print_rows
 from experiments.training.hardware import parallel_jobs
@@ -149,7 +149,7 @@ def published(answer: Answer, problems: Sequence[Problem], cfg: DictConfig, root
     study = replace(answer.study, problems=[*problems, *answer.study.problems])
     name = cfg.artifact.name
     also = {} if answer.table is None else {name: tidy(answer.table)}
-    record = release(study, root / "figures", cfg.logger, run_config(cfg), also)
+    record = publish_study(study, root / "figures", cfg.logger, run_config(cfg), also)
     if answer.table is not None:
         table = replace(answer.table, notes=[*answer.table.notes, *(f"problem: {each}" for each in problems)])
         show(table)
