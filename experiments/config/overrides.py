@@ -60,7 +60,12 @@ class CommandLine:
         """
         if self.extends_search_path:  # its groups and keys cannot be seen from here
             return self.overrides
-        _, groups = self.compose([])
+        groups = self.compose([])[1]
+        outer = [override for override in self.choices if override.get_key_element() in groups]
+        for override in outer:
+            self._check_choice(override, groups)
+        for lines in choice_lines(outer):  # a choice may bring groups of its own
+            groups |= self.compose(lines)[1]
         for override in self.choices:
             self._check_choice(override, groups)
         configs = [self.compose(lines)[0] for lines in choice_lines(self.choices)]
@@ -89,7 +94,8 @@ class CommandLine:
         if "preset" in config:
             lines += ["", f"Presets (preset=name): {', '.join(presets())}"]
         files = [("", self.conf / f"{self.config_name}.yaml")]
-        files += [(f"{group}.", self.conf / group / f"{choice}.yaml") for group, choice in groups.items()]
+        files += [(_prefix(file, group), file) for group, choice in groups.items()
+                  for file in [self.conf / group / f"{choice}.yaml"]]
         lines += ["", "Keys:"]
         for prefix, file in files:
             for key, written, comment in _documented_keys(file):
@@ -162,6 +168,11 @@ def _shown(config: dict[str, Any], key: str, written: str) -> str:
         return written
     value = OmegaConf.select(OmegaConf.create(config), key)
     return "null" if value is None else str(value)
+
+
+def _prefix(file: Path, group: str) -> str:
+    """What stands before the keys of a group's file: nothing where the file says that its package is the root."""
+    return "" if file.is_file() and file.read_text(encoding="utf-8").startswith("# @package _global_") else f"{group}."
 
 
 def _documented_keys(file: Path) -> Iterator[tuple[str, str, str]]:
