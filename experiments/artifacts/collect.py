@@ -9,7 +9,7 @@ from experiments.artifacts.artifact import Data
 from experiments.artifacts.plan import Slot, plan
 from experiments.config.compose import Compose
 from experiments.runs.identity import Run, Train
-from experiments.runs.start import changed_source
+from experiments.runs.source import changed_source
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import lots, read
 from experiments.tables.table import Cell

@@ -16,18 +16,15 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.models.architectures import ATTENTION
-from experiments.models.record import SMALL_FILES
+from experiments.models.record import SMALL_FILES, check_record
 from experiments.store.files import sha256
 from experiments.store.paths import ROOT
 from lora.errors import check_choice
-
-if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where it is used
-    pass
 
 CHOICES = {"init": ("pretrained", "random"), "weights": ("safetensors", "pickle"), "pooler": ("train", "frozen"),
            "attention": ATTENTION}
@@ -80,8 +77,6 @@ def model_folder(cfg: DictConfig) -> Path:
 
 def checked_folder(cfg: DictConfig) -> Path:
     """The folder of a model whose files are what its record and model.checksum say, or the error that names one."""
-    from experiments.models.record import check_record
-
     folder = model_folder(cfg)
     check_record(cfg, folder)
     check_weights(cfg, folder)
@@ -156,5 +151,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no {path.name} in {path.parent}")
     return json.loads(path.read_text())
-
-

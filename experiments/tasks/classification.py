@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from experiments.tasks.base import TextTask, label_name
-from experiments.tasks.data import FileSource, Table
+from experiments.tasks.data import FileSource, TextTable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Classification(TextTask):
             {label_name(value) for value in self.read("train")[self.label] if value not in (None, "")}
         )
 
-    def read(self, split: str) -> Table:
+    def read(self, split: str) -> TextTable:
         return FileSource(files=self.files).load(split)
 
     def identity(self) -> dict[str, Any]:

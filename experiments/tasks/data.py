@@ -1,6 +1,6 @@
 """Rows of text from the hub at a pinned revision, from a local mirror of it, or from the user's own files.
 
-A source names the files of each split; its `load` reads them into a `Table`. A mirror is a folder in
+A source names the files of each split; its `load` reads them into a `TextTable`. A mirror is a folder in
 the hub's layout, LORA_LAB_HUB/nyu-mll/glue/mrpc/train-00000-of-00001.parquet; where it is set it is the
 only place looked in.
 """
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Rows by column; `source` says where they come from, for messages."""
 
     source: str
@@ -36,16 +36,16 @@ class Table:
         check_choice(f"{self.source}: column", column, self.columns)
         return self.columns[column]
 
-    def select(self, rows: list[int]) -> "Table":
+    def select(self, rows: list[int]) -> "TextTable":
         """The rows at these indices, in this order."""
         columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
-        return Table(self.source, columns)
+        return TextTable(self.source, columns)
 
 
 class Source(Protocol):
     """Where a task's rows come from."""
 
-    def load(self, split: str) -> Table:
+    def load(self, split: str) -> TextTable:
         """All rows of a split, as they are stored."""
 
     def identity(self, splits: list[str]) -> dict[str, Any]:
@@ -62,12 +62,12 @@ class Files(ABC):
     def paths(self, split: str) -> list[Path]:
         """The files of a split."""
 
-    def load(self, split: str) -> Table:
+    def load(self, split: str) -> TextTable:
         """All rows of a split; ValueError where a file cannot be read or there is no row."""
         paths = self.paths(split)
         parts = [READERS[path.suffix](path) for path in paths]
         columns = {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}
-        table = Table(str(paths[0]), columns)
+        table = TextTable(str(paths[0]), columns)
         if len(table) == 0:
             raise ValueError(f"{table.source}: split {split!r} has no rows")
         return table

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from experiments.tasks.base import SourceTask
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from experiments.tasks.generation import Generation
 
 
@@ -11,7 +11,7 @@ from experiments.tasks.generation import Generation
 class DataToText(SourceTask, Generation):
     """A data set of the hub, of its mirror, or in miniature."""
 
-    def split(self, split: str) -> Table:
+    def split(self, split: str) -> TextTable:
         return self.read(split)
 
     def stored_splits(self) -> list[str]:
@@ -27,7 +27,7 @@ class DataToText(SourceTask, Generation):
 class WebNLG(DataToText):
     """WebNLG 2017, whose test split has categories that the training split lacks: test_seen, test_unseen."""
 
-    def split(self, split: str) -> Table:
+    def split(self, split: str) -> TextTable:
         """Rows of a split, or with _seen and _unseen those of categories that training has and has not."""
         table = super().split(stored := self.stored_split(split))
         if stored == split:
@@ -38,7 +38,7 @@ class WebNLG(DataToText):
         return split.removesuffix("_seen").removesuffix("_unseen")
 
 
-def by_category(table: Table, trained: set[str], seen: bool) -> Table:
+def by_category(table: TextTable, trained: set[str], seen: bool) -> TextTable:
     """The rows whose category is among the trained ones, or is not; ValueError where there are none."""
     rows = [row for row, category in enumerate(table["category"]) if (category in trained) == seen]
     if not rows:

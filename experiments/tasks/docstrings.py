@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.tasks.base import TextTask
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from lora.errors import nearest
 
 MASK = "_"
@@ -34,13 +34,13 @@ class Docstrings(TextTask):
     train_share: float  # of all rows, by the hash of their text
     masked: list[str]  # beside the package names; a word that starts with one is masked
 
-    def read(self, split: str) -> Table:
+    def read(self, split: str) -> TextTable:
         rows = [row for row in self.rows if (_fraction(row[0]) < self.train_share) == (split == "train")]
         source = f"docstrings of {', '.join(self.packages)} ({split})"
         if not rows:
             raise ValueError(f"{source}: no rows with task.train_share={self.train_share}")
         columns = [list(column) for column in zip(*rows, strict=True)]
-        return Table(source, dict(zip((self.text[0], self.label), columns, strict=True)))
+        return TextTable(source, dict(zip((self.text[0], self.label), columns, strict=True)))
 
     @property
     def rows(self) -> list[tuple[str, str]]:

@@ -8,10 +8,9 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,26 +27,16 @@ from experiments.store.logger import Logger
 from experiments.tasks.base import Task
 from experiments.training.batches import device_batches, epoch_batches, evaluation_batches
 from experiments.training.hardware import choose_device, choose_precision, peak_memory_mb, reset_peak_memory
+from experiments.training.limits import check_trainer
 from experiments.training.optimizer import hold_frozen, make_optimizer, schedule
 from lora.adapter_file import adapter_tensors, load_tensors
 from lora.bank import bank, merge, unmerge
-from lora.errors import check_choice, check_number, check_whole
 from lora.layer import MergeError
 from lora.methods import ParameterGroup
 from lora.quantised import HELD, check_available
 
 log = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
-
-
-LIMITS: list[tuple[tuple[str, ...], Callable[[str, Any], None]]] = [  # keys of conf/trainer, and what refuses a value
-    (("epochs", "batch_size", "device_batch_size", "evaluation_batch_size", "max_length", "log_every"),
-     partial(check_whole, least=1)),
-    (("warmup_steps",), partial(check_whole, least=0)),
-    (("learning_rate", "gradient_clip"), partial(check_number, above=0)),
-    (("weight_decay",), partial(check_number, least=0)),
-    (("warmup_ratio", "label_smoothing"), partial(check_number, least=0, most=1))]
-MAY_BE_NULL = ("device_batch_size", "gradient_clip", "warmup_ratio", "warmup_steps")
 
 
 @dataclass
@@ -79,21 +68,13 @@ class Outcome:
     merge_error: dict[str, float]
 
 
-def check_trainer(cfg: DictConfig) -> None:
-    """Raise ValueError for a setting that cannot be trained with, before anything is loaded."""
-    check_choice("trainer.schedule", cfg.schedule, ("linear", "constant"))
-    check_choice("trainer.frozen", cfg.frozen, ("fp32", "bf16", *HELD))
+def check_device(cfg: DictConfig) -> None:
+    """Raise ValueError where the device of this process cannot hold or compute what conf/trainer asks for."""
+    device = choose_device(cfg.device)
     if cfg.frozen in HELD:
-        check_available(cfg.frozen, choose_device(cfg.device))
-    precision = choose_precision(cfg.precision, choose_device(cfg.device))
-    if cfg.frozen == "bf16" and precision != "bf16":
+        check_available(cfg.frozen, device)
+    if cfg.frozen == "bf16" and choose_precision(cfg.precision, device) != "bf16":
         raise ValueError("trainer.frozen=bf16 needs trainer.precision=bf16: fp32 arithmetic needs fp32 weights")
-    for keys, check in LIMITS:
-        for key in keys:
-            if not (cfg[key] is None and key in MAY_BE_NULL):
-                check(f"trainer.{key}", cfg[key])
-    if cfg.warmup_steps is None and cfg.warmup_ratio is None:
-        raise ValueError("trainer.warmup_steps and trainer.warmup_ratio are both null: give one, 0 for no warm-up")
 
 
 class Trainer:
@@ -103,7 +84,8 @@ class Trainer:
                  evaluation: dict[str, Rows], *, seed: int, pad_token_id: int, logger: Logger,
                  checkpoints: Path | None) -> None:
         check_trainer(cfg)
-        OmegaConf.resolve(cfg := cfg.copy())  # else each look at a key would read the preset
+        check_device(cfg)
+        OmegaConf.resolve(cfg := cfg.copy())
         self.cfg, self.task, self.train_rows, self.evaluation = cfg, task, train, evaluation
         self.seed, self.pad_token_id, self.logger, self.checkpoints = seed, pad_token_id, logger, checkpoints
         device = choose_device(cfg.device)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from experiments.config.presets import parse
 from experiments.store.paths import CONF
 from experiments.tasks.generation import Generation
-from experiments.training.trainer import check_trainer
+from experiments.training.limits import check_trainer
 from lora.methods import Method
 from tests.experiments.made import compose
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.tasks.data import FileSource, HubSource, Table
+from experiments.tasks.data import FileSource, HubSource, TextTable
 from tests.conftest import ROOT
 from tests.experiments.made import write
 
@@ -14,7 +14,7 @@ ROWS = [{"text": "one, two", "label": "a"}, {"text": 'a "quoted"\nline', "label"
 MRPC = HubSource(name="nyu-mll/glue", config="mrpc", revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
 
 
-def read(path: Path) -> Table:
+def read(path: Path) -> TextTable:
     return FileSource(files={"train": str(path)}).load("train")
 
 
