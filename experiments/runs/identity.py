@@ -3,15 +3,12 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-
-Train = Callable[[list["Run"], int], dict[str, str]]  # runs, and how many at a time -> why some ended badly
 
 
 @dataclass(frozen=True)
