@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +13,6 @@ from experiments.config.compose import plain_dict
 from experiments.models.files import model_identity
 from experiments.runs.code import foreign_code
 from experiments.runs.source import source_name
-
-Train = Callable[[list["Run"], int], dict[str, str]]  # runs, and how many at a time -> why some ended badly
 
 
 @dataclass(frozen=True)
