@@ -14,7 +14,6 @@ import json
 import logging
 import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -23,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from experiments.store.files import plain, write_atomic
+from experiments.store.files import check_writable, plain, write_atomic
 from experiments.store.paths import ROOT
 
 SCHEMA = 1
@@ -146,12 +145,7 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise OSError naming the folder before any work where the store cannot be written."""
-        try:
-            (self.root / "runs").mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root / "runs"):
-                pass
-        except OSError as error:
-            raise OSError(f"store {self.root} cannot be written: {error.strerror or error}") from None
+        check_writable(f"store {self.root}", self.root / "runs")
 
     @contextmanager
     def lock(self, run: str) -> Iterator[None]:
