@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-import lora.methods
 from lora.bank import (
     Adapter,
     activate,
@@ -35,6 +34,7 @@ from lora.bank import (
 from lora.errors import check_choice
 from lora.injected import plain_own_name
 from lora.layer import adapted_layers
+from lora.method_description import described, method_of
 from lora.methods import Method, ParameterGroup
 from lora.quantised import sampled
 from lora.sites import head_modules
@@ -42,8 +42,6 @@ from lora.sites import head_modules
 FORMAT, VERSION = "lora-lab adapter", 1
 TENSORS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-# fields of a method that files written before it had them lack
-SINCE: dict[str, dict[str, Any]] = {"LoRA": {"dora": False, "learning_rate_scale_B": None}}
 
 
 def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, Tensor]:
@@ -118,7 +116,7 @@ def save_adapter(model: PreTrainedModel, folder: Path | str, adapter: str | None
     trained = [*entry.in_place, *entry.head]
     description = {
         "format": FORMAT, "version": VERSION, "merged": False,
-        "method": {"class": type(entry.method).__name__, **entry.method.config()},
+        "method": described(entry.method),
         "architecture": model.config.model_type,
         "base": {**base, "fingerprint": fingerprint(model, trained)},
         "sites": list(_sites(model, name)), "in_place": entry.in_place, "head": entry.head,
@@ -234,18 +232,6 @@ def load_adapter(model: PreTrainedModel, folder: Path | str, adapter: str = "def
     description, tensors = read_adapter(folder)
     _check_fits(model, description, folder, verify_base)
     return install(model, method_of(description["method"]), tensors, adapter, pooler=description["pooler"], what=folder)
-
-
-def method_of(described: Mapping[str, Any]) -> Method:
-    """The method of a class and the fields of its config(); the parts of a combined one are described alike."""
-    fields = dict(described)
-    methods = {made.__name__: made for made in vars(lora.methods).values()
-               if isinstance(made, type) and issubclass(made, Method) and made is not Method}
-    check_choice("method", kind := fields.pop("class"), methods)
-    if "parts" in fields:
-        fields["parts"] = {word: method_of(part) for word, part in fields["parts"].items()}
-    chosen: type[Method] = methods[kind]
-    return chosen(**SINCE.get(kind, {}) | fields)
 
 
 def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: Path | str,

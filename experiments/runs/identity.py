@@ -102,7 +102,8 @@ def _parts(method: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _size(method: dict[str, Any]) -> str:
     """r8 for a rank of 8, r8_4 for ranks of 8 and 4 by target, p4i2 for l_p=4 and l_i=2; '' for a method without."""
-    sizes = [(letter, part[key]) for part in _parts(method) for key, letter in SIZES.items() if part.get(key) is not None]
+    sizes = [(letter, part[key]) for part in _parts(method) for key, letter in SIZES.items()
+             if part.get(key) is not None]
     return "".join(f"{letter}{'_'.join(map(str, size.values())) if isinstance(size, dict) else size}"
                    for letter, size in sizes)
 

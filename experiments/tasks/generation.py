@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike
 
 from experiments.tasks.base import Encoded, Task, TaskData, padded
 from experiments.tasks.data import TextTable
-from experiments.tasks.schemas import SCHEMAS, Pair, read_pairs
-from lora.errors import check_choice
+from experiments.tasks.schemas import Pair
 
 if TYPE_CHECKING:  # torch takes seconds to import: it is imported where it is used
     from torch import Tensor
@@ -34,23 +33,21 @@ class Generation(Task):
     kinds: ClassVar[tuple[str, ...]] = ("causal_lm",)
     num_labels: ClassVar[int] = 0  # no head
     labels: ClassVar[list[str]] = []
-    schema: str  # of experiments.tasks.schemas: how a row becomes a prompt and references
     separator: str | None  # text between prompt and target; null: the tokenizer's beginning- or end-of-text token
     test_splits: list[str]  # evaluated beside, by set: never in what the best epoch is chosen by
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("task.schema", self.schema, SCHEMAS)
         if both := set(self.test_splits) & set(self.evaluation_splits):
             raise ValueError(f"task.test_splits and task.evaluation_splits share {', '.join(sorted(both))}")
 
     @abstractmethod
     def split(self, split: str) -> TextTable:
-        """All rows of a split, in the columns of `schema`."""
+        """All rows of a split."""
 
+    @abstractmethod
     def pairs(self, table: TextTable) -> list[Pair]:
         """Prompt and references of each row."""
-        return read_pairs(self.schema, table)
 
     def groups(self, train: TextTable) -> Sequence[Hashable]:
         """Prompts: the references of one are held out together."""
