@@ -132,7 +132,7 @@ def new_record(cfg: DictConfig) -> RunRecord:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes; torchrun and accelerate number the processes of a run."""
+    """True in the process that writes; torchrun and accelerate number the processes of a run."""
     return int(os.environ.get("RANK", "0")) == 0
 
 

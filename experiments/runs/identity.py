@@ -43,7 +43,7 @@ REAL = ("learning_rate", "warmup_ratio", "weight_decay", "epsilon", "gradient_cl
 
 
 def identity_of(cfg: DictConfig) -> dict[str, Any]:
-    """What can change the result of a run, as data."""
+    """Everything that can change the result of a run, as data."""
     trainer, method, task = (plain_dict(cfg[group]) for group in ("trainer", "method", "task"))
     parts = {"model": model_identity(cfg.model), "task": instantiate(cfg.task).identity(), "method": method,
              "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
@@ -78,7 +78,7 @@ def _stated(value: Any) -> Any:
 
 
 def identity(cfg: DictConfig) -> str:
-    """sha256 of what can change the result of a run, 64 hexadecimal digits."""
+    """sha256 of everything that can change the result of a run, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(identity_of(cfg), sort_keys=True).encode()).hexdigest()
 
 

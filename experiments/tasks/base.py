@@ -116,7 +116,7 @@ class Task(ABC):
         return scores
 
     def collapsed(self, predictions: Mapping[str, ArrayLike]) -> bool:
-        """Whether all rows of the evaluation got the same answer (to 1e-5 for numbers), or any got NaN."""
+        """True if all rows of the evaluation got the same answer (to 1e-5 for numbers), or any got NaN."""
         values = np.concatenate([np.asarray(part, dtype=np.float64) for part in predictions.values()])
         return len(values) > 1 and not bool(np.ptp(values) > 1e-5)
 

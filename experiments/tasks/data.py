@@ -44,16 +44,16 @@ class TextTable:
 
 
 class Source(Protocol):
-    """Where a task's rows come from."""
+    """The origin of a task's rows."""
 
     def load(self, split: str) -> TextTable:
         """All rows of a split, as they are stored."""
 
     def identity(self, splits: list[str]) -> dict[str, Any]:
-        """What stands for the rows of these splits in the identity of a run."""
+        """The part of a run's identity that stands for the rows of these splits."""
 
     def has(self, split: str) -> bool:
-        """Whether there is such a split."""
+        """True if there is such a split."""
 
 
 class Files(ABC):
@@ -100,7 +100,7 @@ class HubSource(Files):
         return paths
 
     def has(self, split: str) -> bool:
-        """Whether development rows are published apart: never, they are held out of the training rows."""
+        """False for development rows, which are not published apart but held out of the training rows."""
         return split != "development"
 
     def identity(self, splits: list[str]) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class FileSource(Files):
         return [path]
 
     def has(self, split: str) -> bool:
-        """Whether a file is given for a split."""
+        """True if a file is given for a split."""
         return self.files.get(split) is not None
 
     def identity(self, splits: list[str]) -> dict[str, Any]:

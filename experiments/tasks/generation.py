@@ -117,7 +117,7 @@ class Generation(Task):
         return padded(rows, {"input_ids": pad_token_id, "labels": IGNORED}, pad_to_multiple_of)
 
     def loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-        """Cross entropy summed over target tokens, in fp32; logits (rows, length, words), labels (rows, length)."""
+        """Cross entropy summed over target tokens, in fp32; logits (rows, length, vocabulary), labels (rows, length)."""
         from torch.nn import functional
 
         scored, targets, _ = _scored(logits, labels)
@@ -152,7 +152,7 @@ class Generation(Task):
         return super().metrics(predictions, references) | super().metrics(pooled(predictions), pooled(references))
 
     def collapsed(self, predictions: Mapping[str, ArrayLike]) -> bool:
-        """Whether the likelihood of any row is NaN or zero."""
+        """True if the likelihood of any row is NaN or zero."""
         return not all(np.isfinite(np.asarray(part, dtype=np.float64)).all() for part in predictions.values())
 
 
@@ -170,7 +170,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]
 
 
 def _scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (tokens, words) in fp32 that predict a target token, those tokens, and where they are predicted.
+    """Logits (tokens, vocabulary) in fp32 that predict a target token, those tokens, and where they are predicted.
 
     Only these are taken to fp32: the logits of GPT-2 are the largest tensor of a step.
     """

@@ -52,7 +52,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 def bf16_instructions() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware (AMX or avx512_bf16)."""
+    """True if this CPU multiplies bf16 matrices in hardware (AMX or avx512_bf16)."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -147,7 +147,7 @@ def joblib_jobs(jobs: int) -> int:
 
 
 def jobs_beside() -> int:
-    """How many jobs the launcher of this one runs at a time, this one counted; 1 outside a sweep."""
+    """The number of jobs that the launcher of this one runs at a time, this one counted; 1 outside a sweep."""
     if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
         return 1
     return joblib_jobs(HydraConfig.get().launcher.get("n_jobs", 1))

@@ -43,7 +43,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass
 class Progress:
-    """Where a training is: all that a checkpoint must bring back besides parameters and optimizer."""
+    """State of a training: all that a checkpoint must bring back besides parameters and optimizer."""
 
     epoch: int = 0                     # epochs finished
     step: int = 0                      # optimizer steps taken
@@ -55,7 +55,7 @@ class Progress:
 
 @dataclass
 class Outcome:
-    """What a training gives its record; the model holds the best epoch."""
+    """Result of a training, for its record; the model holds the best epoch."""
 
     history: list[dict[str, Any]]
     best_epoch: int

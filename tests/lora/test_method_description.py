@@ -66,7 +66,7 @@ def test_parts_of_a_combined_method_are_described_alike(own: str) -> None:
     ("absent.Mine", r"absent\.Mine cannot be imported \(No module named 'absent'\).*PYTHONPATH"),
     ("own_methods.Missing", r"own_methods\.Missing cannot be imported"),
     ("own_methods.dataclass", r"own_methods\.dataclass is not a method"),
-    ("Lora", "method 'Lora' is not one of .* did you mean 'LoRA'"),
+    ("BitFt", "method 'BitFt' is not one of .* did you mean 'BitFit'"),
 ])
 def test_a_class_that_is_no_method_or_cannot_be_imported_is_named(own: str, path: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
