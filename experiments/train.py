@@ -21,13 +21,14 @@ from experiments.config.entry import entry
 def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Train one method on one model, task and seed; a finished run is not computed again."""
     from experiments.runs.ask import asked, is_main_process
+    from experiments.runs.ending import brief
 
     with asked(cfg) as request:
         if not request.done:
             from experiments.runs.execute import compute  # torch
 
             compute(request)
-    return request.record.summary() if is_main_process() else None
+    return brief(request.record, request.store) if is_main_process() else None
 
 
 if __name__ == "__main__":

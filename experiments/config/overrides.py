@@ -80,7 +80,16 @@ class CommandLine:
         for choice in _values(override) if override.type is not OverrideType.DEL else []:
             folder, _, name = f"{override.key_or_group}/{choice}".rpartition("/")
             if choice != "None":
-                check_choice(override.key_or_group, name, self.options(folder))
+                self._check_option(override.key_or_group, name, self.options(folder))
+
+    def _check_option(self, group: str, name: str, options: Sequence[str]) -> None:
+        """ValueError unless a group has this choice; of a model it says how to take any other."""
+        try:
+            check_choice(group, name, options)
+        except ValueError as error:
+            if group != "model":
+                raise
+            raise ValueError(f"{error}; any other: model=local model.path={name}") from None
 
     def help(self, module: str, purpose: str, examples: Sequence[str]) -> str:
         """Purpose, groups with their choices, presets, keys with the comment on their line, examples."""
@@ -128,7 +137,8 @@ def _is_addition(key: str, configs: Sequence[dict[str, Any]], groups: Mapping[st
     namesakes = [other for other in known if other.rpartition(".")[2] == last]
     parent = _existing_parent(configs[0], key)
     others = [other for other in known if not key.startswith(f"{other}.")]
-    hint = f"; did you mean {namesakes[0]!r}?" if namesakes else nearest(key, others)
+    shortest = min(namesakes, key=lambda name: name.count("."), default="")  # trainer.learning_rate, not pretraining's
+    hint = f"; did you mean {shortest!r}?" if namesakes else nearest(key, others)
     beside = [other for other in known if other.rpartition(".")[0] == parent]
     raise ValueError(f"key {key!r} is not one of {', '.join(beside)}{hint}")
 

@@ -10,6 +10,7 @@ times their GPUs. An empty cell was not stated and leaves the default; `null` wa
 """
 
 import csv
+import functools
 import io
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -40,8 +41,9 @@ def find_row(preset: str, model: str, method: str, task: str, rank: str = "") ->
     Raises ValueError where there is none, naming the rows nearest to it.
     """
     check_choice("preset", preset, presets())
-    with (FOLDER / f"{preset}.csv").open(newline="") as file:
-        rows = {tuple(row.get(column, "") for column in COLUMNS): row for row in csv.DictReader(file)}
+    path = FOLDER / f"{preset}.csv"
+    status = path.stat()
+    rows = _rows(path, status.st_size, status.st_mtime_ns)
     patterns = sorted({key[1] for key in rows if key[1] not in (method, "*") and fnmatchcase(method, key[1])})
     likely = [*product((model,), (method, *patterns), (task, "*")), *product(("*",), (method, *patterns), (task, "*")),
               ("*", "*", "*")]
@@ -54,6 +56,13 @@ def find_row(preset: str, model: str, method: str, task: str, rank: str = "") ->
             f"nearest: {', '.join(near) or 'none'}"
         )
     return row
+
+
+@functools.cache
+def _rows(path: Path, size: int, mtime: int) -> dict[tuple[str, ...], dict[str, str]]:
+    """The rows of a preset's file by COLUMNS; a file is read once in a process, unless its size or time changes."""
+    with path.open(newline="") as file:
+        return {tuple(row.get(column, "") for column in COLUMNS): row for row in csv.DictReader(file)}
 
 
 def values(row: dict[str, str]) -> dict[str, Any]:

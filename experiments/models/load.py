@@ -94,7 +94,7 @@ def _auto_class(kind: str) -> Any:
 
 
 def _may_be_new(key: str, model: PreTrainedModel, kind: str, pooler: str) -> bool:
-    """Whether a tensor that the file lacks belongs to the task head."""
+    """True if a tensor that the file lacks belongs to the task head."""
     if "pooler." in key:  # under `bert.` in BERT, beside `deberta.` in DeBERTa
         return pooler == "train"
     return kind != "causal_lm" and not key.startswith(f"{model.base_model_prefix}.")

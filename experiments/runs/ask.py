@@ -21,7 +21,9 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.config.compose import plain_dict
 from experiments.config.entry import explain
 from experiments.config.presets import differences, preset_row
+from experiments.runs.ending import tell
 from experiments.runs.identity import identity, name_of
+from experiments.runs.limits import check_method
 from experiments.runs.source import find_source, warn_of_changed_source
 from experiments.store.logger import check_logger
 from experiments.store.paths import CONF
@@ -91,8 +93,11 @@ def asked(cfg: DictConfig) -> Iterator[Request]:
     Raises before anything is written for a setting, a model file or a source that is wrong; for data that is, the
     failure is recorded.
     """
+    if not is_main_process():  # the first process speaks for all
+        logging.getLogger("experiments").setLevel(logging.WARNING)
     check_whole("seed", cfg.seed, 0)
     check_trainer(cfg.trainer)
+    check_method(plain_dict(cfg.method))
     check_logger(cfg.logger)
     if (differing := differences(cfg)) is not None:
         log.info("the paper | its authors' scripts differ here, preset=%s is used: %s", cfg.preset, differing)
@@ -113,6 +118,8 @@ def asked(cfg: DictConfig) -> Iterator[Request]:
             with request.failures_recorded(), request.laps("data"):
                 request.data = request.task.load()
         yield request
+        if is_main_process():
+            tell(request.record, store)
 
 
 def new_record(cfg: DictConfig) -> RunRecord:
@@ -125,7 +132,7 @@ def new_record(cfg: DictConfig) -> RunRecord:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one that writes; torchrun and accelerate number the processes of a run."""
+    """True in the process that writes; torchrun and accelerate number the processes of a run."""
     return int(os.environ.get("RANK", "0")) == 0
 
 

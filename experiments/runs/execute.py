@@ -109,9 +109,7 @@ def _count(record: RunRecord, model: PreTrainedModel, groups: list[ParameterGrou
         sizes[group.head] += sum(p.numel() for p in group.parameters.values())
     record.total = sum(p.numel() for p in model.parameters())
     record.trainable, record.head = sizes[False], sizes[True]
-    if is_main_process():
-        log.info("%s trains %d parameters and a head of %d, of %d", record.run, record.trainable, record.head,
-                 record.total)
+    log.info("%s trains %d parameters and a head of %d, of %d", record.run, record.trainable, record.head, record.total)
 
 
 def _enter(record: RunRecord, outcome: Outcome, device: torch.device) -> None:

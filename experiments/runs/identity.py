@@ -40,7 +40,7 @@ REAL = ("learning_rate", "warmup_ratio", "weight_decay", "epsilon", "gradient_cl
 
 
 def identity_of(cfg: DictConfig) -> dict[str, Any]:
-    """What can change the result of a run, as data."""
+    """Everything that can change the result of a run, as data."""
     trainer, method, task = (plain_dict(cfg[group]) for group in ("trainer", "method", "task"))
     parts = {"model": model_identity(cfg.model), "task": instantiate(cfg.task).identity(), "method": method,
              "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
@@ -75,7 +75,7 @@ def _stated(value: Any) -> Any:
 
 
 def identity(cfg: DictConfig) -> str:
-    """sha256 of what can change the result of a run, 64 hexadecimal digits."""
+    """sha256 of everything that can change the result of a run, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(identity_of(cfg), sort_keys=True).encode()).hexdigest()
 
 
@@ -99,7 +99,8 @@ def _parts(method: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _size(method: dict[str, Any]) -> str:
     """r8 for a rank of 8, r8_4 for ranks of 8 and 4 by target, p4i2 for l_p=4 and l_i=2; '' for a method without."""
-    sizes = [(letter, part[key]) for part in _parts(method) for key, letter in SIZES.items() if part.get(key) is not None]
+    sizes = [(letter, part[key]) for part in _parts(method) for key, letter in SIZES.items()
+             if part.get(key) is not None]
     return "".join(f"{letter}{'_'.join(map(str, size.values())) if isinstance(size, dict) else size}"
                    for letter, size in sizes)
 

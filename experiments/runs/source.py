@@ -53,7 +53,7 @@ def find_source(cfg: DictConfig) -> Path | None:
 
 
 def changed_source(record: RunRecord, folder: Path) -> str:
-    """Why a finished run is not what it would be today: the adapter in `folder`, which it started from, is another.
+    """The reason why a finished run would differ today: the adapter in `folder`, which it started from, is another.
 
     '' where it is the same, or not there: a run's name holds the source's name alone (source_name).
     """

@@ -52,7 +52,7 @@ def _fields(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _matters(field: str, theirs: Any, ours: Any) -> bool:
-    """Whether an adapter with `theirs` in this field is none with `ours` in it."""
+    """True if an adapter with `theirs` in this field is not one with `ours` in it."""
     if theirs == ours or field in MAY_DIFFER:
         return False
     if field == "targets":  # in any order

@@ -67,7 +67,7 @@ class RunRecord:
 
     @property
     def finished_well(self) -> bool:
-        """Whether the run need not be computed again."""
+        """True if the run need not be computed again."""
         return self.status in ("done", "collapsed")
 
     def summary(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Store:
         return self.root / "adapters" / (run if record is None else record.stem)
 
     def has_adapter(self, record: RunRecord) -> bool:
-        """Whether what a run trained is here: records are committed and adapters are not."""
+        """True if the adapter of a run is here: records are committed and adapters are not."""
         return record.adapter is not None and (self.root / record.adapter).is_dir()
 
     def checkpoint_folder(self, run: str) -> Path:

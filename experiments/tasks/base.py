@@ -78,10 +78,10 @@ class Task(ABC):
 
     @abstractmethod
     def predictions(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What the metrics compare with the references, one value a row; logits in the precision they came in."""
+        """One value a row, which the metrics compare with its reference; logits in the precision they came in."""
 
     def reference(self, row: Encoded) -> int | float:
-        """What the metrics compare a row's prediction with."""
+        """The value that the metrics compare a row's prediction with."""
         return row["labels"]
 
     def groups(self, train: TextTable) -> Sequence[Hashable]:
@@ -116,7 +116,7 @@ class Task(ABC):
         return scores
 
     def collapsed(self, predictions: Mapping[str, ArrayLike]) -> bool:
-        """Whether all rows of the evaluation got the same answer (to 1e-5 for numbers), or any got NaN."""
+        """True if all rows of the evaluation got the same answer (to 1e-5 for numbers), or any got NaN."""
         values = np.concatenate([np.asarray(part, dtype=np.float64) for part in predictions.values()])
         return len(values) > 1 and not bool(np.ptp(values) > 1e-5)
 
@@ -147,8 +147,8 @@ class SourceTask(Task):
 
     def stored_splits(self) -> list[str]:
         """The splits of the source that this task reads."""
-        own = self.source.has("development")
-        evaluated = self.evaluation_splits if self.evaluate_on == "validation" else ["development"] * own
+        development = ["development"] if self.source.has("development") else []
+        evaluated = self.evaluation_splits if self.evaluate_on == "validation" else development
         return ["train", *evaluated]
 
 
@@ -163,6 +163,8 @@ class TextTask(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.text, str):
+            raise ValueError(f"task.text {self.text!r} is not a list of columns: write [{self.text}]")
         if len(self.text) not in (1, 2):
             raise ValueError(f"task.text must name one or two columns, not {len(self.text)}: {self.text}")
         if self.kind == "classification" and len(set(self.labels)) < max(2, len(self.labels)):
@@ -200,10 +202,10 @@ class TextTask(Task):
         targets = [convert(value) for value in values]
         if None in targets:
             row = targets.index(None)
-            what = f"{table.source}, row {row}: {self.label}"
+            place = f"{table.source}, row {row}: {self.label}"
             if self.kind == "regression":
-                raise ValueError(f"{what} {values[row]!r} is not a finite number")
-            check_choice(what, label_name(values[row]), codes)
+                raise ValueError(f"{place} {values[row]!r} is not a finite number")
+            check_choice(place, label_name(values[row]), codes)
         return targets
 
     def encode(self, table: TextTable, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:

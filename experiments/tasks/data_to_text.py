@@ -5,11 +5,22 @@ from dataclasses import dataclass
 from experiments.tasks.base import SourceTask
 from experiments.tasks.data import TextTable
 from experiments.tasks.generation import Generation
+from experiments.tasks.schemas import SCHEMAS, Pair, read_pairs
+from lora.errors import check_choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataToText(SourceTask, Generation):
     """A data set of the hub, of its mirror, or in miniature."""
+
+    schema: str  # of experiments.tasks.schemas: how a row becomes a prompt and references
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("task.schema", self.schema, SCHEMAS)
+
+    def pairs(self, table: TextTable) -> list[Pair]:
+        return read_pairs(self.schema, table)
 
     def split(self, split: str) -> TextTable:
         return self.read(split)

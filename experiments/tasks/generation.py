@@ -17,8 +17,7 @@ from numpy.typing import ArrayLike
 
 from experiments.tasks.base import Encoded, Task, TaskData, padded
 from experiments.tasks.data import TextTable
-from experiments.tasks.schemas import SCHEMAS, Pair, read_pairs
-from lora.errors import check_choice
+from experiments.tasks.schemas import Pair
 
 if TYPE_CHECKING:  # torch takes seconds to import: it is imported where it is used
     from torch import Tensor
@@ -34,23 +33,21 @@ class Generation(Task):
     kinds: ClassVar[tuple[str, ...]] = ("causal_lm",)
     num_labels: ClassVar[int] = 0  # no head
     labels: ClassVar[list[str]] = []
-    schema: str  # of experiments.tasks.schemas: how a row becomes a prompt and references
     separator: str | None  # text between prompt and target; null: the tokenizer's beginning- or end-of-text token
     test_splits: list[str]  # evaluated beside, by set: never in what the best epoch is chosen by
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("task.schema", self.schema, SCHEMAS)
         if both := set(self.test_splits) & set(self.evaluation_splits):
             raise ValueError(f"task.test_splits and task.evaluation_splits share {', '.join(sorted(both))}")
 
     @abstractmethod
     def split(self, split: str) -> TextTable:
-        """All rows of a split, in the columns of `schema`."""
+        """All rows of a split."""
 
+    @abstractmethod
     def pairs(self, table: TextTable) -> list[Pair]:
         """Prompt and references of each row."""
-        return read_pairs(self.schema, table)
 
     def groups(self, train: TextTable) -> Sequence[Hashable]:
         """Prompts: the references of one are held out together."""
@@ -120,7 +117,7 @@ class Generation(Task):
         return padded(rows, {"input_ids": pad_token_id, "labels": IGNORED}, pad_to_multiple_of)
 
     def loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-        """Cross entropy summed over target tokens, in fp32; logits (rows, length, words), labels (rows, length)."""
+        """Cross entropy summed over target tokens, in fp32; logits (rows, length, vocabulary), labels (rows, length)."""
         from torch.nn import functional
 
         scored, targets, _ = _scored(logits, labels)
@@ -155,7 +152,7 @@ class Generation(Task):
         return super().metrics(predictions, references) | super().metrics(pooled(predictions), pooled(references))
 
     def collapsed(self, predictions: Mapping[str, ArrayLike]) -> bool:
-        """Whether the likelihood of any row is NaN or zero."""
+        """True if the likelihood of any row is NaN or zero."""
         return not all(np.isfinite(np.asarray(part, dtype=np.float64)).all() for part in predictions.values())
 
 
@@ -173,7 +170,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]
 
 
 def _scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (tokens, words) in fp32 that predict a target token, those tokens, and where they are predicted.
+    """Logits (tokens, vocabulary) in fp32 that predict a target token, those tokens, and where they are predicted.
 
     Only these are taken to fp32: the logits of GPT-2 are the largest tensor of a step.
     """

@@ -32,7 +32,7 @@ FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 # glibc: no block goes back, so that a step does not wait for the system to hand out the pages that the last one freed
 KEEP_FREED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
@@ -52,7 +52,7 @@ def choose_precision(precision: str, device: torch.device) -> str:
 
 
 def bf16_instructions() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware (AMX or avx512_bf16)."""
+    """True if this CPU multiplies bf16 matrices in hardware (AMX or avx512_bf16)."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -112,18 +112,18 @@ def peak_memory_mb(device: torch.device) -> float:
         return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def in_fresh_process(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+def in_fresh_process(function: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
     """The result of a call in a new process, which gives freed memory back at once: for its high-water mark."""
     return _in_process(FREE_AT_ONCE, function, *args, **kwargs)
 
 
-def in_steady_process(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+def in_steady_process(function: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
     """The result of a call in a new process, which keeps the memory that it has freed: for its time."""
     return _in_process(KEEP_FREED, function, *args, **kwargs)
 
 
-def _in_process(variables: dict[str, str], function: Callable[Arguments, Result], *args: Arguments.args,
-                **kwargs: Arguments.kwargs) -> Result:
+def _in_process(variables: dict[str, str], function: Callable[Arguments, Value], *args: Arguments.args,
+                **kwargs: Arguments.kwargs) -> Value:
     with env_override(variables), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
 
@@ -147,7 +147,7 @@ def joblib_jobs(jobs: int) -> int:
 
 
 def jobs_beside() -> int:
-    """How many jobs the launcher of this one runs at a time, this one counted; 1 outside a sweep."""
+    """The number of jobs that the launcher of this one runs at a time, this one counted; 1 outside a sweep."""
     if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
         return 1
     return joblib_jobs(HydraConfig.get().launcher.get("n_jobs", 1))
