@@ -162,7 +162,7 @@ def _check_installed(conf: Path) -> None:
 def _parsed() -> Namespace:
     """The command line, overrides on both sides of -m; ValueError for an unknown flag."""
     if "--version" in sys.argv[1:]:
-        print(f"lora-lab {importlib.metadata.version('lora-lab')}")
+        show_version()
         sys.exit(0)
 
     def refuse(message: str) -> NoReturn:
@@ -171,6 +171,11 @@ def _parsed() -> Namespace:
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     return parser.parse_intermixed_args()
+
+
+def show_version() -> None:
+    """Print the version of this package; Hydra's own --version would print Hydra's."""
+    print(f"lora-lab {importlib.metadata.version('lora-lab')}")
 
 
 def _run(main: Main, args: Namespace, config_name: str, conf: Path) -> int:

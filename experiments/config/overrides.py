@@ -112,15 +112,17 @@ class CommandLine:
                 check_choice(override.key_or_group, name, self.options(folder))
 
     def completions(self, word: str) -> list[str]:
-        """The words that can stand at the end of the command line in place of `word`, which begins them."""
+        """The words that can replace `word`, an unfinished last one; keys one level at a time."""
         config, groups = self.compose(choice_lines(self.choices)[0])
-        key, assigned, _ = word.partition("=")
-        if not assigned:
-            words = [f"{group}=" for group in (*groups, *PLUGINS)] + [f"{key}=" for key in _dotted_keys(config)]
-        elif key == "preset":
-            words = [f"{key}={name}" for name in presets()]
+        key, assigned, value = word.partition("=")
+        if assigned:
+            before = value[: value.rfind(",") + 1]  # of a sweep, all but the last value
+            choices = presets() if key == "preset" else self.options(key)
+            words = [f"{key}={before}{choice}" for choice in choices]
         else:
-            words = [f"{key}={name}" for name in self.options(key)]
+            names = [f"{name}=" for name in (*groups, *PLUGINS, *_dotted_keys(config))]
+            ends = [name.find(".", len(word)) + 1 for name in names]
+            words = [name[: end or None] for name, end in zip(names, ends, strict=True)]
         return sorted({candidate for candidate in words if candidate.startswith(word)})
 
     def help(self, module: str, purpose: str, examples: Sequence[str]) -> str:
