@@ -74,8 +74,7 @@ def test_packages_without_their_configs_say_how_to_install(app: Path) -> None:
     done = run_app(app)
     assert done.returncode == 1
     assert json.loads(done.stdout)["status"] == "failed"
-    conf = app / "conf"
-    assert done.stderr == f"error: no configs in {conf}: install a checkout of lora-lab with pip install -e .\n"
+    assert done.stderr.startswith(f"error: no configs in {app / 'conf'}: this installation of lora-lab lacks them; ")
 
 
 def test_help_shows_purpose_choices_keys_and_examples(app: Path) -> None:
