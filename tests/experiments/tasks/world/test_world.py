@@ -87,7 +87,7 @@ def digests(seed: int, backwards: bool) -> dict[str, str]:
 
 
 def test_a_seed_gives_the_same_bytes_in_every_process_and_order() -> None:
-    script = "import json; from tests.experiments.test_world import digests; print(json.dumps(digests(1, True)))"
+    script = f"import json; from {__name__} import digests; print(json.dumps(digests(1, True)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "7"},
                           capture_output=True, text=True, check=True, timeout=120)
     here, other = digests(1, False), digests(2, False)
