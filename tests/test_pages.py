@@ -1,5 +1,6 @@
 """The pages for people: their numbers equal the files they name, their commands compose, their links lead somewhere."""
 
+import ast
 import os
 import re
 import shlex
@@ -16,7 +17,6 @@ from hydra.types import RunMode
 from experiments.config.overrides import CommandLine
 from experiments.store.paths import CONF
 from tests.pages import MARK, ROOT, marked_text, pages, rewritten
-from tests.test_rooms import ROOMS
 
 NAMES = [str(path.relative_to(ROOT)) for path in pages()]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -27,9 +27,8 @@ REFERENCE = re.compile(
     r"\b(?:[Tt]ables?|[Ff]igures?|[Ss]ections?|[Ee]quations?|[Ll]ayers?|[Ss]eeds?|[Rr]anks?|[Aa]lpha|r =|Python|"
     r"at most) \d[\d.]*(?:(?:, | to | and | or )\d[\d.]*)*|φ\(\d+, \d+\)|et al\., \d{4}")
 COMMAND = re.compile(r"(?:\S+=\S* )*(?:.*\bpython -m|torchrun .*-m|accelerate launch -m|lora-lab) +"
-                     r"((?:experiments\.|analysis\.)?[a-z]\w*)(?= |$)(.*)")
-
-EXTRA_LAUNCHERS = {"hydra/launcher=submitit_slurm", "hydra/launcher=ray"}
+                     r"(?!completion)((?:experiments\.|analysis\.)?[a-z]\w*)(?= |$)(.*)")
+PLUGINS = {"hydra/launcher=submitit_slurm", "hydra/launcher=ray", "hydra/sweeper=optuna"}  # extras, not installed here
 
 
 def texts(page: str) -> tuple[str, str]:
@@ -65,12 +64,12 @@ def config_of(door: str) -> str | None:
 
 
 def overrides(words: list[str]) -> list[str]:
-    """Hydra's words of a command, without launchers that the tests' environment lacks.
+    """Hydra's words of a command, without PLUGINS and their keys.
 
     A placeholder `...` stands for a name; a config folder joins the search path.
     """
-    if EXTRA_LAUNCHERS & set(words):
-        words = [word for word in words if not word.startswith(("hydra/launcher", "hydra.launcher"))]
+    if PLUGINS & set(words):
+        words = [word for word in words if not re.match(r"hydra[./](launcher|sweeper)\b", word)]
     for flag, folder in pairwise([*words, ""]):
         if flag == "--config-dir":
             words = [*(word for word in words if word not in (flag, folder)), f"hydra.searchpath=[file://{folder}]"]
@@ -118,7 +117,7 @@ def test_a_mark_takes_its_number_from_the_file_and_a_mark_without_a_row_is_named
     mark = "results/nano/tables/table2.csv our_model=roberta-nano our_method=ft column={} {{ours:.1f}}"
     page = f"<!-- {mark.format('mnli')} -->99<!-- / -->"
     assert rewritten(page) == page.replace("99", "76.3")
-    with pytest.raises(ValueError, match="column=mnly.*0 rows of table2.csv fit"):
+    with pytest.raises(ValueError, match=r"column=mnly.*0 rows of table2\.csv fit"):
         marked_text(mark.format("mnly"))
 
 
@@ -154,9 +153,11 @@ def test_every_make_target_on_a_page_exists() -> None:
 
 
 def test_the_rooms_on_the_page_are_those_of_the_import_rules() -> None:
-    """experiments/README.md draws ROOMS of tests/test_rooms.py, in their order."""
-    page = (ROOT / "experiments/README.md").read_text()
-    assert re.findall(r"^\| `([\w.]+)` \|", page.partition("## Rooms")[2].partition("\n## ")[0], re.MULTILINE) == ROOMS
+    """experiments/README.md lists ROOMS of tests/test_rooms.py, in their order."""
+    rules = ast.parse((ROOT / "tests/test_rooms.py").read_text()).body
+    rooms = next(node.value for node in rules if ast.unparse(node).startswith("ROOMS = ") and isinstance(node, ast.Assign))
+    listed = (ROOT / "experiments/README.md").read_text().partition("## Rooms")[2].partition("\n## ")[0]
+    assert tuple(re.findall(r"^\| `([\w.]+)` \|", listed, re.MULTILINE)) == ast.literal_eval(rooms)
 
 
 # The example of conf/README.md: blocks of code that begin with the name of a file, `# mine/task/reviews.yaml`.
