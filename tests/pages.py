@@ -26,7 +26,7 @@ class Field(str):
     """A cell of a table: text as it stands, or a number where a format is given."""
 
     def __format__(self, spec: str) -> str:
-        return format(float(self) if "." in spec else int(self), spec) if spec else str(self)
+        return format(int(self) if self.isdigit() else float(self), spec) if spec else str(self)
 
 
 def pages() -> list[Path]:
@@ -85,7 +85,7 @@ def table_lines(text: str) -> list[str]:
 def main() -> None:
     """Write the marks of every page anew."""
     for path in pages():
-        if path.is_file() and (page := rewritten(path.read_text())) != path.read_text():
+        if (page := rewritten(path.read_text())) != path.read_text():
             path.write_text(page)
             print(path.relative_to(ROOT))
 

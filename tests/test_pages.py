@@ -1,5 +1,6 @@
 """The pages for people: their numbers equal the files they name, their commands compose, their links lead somewhere."""
 
+import ast
 import os
 import re
 import shlex
@@ -15,20 +16,19 @@ from hydra.types import RunMode
 
 from experiments.config.overrides import CommandLine
 from experiments.store.paths import CONF
-from tests.pages import MARK, ROOT, marked_text, pages
-from tests.test_rooms import ROOMS
+from tests.pages import MARK, ROOT, marked_text, pages, rewritten
 
 NAMES = [str(path.relative_to(ROOT)) for path in pages()]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NUMBER = re.compile(r"(?<![\w.,/^-])[-−+]?\d(?:[\d,]*\d)?(?:\.\d+)?(?!\w|[.-]\w)")
-# What a number may be without a mark: a place in the paper, a setting, a limit, a version.
-LIST = r"{0}(?:(?:, | to | and | or |, and )(?:[A-Z]\.)?{0})*"
+# A number needs no mark where it is a place in the paper, a setting, a limit or a version.
 REFERENCE = re.compile(
-    r"\b(?:[Tt]ables?|[Ff]igures?|[Ss]ections?|[Ee]quations?|[Aa]ppendix|[Ll]ayers?|[Ss]eeds?|[Rr]anks?|[Aa]lpha|r =|"
-    r"Python|version|at most) " + LIST.format(r"\d[\d.]*") + r"|φ\(\d+, \d+\)|et al\., \d{4}")
-
-EXTRA_LAUNCHERS = {"hydra/launcher=submitit_slurm", "hydra/launcher=ray"}
+    r"\b(?:[Tt]ables?|[Ff]igures?|[Ss]ections?|[Ee]quations?|[Ll]ayers?|[Ss]eeds?|[Rr]anks?|[Aa]lpha|r =|Python|"
+    r"at most) \d[\d.]*(?:(?:, | to | and | or )\d[\d.]*)*|φ\(\d+, \d+\)|et al\., \d{4}")
+COMMAND = re.compile(r"(?:\S+=\S* )*(?:.*\bpython -m|torchrun .*-m|accelerate launch -m|lora-lab) +"
+                     r"(?!completion)((?:experiments\.|analysis\.)?[a-z]\w*)(?= |$)(.*)")
+PLUGINS = {"hydra/launcher=submitit_slurm", "hydra/launcher=ray", "hydra/sweeper=optuna"}  # extras, not installed here
 
 
 def texts(page: str) -> tuple[str, str]:
@@ -51,8 +51,7 @@ class Command(NamedTuple):
 def commands(code: str) -> Iterator[Command]:
     """Every `python -m experiments.X ...`, `python -m analysis.X ...` and `lora-lab X ...` in lines of code."""
     for line in re.sub(r"\s*\\\n\s*", " ", code).splitlines():
-        if match := re.match(r"(?:\S+=\S* )*(?:.*\bpython -m|torchrun .*-m|lora-lab) +((?:experiments\.|analysis\.)?\w+)"
-                             r"(?= |$)(.*)", line.strip()):
+        if match := COMMAND.match(line.strip()):
             yield Command(match[1], shlex.split(match[2], comments=True))
 
 
@@ -65,12 +64,12 @@ def config_of(door: str) -> str | None:
 
 
 def overrides(words: list[str]) -> list[str]:
-    """Hydra's words of a command, without launchers that the tests' environment lacks.
+    """Hydra's words of a command, without PLUGINS and their keys.
 
     A placeholder `...` stands for a name; a config folder joins the search path.
     """
-    if EXTRA_LAUNCHERS & set(words):
-        words = [word for word in words if not word.startswith(("hydra/launcher", "hydra.launcher"))]
+    if PLUGINS & set(words):
+        words = [word for word in words if not re.match(r"hydra[./](launcher|sweeper)\b", word)]
     for flag, folder in pairwise([*words, ""]):
         if flag == "--config-dir":
             words = [*(word for word in words if word not in (flag, folder)), f"hydra.searchpath=[file://{folder}]"]
@@ -85,6 +84,12 @@ def composes(command: Command) -> None:
     line.loader.load_configuration(config, line.checked(), RunMode.MULTIRUN if "-m" in command.words else RunMode.RUN)
 
 
+def typed_numbers(page: str) -> list[str]:
+    """Numbers in prose that are neither marked nor references, with the words around them."""
+    prose = REFERENCE.sub(" ", texts(page)[1])
+    return [prose[max(match.start() - 30, 0) : match.end() + 20] for match in NUMBER.finditer(prose)]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_marked_number_and_table_equals_its_file(name: str) -> None:
     for mark in MARK.finditer((ROOT / name).read_text()):
@@ -94,10 +99,32 @@ def test_every_marked_number_and_table_equals_its_file(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_no_number_in_prose_is_typed_by_hand(name: str) -> None:
     """Digits outside code, headings and marks are references to the paper or settings."""
-    _, prose = texts((ROOT / name).read_text())
-    prose = REFERENCE.sub(" ", prose)
-    typed = [prose[max(match.start() - 30, 0) : match.end() + 20] for match in NUMBER.finditer(prose)]
-    assert not typed, f"{name}: mark these numbers, or write them in code that prints them: {typed}"
+    typed = typed_numbers((ROOT / name).read_text())
+    assert not typed, f"{name}: mark these numbers, or leave them to a command: {typed}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_line_begins_with_the_mark_of_a_number(name: str) -> None:
+    """Markdown takes such a line for HTML and ends the paragraph before it."""
+    assert not re.findall(r"^ *<!-- (?!table |/ )\S+.*", (ROOT / name).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("prose", ["LoRA has 89.2 on MRPC", "| lora | 89 |", "a gain of -3%", "about 1,024 rows"])
+def test_a_typed_result_is_seen(prose: str) -> None:
+    assert len(typed_numbers(f"Some text.\n{prose}\n")) == 1
+
+
+@pytest.mark.parametrize("prose", ["Figures 3, 4 and 6 (section 7.2)", "GPT-3 at rank 8", "`seed=3`", "# 2 commands"])
+def test_a_reference_or_a_setting_needs_no_mark(prose: str) -> None:
+    assert not typed_numbers(f"Some text.\n{prose}\n")
+
+
+def test_a_mark_takes_its_number_from_the_file_and_a_mark_without_a_row_is_named() -> None:
+    mark = "results/nano/tables/table2.csv our_model=roberta-nano our_method=ft column={} {{ours:.1f}}"
+    page = f"<!-- {mark.format('mnli')} -->99<!-- / -->"
+    assert rewritten(page) == page.replace("99", "76.3")
+    with pytest.raises(ValueError, match=r"column=mnly.*0 rows of table2\.csv fit"):
+        marked_text(mark.format("mnly"))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -132,9 +159,11 @@ def test_every_make_target_on_a_page_exists() -> None:
 
 
 def test_the_rooms_on_the_page_are_those_of_the_import_rules() -> None:
-    """experiments/README.md draws ROOMS of tests/test_rooms.py, in their order."""
-    page = (ROOT / "experiments/README.md").read_text()
-    assert re.findall(r"^\| `([\w.]+)` \|", page.partition("## Rooms")[2].partition("\n## ")[0], re.MULTILINE) == ROOMS
+    """experiments/README.md lists ROOMS of tests/test_rooms.py, in their order."""
+    rules = ast.parse((ROOT / "tests/test_rooms.py").read_text())
+    rooms = next(node.value for node in rules.body if ast.unparse(node).startswith("ROOMS = "))  # type: ignore[attr-defined]
+    listed = (ROOT / "experiments/README.md").read_text().partition("## Rooms")[2].partition("\n## ")[0]
+    assert tuple(re.findall(r"^\| `([\w.]+)` \|", listed, re.MULTILINE)) == ast.literal_eval(rooms)
 
 
 # The example of conf/README.md: blocks of code that begin with the name of a file, `# mine/task/reviews.yaml`.
@@ -149,17 +178,19 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "mine"
 
 
-def test_the_example_of_a_model_task_and_method_of_ones_own_trains(example: Path) -> None:
-    """Two steps, as the page's command does it, from a folder outside the repository."""
+@pytest.mark.parametrize("door", ["train", "paper"])
+def test_the_example_of_configs_of_ones_own_runs(door: str, example: Path) -> None:
+    """The page's commands, from a folder outside the repository: a model, task and method that train two steps; a suite
+    and an artifact whose table is printed."""
     rows = "".join(f"{word} film,{label}\n" for word, label in [("good", "yes"), ("bad", "no")] * 8)
     (example.parent / "reviews.csv").write_text(f"text,label\n{rows}")
-    page = (ROOT / "conf/README.md").read_text()
-    train = next(command for command in commands(texts(page)[0])
-                 if "--config-dir" in command.words and command.door.endswith("train"))
-    words = [*train.words, "trainer.epochs=1", "trainer.batch_size=8", "trainer.device=cpu", "trainer.threads=1"]
-    ended = subprocess.run([sys.executable, "-m", "experiments.train", *words, "logger.wandb.mode=disabled"],
-                           cwd=example.parent, env={**os.environ, "PYTHONPATH": f"{ROOT}:{example}"},
+    code, _ = texts((ROOT / "conf/README.md").read_text())
+    words = [*next(words for name, words in commands(code) if name == door and "--config-dir" in words),
+             "logger.wandb.mode=disabled"]
+    if door == "train":
+        words += ["trainer.epochs=1", "trainer.batch_size=8", "trainer.device=cpu", "trainer.threads=1"]
+    ended = subprocess.run([sys.executable, "-m", f"experiments.{door}", *words], cwd=example.parent,
+                           env={**os.environ, "PYTHONPATH": f"{ROOT}:{example}"},
                            capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    assert '"status": "done"' in ended.stdout
-
+    assert {"train": '"status": "done"', "paper": '"cells": '}[door] in ended.stdout
