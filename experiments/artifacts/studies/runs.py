@@ -13,13 +13,14 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from analysis.adapters.read import Adapter, read_updates
+from analysis.adapters.read import AdapterUpdates, read_updates
 from analysis.adapters.updates import Problem
 from experiments.artifacts.artifact import Data, check_filters, check_suite, read_rows, suite_for
 from experiments.artifacts.plan import Slot, plan, stand_ins
 from experiments.artifacts.studies.question import Answer, Key, Question, Subject
 from experiments.config.compose import Compose, plain_dict, run_config
 from experiments.runs.identity import Run, Train
+from experiments.store.locate import locate
 from experiments.store.store import Store
 from experiments.tables.publish import publish_study
 from experiments.tables.table import save, show, tidy
@@ -130,7 +131,8 @@ def wanted(cfg: DictConfig, slot: Slot, runs: Runs, states: Mapping[Key, State])
     return chosen
 
 
-def adapters_of(store: Store, runs: Runs, states: Mapping[Key, State]) -> tuple[dict[Key, Adapter], list[Problem]]:
+def adapters_of(store: Store, runs: Runs,
+                states: Mapping[Key, State]) -> tuple[dict[Key, AdapterUpdates], list[Problem]]:
     """The adapters that are there, and a problem for each run without one."""
     adapters, problems = {}, []
     for key, run in runs.items():
@@ -138,7 +140,7 @@ def adapters_of(store: Store, runs: Runs, states: Mapping[Key, State]) -> tuple[
             problems.append(Problem(run.name, f"is left out: {states[key]}"))
             continue
         try:
-            adapters[key] = read_updates(store.root / run.name)
+            adapters[key] = read_updates(locate(store.root / run.name), source=store.root / run.name)
         except (ValueError, OSError) as error:
             problems.append(Problem(run.name, f"is left out: {error}"))
     return adapters, problems
