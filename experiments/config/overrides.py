@@ -153,9 +153,9 @@ class CommandLine:
         resolving = OmegaConf.create(config)
         for prefix, file in [("", f"{self.config_name}.yaml"), *map(_prefix_and_file, groups.items())]:
             path = self._path(file)
-            prefix = "" if _is_global(path) else prefix
+            start = "" if _is_global(path) else prefix
             for key, written, comment in _documented_keys(path):
-                setting = f"{prefix}{key}={_shown(resolving, prefix + key, written)}"
+                setting = f"{start}{key}={_shown(resolving, start + key, written)}"
                 lines.append(f"  {setting:<42} {comment}")
         return "\n".join([*lines, "", NOTES, "", "Examples:", *(f"  {example}" for example in examples)])
 

@@ -13,13 +13,14 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from analysis.adapters.read import Adapter, read_updates
+from analysis.adapters.read import AdapterUpdates, read_updates
 from analysis.adapters.updates import Problem
 from experiments.artifacts.artifact import Data, check_filters, check_suite, read_rows, suite_for
 from experiments.artifacts.plan import Slot, plan, stand_ins
 from experiments.artifacts.studies.question import Answer, Key, Question, Subject
 from experiments.config.compose import Compose, plain_dict, run_config
 from experiments.runs.identity import Run
+from experiments.store.locate import locate
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
 from experiments.sweeps.workers import Train
@@ -113,7 +114,8 @@ def asked_for(cfg: DictConfig, slot: Slot, runs: Runs) -> list[str]:
     return [run.name for run in runs.values() if cfg.seeds is None or run.seed in cfg.seeds]
 
 
-def adapters_of(store: Store, runs: Runs, states: Mapping[Key, State]) -> tuple[dict[Key, Adapter], list[Problem]]:
+def adapters_of(store: Store, runs: Runs,
+                states: Mapping[Key, State]) -> tuple[dict[Key, AdapterUpdates], list[Problem]]:
     """The adapters that are there, and a problem for each run without one."""
     adapters, problems = {}, []
     for key, run in runs.items():
@@ -121,7 +123,7 @@ def adapters_of(store: Store, runs: Runs, states: Mapping[Key, State]) -> tuple[
             problems.append(Problem(run.name, f"is left out: {states[key]}"))
             continue
         try:
-            adapters[key] = read_updates(store.root / run.name)
+            adapters[key] = read_updates(locate(store.root / run.name), source=store.root / run.name)
         except (ValueError, OSError) as error:
             problems.append(Problem(run.name, f"is left out: {error}"))
     return adapters, problems
