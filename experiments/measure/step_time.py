@@ -9,7 +9,6 @@ blocks back at once; otherwise the mark varies by 5 %.
 
 import statistics
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from hydra.utils import instantiate
