@@ -98,12 +98,12 @@ class CommandLine:
         if "preset" in config:
             lines += ["", f"Presets (preset=name): {', '.join(presets())}"]
         files = [("", self.conf / f"{self.config_name}.yaml")]
-        files += [(f"{group}.", self.conf / group / f"{choice}.yaml") for group, choice in groups.items()]
-        lines += ["", "Keys:"]
-        for prefix, file in files:
-            for key, written, comment in _documented_keys(file):
-                setting = f"{prefix}{key}={_shown(config, prefix + key, written)}"
-                lines.append(f"  {setting:<42} {comment}")
+        for group, choice in groups.items():
+            files += [(f"{group}.", file) for file in _with_bases(self.conf / group / f"{choice}.yaml")]
+        documented = {prefix + key: (written, comment) for prefix, file in files
+                      for key, written, comment in _documented_keys(file)}
+        settings = {f"{key}={_shown(config, key, written)}": comment for key, (written, comment) in documented.items()}
+        lines += ["", "Keys:", *(f"  {setting:<42} {comment}" for setting, comment in settings.items())]
         return "\n".join([*lines, "", NOTES, "", "Examples:", *(f"  {example}" for example in examples)])
 
 
@@ -172,6 +172,13 @@ def _shown(config: dict[str, Any], key: str, written: str) -> str:
         return written
     value = OmegaConf.select(OmegaConf.create(config), key)
     return "null" if value is None else str(value)
+
+
+def _with_bases(file: Path) -> list[Path]:
+    """A file of a group after those that its defaults put in its place (`base/any@_here_`)."""
+    defaults = OmegaConf.load(file).get("defaults", []) if file.is_file() else []
+    names = [line.removesuffix("@_here_") for line in defaults if isinstance(line, str) and line.endswith("@_here_")]
+    return [base for name in names for base in _with_bases(file.parent / f"{name}.yaml")] + [file]
 
 
 def _documented_keys(file: Path) -> Iterator[tuple[str, str, str]]:

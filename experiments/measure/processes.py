@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 import experiments.config.resolvers  # noqa: F401  (the resolver in conf/model and conf/method)
+from experiments.config.compose import choice
 from experiments.config.entry import entry
 from experiments.models.architectures import attentions_of
 from experiments.models.load import load_model
@@ -95,7 +96,7 @@ def _together(workers: Workers, job: tuple[Any, ...]) -> float:
 def model_config(model: str) -> DictConfig:
     """A file of conf/model, with random weights."""
     given = {"init": "random", "classifier_dropout": None}
-    cfg = OmegaConf.merge(OmegaConf.load(CONF / "model" / f"{model}.yaml"), given)
+    cfg = OmegaConf.merge(choice("model", model), given)
     assert isinstance(cfg, DictConfig)
     return cfg
 
