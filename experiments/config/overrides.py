@@ -149,15 +149,29 @@ class CommandLine:
             lines += textwrap.wrap(text, 108, initial_indent="  ", subsequent_indent=" " * 13, break_on_hyphens=False)
         if "preset" in config:
             lines += ["", f"Presets (preset=name): {', '.join(presets())}"]
-        lines += ["", "Keys:"]
         resolving = OmegaConf.create(config)
-        for prefix, file in [("", f"{self.config_name}.yaml"), *map(_prefix_and_file, groups.items())]:
-            path = self._path(file)
-            start = "" if _is_global(path) else prefix
-            for key, written, comment in _documented_keys(path):
-                setting = f"{start}{key}={_shown(resolving, start + key, written)}"
-                lines.append(f"  {setting:<42} {comment}")
+        settings = {f"{key}={_shown(resolving, key, written)}": comment
+                    for key, (written, comment) in self._documented(groups).items()}
+        lines += ["", "Keys:", *(f"  {setting:<42} {comment}" for setting, comment in settings.items())]
         return "\n".join([*lines, "", NOTES, "", "Examples:", *(f"  {example}" for example in examples)])
+
+    def _documented(self, groups: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
+        """By dotted key the default and the comment of every documented line, the chosen files' before their bases'."""
+        documented: dict[str, tuple[str, str]] = {}
+        for prefix, file in [("", f"{self.config_name}.yaml"), *map(_prefix_and_file, groups.items())]:
+            for path in self._with_bases(file):
+                start = "" if _is_global(path) else prefix
+                documented |= {start + key: (written, comment) for key, written, comment in _documented_keys(path)}
+        return documented
+
+    def _with_bases(self, file: str) -> list[Path]:
+        """A file of a group after those that its defaults put in its place (`base/any@_here_`)."""
+        path = self._path(file)
+        defaults = OmegaConf.load(path).get("defaults", []) if path.is_file() else []
+        texts = [line for line in defaults if isinstance(line, str)]
+        names = [line.removesuffix("@_here_") for line in texts if line.endswith("@_here_")]
+        folder = file.rpartition("/")[0]
+        return [base for name in names for base in self._with_bases(f"{folder}/{name}.yaml")] + [path]
 
     def _path(self, file: str) -> Path:
         """A file of conf/ or of an added folder."""
