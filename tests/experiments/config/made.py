@@ -1,4 +1,4 @@
-"""tests.experiments.config.made"""
+"""A stand-in for a command, with configs of its own, run in a process of its own."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ APP = '''
 from pathlib import Path
 
 from experiments.config.entry import entry
+from experiments.config.search_path import search_path
 from experiments.training.hardware import threads_for_this_process
 
 EXAMPLES = ["python -m app seed=1", "python -m app method=ft", "python -m app -m seed=1,2"]
@@ -28,7 +29,8 @@ def main(cfg):
     status = "collapsed" if cfg.seed == 14 else "done"
     score = float("nan") if cfg.seed == 14 else 80.5
     cost = {"trainable": 12345, "seconds": 1.5, "threads": threads_for_this_process()}
-    return {"run": f"run-{cfg.seed}", "status": status, "score": score, "files": dict(cfg.files), **cost}
+    return {"run": f"run-{cfg.seed}", "status": status, "score": score, "files": dict(cfg.files), **cost,
+            "added": [str(folder) for folder in search_path()]}
 
 
 if __name__ == "__main__":
