@@ -71,7 +71,7 @@ def bin_folder(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(command, cwd=folder, env=environment | {"OMP_NUM_THREADS": "1"}, capture_output=True,
-                          text=True, timeout=180)
+                          text=True, timeout=600)
 
 
 def test_a_wheel_carries_configs_and_pretrained_models(wheel: Path) -> None:

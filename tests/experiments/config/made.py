@@ -13,7 +13,6 @@ from pathlib import Path
 
 from experiments.config.entry import entry
 from experiments.config.search_path import search_path
-from experiments.training.hardware import threads_for_this_process
 
 EXAMPLES = ["python -m app seed=1", "python -m app method=ft", "python -m app -m seed=1,2"]
 
@@ -21,6 +20,8 @@ EXAMPLES = ["python -m app seed=1", "python -m app method=ft", "python -m app -m
 @entry("train", examples=EXAMPLES, conf=Path(__file__).parent / "conf")
 def main(cfg):
     """Train one method."""
+    from experiments.training.hardware import threads_for_this_process  # imports torch: not for --help
+
     if cfg.seed == 13:
         raise ValueError("seed 13 is unlucky")
     if cfg.seed == 130:
@@ -68,4 +69,4 @@ def run_app(app: Path, *arguments: str, **environment: str) -> subprocess.Comple
     command = [sys.executable, "-m", "app", *arguments]
     environment = keep | paths | environment
     folder = app / "elsewhere"
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)

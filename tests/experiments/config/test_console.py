@@ -55,7 +55,7 @@ def test_bash_asks_for_the_words_as_the_script_says() -> None:
     ("lora-lab train preset=n", ["preset=nano"]),
     ("lora-lab train hydra/launcher=job", ["hydra/launcher=joblib"]),
     ("lora-lab train artifact", []),
-    ("lora-lab train methd=lora mod", []),
+    ("lora-lab train method=lorra mod", []),
     ("lora-lab nothing mod", []),
 ])
 def test_a_command_line_is_completed(line: str, words: list[str]) -> None:

@@ -27,6 +27,4 @@ def test_the_loader_lists_a_groups_choices_under_overrides() -> None:
 
 
 def test_each_shell_has_a_completion_script() -> None:
-    assert {"bash", "zsh", "fish"} <= {
-        plugin.provides() for plugin in Plugins.instance().discover(CompletionPlugin)
-        if plugin.__name__ != "DefaultCompletionPlugin"}
+    assert {"bash", "zsh", "fish"} <= {plugin.provides() for plugin in Plugins.instance().discover(CompletionPlugin)}
