@@ -33,7 +33,7 @@ EXTRAS = {  # an extra of this package -> the plugins of Hydra that it installs
     "joblib": ("joblib",), "slurm": ("submitit_slurm", "submitit_local"), "ray": ("ray", "ray_aws"),
     "optuna": ("optuna",),
 }
-PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups with what plugins bring
+PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups whose choices plugins add
 
 
 class CommandLine:

@@ -1,4 +1,4 @@
-"""An entry point's command line: what it accepts, what it refuses and how it says so."""
+"""The command line of an entry point: accepted words, refused words, and the message for each."""
 
 import importlib
 import json

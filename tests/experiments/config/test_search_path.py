@@ -70,7 +70,7 @@ def test_inside_a_command_everything_finds_its_files(mine: Path) -> None:
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--config-dir", "mine"], ["-m", "hydra.searchpath=[mine]", "hydra/launcher=joblib"],
+    ["--config-dir", "mine"], ["-m", "hydra.searchpath=[mine]", "hydra/launcher=joblib", "logger.wandb.mode=disabled"],
 ])
 def test_a_run_and_a_job_of_a_launcher_have_the_folder(app: Path, arguments: list[str]) -> None:
     (app / "elsewhere" / "mine" / "method").mkdir(parents=True)
