@@ -26,9 +26,9 @@ from experiments.config.compose import train_configs
 from experiments.runs.identity import Run, run_name
 from experiments.store.paths import CONF
 from experiments.store.store import RunRecord, Store
+from experiments.sweeps.ensure import ensure
 from experiments.sweeps.workers import train_apart
 from experiments.tasks.world.surface import bag_of_words, overlap
-from experiments.training.hardware import parallel_jobs
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
 TEXTS = ("e2e", "webnlg", "samsum")
@@ -115,13 +115,8 @@ def finished(cfg: DictConfig, tasks: tuple[str, ...], methods: tuple[str, ...]) 
         for key in keys:
             overrides = [*_overrides(cfg, key), f"store='{store.root}'"]
             planned[key] = Run(run_name(compose(overrides)), 0, tuple(overrides))
-    missing = [run for run in planned.values()
-               if (record := store.read(run.name)) is None or not record.finished_well]
-    if missing:
-        store.check_writable()
-        train_apart(missing, parallel_jobs(-1))  # logs why a run failed
-    records = {key: store.read(run.name) for key, run in planned.items()}
-    return {key: record for key, record in records.items() if record is not None and record.finished_well}
+    records, _ = ensure(list(planned.values()), store, -1, train_apart)
+    return {key: records[run.name] for key, run in planned.items() if run.name in records}
 
 
 def scores(runs: dict[Key, RunRecord], task: str, method: str, best: Callable[..., Any]) -> tuple[float, float, str]:

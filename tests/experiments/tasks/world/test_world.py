@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from experiments.tasks.schemas import read_pairs
 from experiments.tasks.world.corpus import CURRICULA, Document, documents
 from experiments.tasks.world.grammar import Reader
@@ -255,7 +255,7 @@ def test_every_word_is_in_the_vocabulary(corpus: list[Document]) -> None:
     said = [text for document in corpus[:3000] for text in document.segments]
     for name, _, row in all_rows(*CLASSED, *TOLD):
         if name in TOLD:
-            (prompt, references), = read_pairs(name, Table("here", {key: [value] for key, value in row.items()}))
+            (prompt, references), = read_pairs(name, TextTable("here", {key: [value] for key, value in row.items()}))
             said += [prompt, *references]
         else:
             said += texts(row)
