@@ -13,9 +13,8 @@ from experiments.artifacts.kinds import counts
 from experiments.artifacts.kinds.scores import report
 from experiments.config.compose import Compose, train_configs
 from experiments.config.entry import entry
-from experiments.runs.identity import Train
 from experiments.store.logger import check_logger
-from experiments.sweeps.workers import train_apart
+from experiments.sweeps.workers import Train, train_apart
 from lora.errors import check_choice
 
 log = logging.getLogger(__name__)

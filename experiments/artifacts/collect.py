@@ -8,17 +8,16 @@ from omegaconf import DictConfig
 from experiments.artifacts.artifact import Data
 from experiments.artifacts.plan import Slot, plan
 from experiments.config.compose import Compose
-from experiments.runs.identity import Run, Train
-from experiments.runs.start import changed_source
+from experiments.runs.source import changed_source
 from experiments.store.store import RunRecord, Store
-from experiments.sweeps.ensure import lots, read
+from experiments.sweeps.ensure import ensure
+from experiments.sweeps.workers import Train
 from experiments.tables.table import Cell
-from experiments.training.hardware import parallel_jobs
 from lora.errors import check_choice
 
 
 @dataclass(frozen=True)
-class Found:
+class Collected:
     """What an artifact's numbers are made of."""
 
     slots: list[Slot]
@@ -30,7 +29,7 @@ class Found:
 
 
 def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, str]], compose_train: Compose,
-            train: Train) -> Found:
+            train: Train) -> Collected:
     """Plan the cells of `rows`, train what is missing if `cfg.train`, and read the store.
 
     Raises FileNotFoundError where a model is to be trained, by name, whose files are not there.
@@ -39,41 +38,21 @@ def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, s
     slots, unavailable = plan(artifact, suite, rows, seeds, cfg.store, compose_train)
     if cfg.train and (named := [name for name in cfg.models or [] if name in unavailable]):
         raise FileNotFoundError(f"{named[0]} cannot be trained: {unavailable[named[0]]}")
-    store = Store(cfg.store)
-    records, problems = read(store, slots)
-    if cfg.train and (runs := wanted(cfg, suite, slots, records, problems, store)):
-        store.check_writable()
-        ended: dict[str, str] = {}
-        for lot in lots(runs):
-            ended |= train(lot, parallel_jobs(cfg.jobs))
-        records, problems = read(store, slots)
-        problems = {name: why for name, why in (ended | problems).items() if name not in records}
-    missing = [run.name for run in asked(cfg, suite, slots) if run.name not in records and run.name not in problems]
+    store, asked = Store(cfg.store), asked_for(cfg, suite, slots)
+    runs = [run for slot in slots for run in slot.runs]
+    records, problems = ensure(runs, store, cfg.jobs, train if cfg.train else None, asked)
+    missing = [name for name in asked if name not in records and name not in problems]
     changed = {run.name: changed_source(records[run.name], store.adapter_folder(run.source.name))
-               for slot in slots for run in slot.runs if run.source is not None and run.name in records}
-    return Found(slots, records, problems, unavailable, missing, list(filter(None, changed.values())))
+               for run in runs if run.source is not None and run.name in records}
+    return Collected(slots, records, problems, unavailable, missing, list(filter(None, changed.values())))
 
 
-def asked(cfg: DictConfig, suite: Data, slots: list[Slot]) -> list[Run]:
-    """The runs within the filters of the command line, each once."""
+def asked_for(cfg: DictConfig, suite: Data, slots: list[Slot]) -> list[str]:
+    """The names of the runs within the filters of the command line, each once."""
     seeds = suite["seeds"] if cfg.seeds is None else cfg.seeds
-    return list({run.name: run for slot in slots for run in slot.runs if run.seed in seeds
-                 and all(cfg[f"{what}s"] is None or slot.ours[what] in cfg[f"{what}s"]
-                         for what in ("model", "task", "method"))}.values())
-
-
-def wanted(cfg: DictConfig, suite: Data, slots: list[Slot], records: Mapping[str, RunRecord],
-           problems: Mapping[str, str], store: Store) -> list[Run]:
-    """The runs to train: not done, readable where recorded, and within the filters of the command line.
-
-    And those that one of them starts from, also where a record is here without its adapter.
-    """
-    runs = {run.name: run for run in asked(cfg, suite, slots)
-            if run.name not in records and not problems.get(run.name, "").startswith("unreadable")}
-    sources = {run.source.name: run.source for run in runs.values() if run.source is not None}
-    gone = {name: run.again() for name, run in sources.items()
-            if name in records and records[name].status == "done" and not store.has_adapter(records[name])}
-    return [*gone.values(), *(run for name, run in (sources | runs).items() if name not in records)]
+    return list(dict.fromkeys(run.name for slot in slots for run in slot.runs if run.seed in seeds
+                              and all(cfg[f"{group}s"] is None or slot.ours[group] in cfg[f"{group}s"]
+                                      for group in ("model", "task", "method"))))
 
 
 def cell_of(paper: str, spread: str, slot: Slot, records: Mapping[str, RunRecord]) -> Cell:

@@ -1,25 +1,55 @@
-"""Ensure that a set of runs is in the store."""
+"""Ensure that a set of runs is in the store: train what is missing, then read again. Every set goes through here.
+
+A run is missing without a record of a good end; where adapters are asked for, also without what it trained: records
+are committed and adapters are not. What a missing run starts from is trained before it. A record that cannot be read
+is never trained over.
+"""
 
 import logging
+import time
+from collections.abc import Collection, Mapping, Sequence
 
-from experiments.artifacts.plan import Slot
 from experiments.runs.identity import Run
 from experiments.store.store import RunRecord, Store
+from experiments.sweeps.workers import Train
+from experiments.training.hardware import parallel_jobs
 
+UNREADABLE = "unreadable: "  # how the problem of such a record begins
 log = logging.getLogger(__name__)
 
 
-def read(store: Store, slots: list[Slot]) -> tuple[dict[str, RunRecord], dict[str, str]]:
+def ensure(runs: Sequence[Run], store: Store, jobs: int, train: Train | None, asked: Collection[str] | None = None,
+           adapters: bool = False) -> tuple[dict[str, RunRecord], dict[str, str]]:
+    """The records of runs that ended well, by name, and why others gave none; sources of runs are among them.
+
+    Before that, `train` computes what is missing, `jobs` at a time (-1: one a core): of all runs, or of those whose
+    names are `asked`. Without `train` the store is only read. With `adapters` a done run needs its adapter too.
+    """
+    records, problems = read(runs, store)
+    if train is None:
+        return records, problems
+    chosen = [run for run in runs if asked is None or run.name in asked]
+    waiting = missing(chosen, records, problems, store, adapters)
+    if not waiting:
+        return records, problems
+    store.check_writable()
+    ended = _train(waiting, parallel_jobs(jobs), train)
+    records, problems = read(runs, store)
+    lost = {run.name for run in runs if run.name in records and adapters and not _kept(records[run.name], store)}
+    problems = ended | problems
+    return records, {name: why for name, why in problems.items() if name not in records or name in lost}
+
+
+def read(runs: Sequence[Run], store: Store) -> tuple[dict[str, RunRecord], dict[str, str]]:
     """Records by run, and by run why a stored one gives no number: it failed, or cannot be read."""
     records: dict[str, RunRecord] = {}
     problems: dict[str, str] = {}
-    runs = [run for slot in slots for run in slot.runs]
     for name in dict.fromkeys(run.name for run in [*runs, *(run.source for run in runs if run.source is not None)]):
         try:
             record = store.read(name)
         except (ValueError, TypeError) as error:
             log.warning("%s: skipped", error)
-            problems[name] = f"unreadable: {error}"
+            problems[name] = f"{UNREADABLE}{error}"
             continue
         if record is not None and record.finished_well:
             records[name] = record
@@ -28,9 +58,50 @@ def read(store: Store, slots: list[Slot]) -> tuple[dict[str, RunRecord], dict[st
     return records, problems
 
 
-def lots(runs: list[Run]) -> list[list[Run]]:
+def missing(runs: Sequence[Run], records: Mapping[str, RunRecord], problems: Mapping[str, str], store: Store,
+            adapters: bool) -> list[Run]:
+    """The runs to train, each once, with those that one of them starts from."""
+    def is_missing(run: Run, adapter: bool) -> bool:
+        if run.name in records:
+            return adapter and not _kept(records[run.name], store)
+        return not problems.get(run.name, "").startswith(UNREADABLE)
+
+    waiting = {run.name: run for run in runs if is_missing(run, adapters)}
+    sources = {run.source.name: run.source for run in waiting.values() if run.source is not None}
+    waiting = {name: run for name, run in sources.items() if is_missing(run, adapter=True)} | waiting
+    return [run.again() if name in records else run for name, run in waiting.items()]
+
+
+def lots(runs: Sequence[Run]) -> list[list[Run]]:
     """The runs in the order of their training: those that start from none of the others, then the rest."""
     names = {run.name for run in runs}
     waits = [run.source is not None and run.source.name in names for run in runs]
     lots = [[run for run, later in zip(runs, waits, strict=True) if later is last] for last in (False, True)]
     return [lot for lot in lots if lot]
+
+
+def _kept(record: RunRecord, store: Store) -> bool:
+    """False for a done run whose adapter is not here; a collapsed one has none to wait for."""
+    return record.status != "done" or store.has_adapter(record)
+
+
+def _train(runs: Sequence[Run], jobs: int, train: Train) -> dict[str, str]:
+    """Train the runs with a line of progress for each; why some ended badly, by name."""
+    started, done, problems = time.monotonic(), 0, {}
+    for lot in lots(runs):
+        for name, problem in train(lot, jobs):
+            done += 1
+            left = (time.monotonic() - started) / done * (len(runs) - done)
+            log.info("%d of %d: %s %s%s", done, len(runs), name, problem or "done", time_left(left))
+            if problem:
+                problems[name] = problem
+    return problems
+
+
+def time_left(seconds: float) -> str:
+    """', 12 min left', '' where nothing is."""
+    if seconds <= 0:
+        return ""
+    if seconds < 90:
+        return f", {seconds:.0f} s left"
+    return f", {seconds / 60:.0f} min left" if seconds < 5400 else f", {seconds / 3600:.1f} h left"

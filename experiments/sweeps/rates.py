@@ -14,11 +14,12 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.config.compose import Compose, check_file
 from experiments.config.presets import find_row, parse, presets, put_rows, written
 from experiments.metrics import LOWER_IS_BETTER
-from experiments.runs.identity import Run, Train, run_name
+from experiments.runs.identity import Run, run_name
 from experiments.store.files import write_atomic
 from experiments.store.store import RunRecord, Store
+from experiments.sweeps.ensure import ensure
+from experiments.sweeps.workers import Train
 from experiments.tables.text import cell, markdown_rows, print_rows, shown_score
-from experiments.training.hardware import parallel_jobs
 from lora.errors import check_choice
 
 LABELS = ("method", "rank", "learning_rate")  # columns that say what a row of the table is of
@@ -59,13 +60,8 @@ def report(cfg: DictConfig, model: list[str], compose_train: Compose, train: Tra
     kept = earlier(tables / f"{cfg.model.name}.csv", cfg.tasks, settings)
     rows = {str(setting): preset_row(cfg, setting) for setting in settings} if cfg.write else {}
     runs = [run for setting in settings for at_rate in setting.runs.values() for run in at_rate]
-    store, problems = Store(cfg.store), {}
-    records = {run.name: store.read(run.name) for run in runs}
-    if cfg.train and (missing := [run for run in runs if not _finished(records[run.name])]):
-        store.check_writable()
-        problems = train(missing, parallel_jobs(cfg.jobs))
-        records = {run.name: store.read(run.name) for run in runs}
-    outcomes = {run.name: outcome(records[run.name], run.name in problems) for run in runs}
+    records, problems = ensure(runs, Store(cfg.store), cfg.jobs, train if cfg.train else None)
+    outcomes = {run.name: outcome(records.get(run.name), run.name in problems) for run in runs}
     lower = not LOWER_IS_BETTER.isdisjoint(metrics.values())
     sweeps = [choose(setting, outcomes, lower) for setting in settings]
     files = show_and_save(sweeps, metrics, kept, tables, cfg.model.name)
@@ -151,12 +147,8 @@ def _runs(overrides: list[str], rates: list[float], compose_train: Compose) -> l
     return runs
 
 
-def _finished(record: RunRecord | None) -> bool:
-    return record is not None and record.finished_well
-
-
 def outcome(record: RunRecord | None, problem: bool) -> Outcome:
-    """The score of a run that is done, else why it has none; `problem`: its process ended badly."""
+    """The score of a run that is done, else why it has none; `problem`: it failed."""
     if record is None:
         return "failed" if problem else None
     return record.score if record.status == "done" else record.status

@@ -10,8 +10,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from logging.config import dictConfig
 from queue import SimpleQueue
@@ -28,16 +28,17 @@ ONE_THREAD = {  # for the libraries that take their number of threads from the e
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
     "TOKENIZERS_PARALLELISM": "false",
 }
+# runs, and how many at a time -> as each ends, its name, and '' or why it ended badly
+Train = Callable[[list[Run], int], Iterable[tuple[str, str]]]
 log = logging.getLogger(__name__)
 
 
-def train_apart(runs: list[Run], jobs: int) -> dict[str, str]:
-    """Train each run in a process apart, `jobs` at a time; name -> reason for those that ended badly.
+def train_apart(runs: list[Run], jobs: int) -> Iterator[tuple[str, str]]:
+    """Train each run in a process apart, `jobs` at a time; as each ends, its name, and '' or why it ended badly.
 
     A crash of one, even of its interpreter, does not stop the others. Side by side, runs have one thread each, and what
     they print is not shown.
     """
-    problems: dict[str, str] = {}
     with _workers(min(jobs, len(runs)), alone=jobs == 1) as free, ThreadPoolExecutor(jobs) as pool:
 
         def train(run: Run) -> str:
@@ -47,10 +48,13 @@ def train_apart(runs: list[Run], jobs: int) -> dict[str, str]:
             finally:
                 free.put(worker)
 
-        for i, (run, problem) in enumerate(zip(runs, pool.map(train, runs), strict=True)):
-            log.info("%d of %d: %s %s", i + 1, len(runs), run.name, problem or "done")
-            problems |= {run.name: problem} if problem else {}
-    return problems
+        futures = {pool.submit(train, run): run.name for run in runs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            for future in futures:
+                future.cancel()
 
 
 class Worker:

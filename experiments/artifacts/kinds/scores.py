@@ -19,9 +19,9 @@ from experiments.artifacts.artifact import (
 from experiments.artifacts.collect import cell_of, collect
 from experiments.artifacts.plan import Slot, stand_ins
 from experiments.config.compose import Compose, plain_dict, run_config
-from experiments.runs.identity import Train
 from experiments.store.logger import Logger
 from experiments.store.store import RunRecord
+from experiments.sweeps.workers import Train
 from experiments.tables.table import MARK_NOTES, Row, Table, save, show, tidy
 
 

@@ -18,10 +18,10 @@ from analysis.adapters.updates import Problem
 from analysis.figures.scores import Point, Scores, sizes_figure
 from analysis.studies.study import Study
 from experiments.artifacts.artifact import Data, check_filters, check_suite, read_rows, suite_for
-from experiments.artifacts.collect import Found, cell_of, collect
+from experiments.artifacts.collect import Collected, cell_of, collect
 from experiments.artifacts.plan import Slot, stand_ins
 from experiments.config.compose import Compose, plain_dict, run_config
-from experiments.runs.identity import Train
+from experiments.sweeps.workers import Train
 from experiments.tables.publish import publish_study
 from experiments.tables.table import AGGREGATES
 from lora.errors import check_choice
@@ -61,7 +61,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     return last | publish_study(study, Path(cfg.store) / "figures", cfg.logger, run_config(cfg), {})
 
 
-def nothing(artifact: Data, suite: Data, found: Found, store: str) -> str:
+def nothing(artifact: Data, suite: Data, found: Collected, store: str) -> str:
     """Why there is nothing to draw."""
     if found.slots:
         return f"{artifact['name']}: no run of suite {suite['name']} in {store} has a score"
@@ -77,13 +77,13 @@ def sizes_of(artifact: Data, suite: Data) -> list[dict[str, str]]:
             for size in sizes[method]]
 
 
-def points(artifact: Data, rows: list[dict[str, str]], found: Found) -> pd.DataFrame:
+def points(artifact: Data, rows: list[dict[str, str]], found: Collected) -> pd.DataFrame:
     """One line for each task, method and size that has a score: parameters, score, spread, seeds, collapsed runs."""
     lines = [_line(artifact, rows[slot.row], slot, found) for slot in found.slots]
     return pd.DataFrame([line for line in lines if line is not None])
 
 
-def _line(artifact: Data, row: Mapping[str, str], slot: Slot, found: Found) -> dict[str, Any] | None:
+def _line(artifact: Data, row: Mapping[str, str], slot: Slot, found: Collected) -> dict[str, Any] | None:
     cell, records = cell_of("", "", slot, found.records), [found.records[run.name] for run in slot.runs
                                                          if run.name in found.records]
     score = cell.ours(artifact["aggregate"])

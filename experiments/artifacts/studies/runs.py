@@ -13,23 +13,24 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from analysis.adapters.read import Adapter, read_updates
+from analysis.adapters.read import AdapterUpdates, read_updates
 from analysis.adapters.updates import Problem
 from experiments.artifacts.artifact import Data, check_filters, check_suite, read_rows, suite_for
 from experiments.artifacts.plan import Slot, plan, stand_ins
 from experiments.artifacts.studies.question import Answer, Key, Question, Subject
 from experiments.config.compose import Compose, plain_dict, run_config
-from experiments.runs.identity import Run, Train
-from experiments.store.store import Store
+from experiments.runs.identity import Run
+from experiments.store.locate import locate
+from experiments.store.store import RunRecord, Store
+from experiments.sweeps.ensure import ensure
+from experiments.sweeps.workers import Train
 from experiments.tables.publish import publish_study
 from experiments.tables.table import save, show, tidy
 from experiments.tables.text import print_rows
-from experiments.training.hardware import parallel_jobs
 from lora.errors import check_choice
 
 THERE, MISSING, NO_ADAPTER, COLLAPSED, FAILED, UNREADABLE = (
     "there", "not trained", "trained, its adapter is not here", "collapsed", "failed", "unreadable")
-TRAINED = (MISSING, NO_ADAPTER, FAILED)  # where training may help
 Runs = Mapping[Key, Run]
 log = logging.getLogger(__name__)
 
@@ -53,12 +54,9 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     question: Question = instantiate(artifact["study"], _convert_="all")
     printed = [] if artifact["paper"] is None else read_rows(artifact["paper"])
     slot, runs = runs_of(artifact, suite, question.runs(), cfg.store, compose_train)
-    store = Store(cfg.store)
-    states = {key: state(store, run.name) for key, run in runs.items()}
-    if cfg.train and (missing := wanted(cfg, slot, runs, states)):
-        store.check_writable()
-        ended = train(missing, parallel_jobs(cfg.jobs))
-        states = {key: after(state(store, run.name), ended.get(run.name)) for key, run in runs.items()}
+    store, asked = Store(cfg.store), asked_for(cfg, slot, runs)
+    records, ended = ensure(list(runs.values()), store, cfg.jobs, train if cfg.train else None, asked, adapters=True)
+    states = {key: state(store, records.get(run.name), ended.get(run.name, "")) for key, run in runs.items()}
     print_rows(["rank", "seed", "run", "state"], [[*key, run.name, str(states[key])] for key, run in runs.items()])
     last = {"artifact": artifact["name"], "suite": suite["name"], "model": slot.ours["model"],
             "task": slot.ours["task"], "runs": {run.name: str(states[key]) for key, run in runs.items()},
@@ -96,41 +94,28 @@ def runs_of(artifact: Data, suite: Data, keys: Sequence[Key], store: str, compos
                       for run in by_column[f"r{rank}"].runs if run.seed == seed}
 
 
-def state(store: Store, name: str) -> State:
-    """How far a run is."""
-    try:
-        record = store.read(name)
-    except (ValueError, TypeError) as error:
-        return State(UNREADABLE, str(error))
+def state(store: Store, record: RunRecord | None, problem: str) -> State:
+    """How far a run is; `problem`: why it failed or cannot be read, '' for neither."""
+    if problem:
+        return State(UNREADABLE if problem.startswith(f"{UNREADABLE}: ") else FAILED,
+                     problem.removeprefix(f"{UNREADABLE}: "))
     if record is None:
         return State(MISSING, "")
-    if record.status == "failed":
-        return State(FAILED, (record.error or {}).get("message", "no message"))
     if record.status == "collapsed":
         return State(COLLAPSED, "constant predictions or a loss that is not finite")
-    if not store.has_adapter(record):
-        return State(NO_ADAPTER, "")
-    return State(THERE, "")
+    return State(THERE if store.has_adapter(record) else NO_ADAPTER, "")
 
 
-def after(found: State, problem: str | None) -> State:
-    """A run's state after a training that may have ended badly."""
-    return State(FAILED, problem) if problem and found.word in (MISSING, NO_ADAPTER) else found
-
-
-def wanted(cfg: DictConfig, slot: Slot, runs: Runs, states: Mapping[Key, State]) -> list[Run]:
-    """The runs to train, within the filters of the command line; one that has a record overwrites it."""
-    if any(cfg[f"{what}s"] is not None and slot.ours[what] not in cfg[f"{what}s"]
-           for what in ("model", "task", "method")):
+def asked_for(cfg: DictConfig, slot: Slot, runs: Runs) -> list[str]:
+    """The names of the runs within the filters of the command line."""
+    if any(cfg[f"{group}s"] is not None and slot.ours[group] not in cfg[f"{group}s"]
+           for group in ("model", "task", "method")):
         return []
-    chosen = []
-    for key, run in runs.items():
-        if states[key].word in TRAINED and (cfg.seeds is None or run.seed in cfg.seeds):
-            chosen.append(run.again() if states[key].word == NO_ADAPTER else run)
-    return chosen
+    return [run.name for run in runs.values() if cfg.seeds is None or run.seed in cfg.seeds]
 
 
-def adapters_of(store: Store, runs: Runs, states: Mapping[Key, State]) -> tuple[dict[Key, Adapter], list[Problem]]:
+def adapters_of(store: Store, runs: Runs,
+                states: Mapping[Key, State]) -> tuple[dict[Key, AdapterUpdates], list[Problem]]:
     """The adapters that are there, and a problem for each run without one."""
     adapters, problems = {}, []
     for key, run in runs.items():
@@ -138,7 +123,7 @@ def adapters_of(store: Store, runs: Runs, states: Mapping[Key, State]) -> tuple[
             problems.append(Problem(run.name, f"is left out: {states[key]}"))
             continue
         try:
-            adapters[key] = read_updates(store.root / run.name)
+            adapters[key] = read_updates(locate(store.root / run.name), source=store.root / run.name)
         except (ValueError, OSError) as error:
             problems.append(Problem(run.name, f"is left out: {error}"))
     return adapters, problems

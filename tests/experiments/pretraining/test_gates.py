@@ -1,6 +1,6 @@
 """A nano model ships only where fine-tuning from it beats fine-tuning from random weights, in enough tasks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +15,6 @@ from experiments.pretraining import gates
 from experiments.pretraining.gates import Gate
 from experiments.runs.identity import Run, run_name
 from experiments.store.paths import CONF
-from experiments.tasks.world import surface
 
 CFG = OmegaConf.create({"model": {"name": "roberta-nano"}})
 
@@ -31,7 +30,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, score: Any, seconds: float = 20.0, rea
 
     monkeypatch.setattr(gates, "finished", finished)
     for name in ("bag_of_words", "overlap"):
-        monkeypatch.setattr(surface, name, lambda task: {task.main_metric: 55.0})
+        monkeypatch.setattr(gates, name, lambda task: {task.main_metric: 55.0})
     monkeypatch.setattr(gates, "chance", lambda task: 50.0)
 
 
@@ -129,11 +128,11 @@ def trained(monkeypatch: pytest.MonkeyPatch, cfg: DictConfig) -> dict[tuple[str,
     """The config of each run that the gates of `cfg` would train, by (task, method, init)."""
     found: dict[tuple[str, ...], DictConfig] = {}
 
-    def composed(runs: list[Run], jobs: int) -> dict[str, str]:
+    def composed(runs: list[Run], jobs: int) -> Iterable[tuple[str, str]]:
         with train_configs() as compose:
             found.update({(made.task.name, made.method.name, made.model.init): made
                           for made in (compose(list(run.overrides)) for run in runs)})
-        return {"all": "only looked at"}
+        return [("all", "only looked at")]
 
     monkeypatch.setattr(gates, "train_apart", composed)
     monkeypatch.setattr(gates, "run_name", lambda cfg: cfg.model.init)  # the model has no files

@@ -53,7 +53,7 @@ def keep_all(store: Path, method: str, outcomes: dict[str, list[Any]], tasks: li
                 keep(store, f"{task}-{method}-{rate}", value)
 
 
-def no_training(runs: list[Run], jobs: int) -> dict[str, str]:
+def no_training(runs: list[Run], jobs: int) -> list[tuple[str, str]]:
     raise AssertionError(f"nothing is to be trained, not {runs}")
 
 

@@ -120,10 +120,10 @@ def test_only_missing_and_failed_runs_are_trained(tmp_path: Path):
     keep_all(tmp_path, "ft", outcomes, ["cola-nano", "rte-nano"])
     asked = []
 
-    def train(runs: list[Run], jobs: int) -> dict[str, str]:
+    def train(runs: list[Run], jobs: int) -> list[tuple[str, str]]:
         asked.extend((run.name, jobs) for run in runs)
         keep(tmp_path, "rte-nano-ft-0.0001", 58.0)
-        return {"rte-nano-ft-0.0002": "exit code -9"}  # killed: it leaves no record
+        return [("rte-nano-ft-0.0002", "exit code -9")]  # killed: it leaves no record
 
     last = rates.report(configured(tmp_path, *FT, "jobs=2"), ["model=roberta-nano"], composed, train)
     assert asked == [("rte-nano-ft-0.0001", 2), ("rte-nano-ft-0.0002", 2)]
@@ -221,11 +221,11 @@ def test_a_run_is_the_one_of_its_command_line_and_is_found_again_after_the_choic
     few = ["tasks=[sst2-nano]", "~rates.bitfit", "rates.ft=[1e-4,3e-4]", "rates.lora=[1e-3,3e-3]", "ranks=[1,8]"]
     asked: list[Run] = []
 
-    def train(runs: list[Run], jobs: int) -> dict[str, str]:
+    def train(runs: list[Run], jobs: int) -> list[tuple[str, str]]:
         asked.extend(runs)
         for score, run in enumerate(runs):
             keep(tmp_path, run.name, float(score))
-        return {}
+        return []
 
     first, again = (configured(tmp_path, *few, "seed=3", last) for last in ("write=true", "train=false"))
     with train_configs() as compose_train:

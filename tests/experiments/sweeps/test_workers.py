@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs.execute import new_record, run
+from experiments.runs.ask import new_record
+from experiments.runs.execute import run
 from experiments.runs.identity import Run
 from experiments.store.store import Store
 from experiments.sweeps.workers import train_apart
@@ -28,7 +29,8 @@ def test_a_crash_of_one_run_does_not_stop_the_others(
     crash = 'while read line; do case "$line" in *seed=0*) echo why >&2; kill -9 $$;; esac; echo \'""\'; done'
     python_of(tmp_path / "python", crash, monkeypatch)
     runs = [Run(f"run{seed}", seed, (f"seed={seed}",)) for seed in range(4)]
-    assert train_apart(runs, jobs) == {"run0": "exit code -9 why" if jobs == 2 else "exit code -9"}
+    ended = {f"run{seed}": "" for seed in range(4)} | {"run0": "exit code -9 why" if jobs == 2 else "exit code -9"}
+    assert dict(train_apart(runs, jobs)) == ended
 
 
 @pytest.mark.parametrize(("jobs", "expected"), [(2, ["1"] * 4 + ["false"]), (1, ["7"] * 5)])
@@ -40,7 +42,7 @@ def test_runs_side_by_side_have_one_thread_each_and_one_alone_has_what_there_is(
     python_of(tmp_path / "python", say, monkeypatch)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
-    assert train_apart([Run("run", 0, ())], jobs) == {}
+    assert list(train_apart([Run("run", 0, ())], jobs)) == [("run", "")]
     said = (tmp_path / "said").read_text().split()
     assert said == [*expected, str(tmp_path / "here")]  # from the same folder, so that a relative path means the same
 
@@ -50,8 +52,8 @@ def test_a_worker_goes_on_past_a_run_that_fails_and_its_runs_are_those_of_a_proc
     dropout = ["method.dropout=0.1", "model.classifier_dropout=0.1"]  # which draws from the process's generator
     runs = [Run(name, seed, (*tiny_run, *dropout, f"seed={seed}", *more))
             for name, seed, more in (("first", 0, ()), ("bad", 1, ("method.targets=[none]",)), ("second", 2, ()))]
-    problems = train_apart(runs, 1)
-    assert list(problems) == ["bad"]
+    problems = dict(train_apart(runs, 1))
+    assert [name for name, problem in problems.items() if problem] == ["bad"]
     assert "none" in problems["bad"]
     for seed in (0, 2):
         cfg = compose(*tiny_run, *dropout, f"seed={seed}")

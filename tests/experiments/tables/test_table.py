@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
 
-from experiments.tables.table import Cell, Row, Table, escape_latex, latex, markdown, save, show, tidy
+from experiments.tables.latex import escape_latex
+from experiments.tables.table import Cell, Row, Table, latex, markdown, save, show, tidy
 from experiments.tables.text import DASH
 
 

@@ -101,7 +101,7 @@ def test_only_missing_and_failed_runs_within_the_filters_are_trained(tmp_path, f
         asked.extend((run.name, jobs) for run in runs)
         for run in runs[:-1]:
             store.write(record(run.name, 70.0))
-        return {runs[-1].name: "exit code -9"}
+        return [(runs[-1].name, "exit code -9")]
 
     cfg = configured(tmp_path, "tasks=[rte]", "methods=[lora]", "seeds=[0,1,7]", "jobs=2")
     last = scores.report(cfg, fake_runs, train)

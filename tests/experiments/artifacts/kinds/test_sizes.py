@@ -43,7 +43,7 @@ def stored(store: Path, run: str, score: float, trainable: int, status: str = "d
                                  config={"task": {"main_metric": "accuracy"}}))
 
 
-def never(runs: list[Run], jobs: int) -> dict[str, str]:
+def never(runs: list[Run], jobs: int) -> list[tuple[str, str]]:
     raise AssertionError(f"nothing is to be trained, not {runs}")
 
 
@@ -65,10 +65,10 @@ def test_a_point_is_the_median_of_its_runs_at_their_number_of_parameters(tmp_pat
 
 
 def test_what_is_missing_is_trained_within_the_filters(tmp_path: Path, composed: Composed) -> None:
-    def train(runs: list[Run], jobs: int) -> dict[str, str]:
+    def train(runs: list[Run], jobs: int) -> list[tuple[str, str]]:
         for run in runs:
             stored(tmp_path, run.name, 70.0, 1)
-        return {}
+        return []
 
     last = sizes.report(configured(tmp_path, "tasks=[rte]", "methods=[lora]", "seeds=[0]"), composed, train)
     found = pd.read_csv(tmp_path / "figures" / "figure2.csv")

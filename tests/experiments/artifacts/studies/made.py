@@ -34,6 +34,6 @@ def report(cfg: DictConfig, asked: list[str] | None = None) -> dict:
                 asked.extend(each.name + " again" * ("overwrite=true" in each.overrides) for each in runs)
             for each in runs:
                 run(compose_train(list(each.overrides)))
-            return {}
+            return []
 
         return paper.study(cfg, compose_train, train)
