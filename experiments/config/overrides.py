@@ -169,7 +169,7 @@ class CommandLine:
     def _with_bases(self, file: str) -> list[Path]:
         """A file of a group after those that its defaults put in its place (`base/any@_here_`)."""
         path = self._path(file)
-        defaults = OmegaConf.load(path).get("defaults", []) if path.is_file() else []
+        defaults = OmegaConf.select(OmegaConf.load(path), "defaults", default=[]) if path.is_file() else []
         texts = [line for line in defaults if isinstance(line, str)]
         names = [line.removesuffix("@_here_") for line in texts if line.endswith("@_here_")]
         folder = file.rpartition("/")[0]
