@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.config.console import commands
+from experiments.config.entry import Job
 from experiments.config.overrides import CommandLine
 from experiments.store.paths import CONF
 from tests.experiments.config.made import run_app
@@ -47,6 +50,17 @@ def test_the_traceback_comes_on_request(app: Path) -> None:
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.endswith("error: seed 13 is unlucky\n")
+
+
+def test_a_job_returns_its_score_which_a_sweeper_may_optimise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(cfg: DictConfig) -> None:
+        raise ValueError("no score")
+
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": {"mode": RunMode.RUN}}))
+    cfg = OmegaConf.create({})
+    assert Job(lambda cfg: {"score": 80.5, "seconds": 3.0})(cfg) == 80.5
+    assert Job(lambda cfg: {"rows": []})(cfg) is None
+    assert Job(fail)(cfg) is None
 
 
 def test_an_interrupted_run_exits_with_130(app: Path) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from experiments.config.console import Command, commands
 from experiments.store.paths import CONF
 from tests.source import CODE, imports, tree
 
-DOORS = {path.stem: path for path in sorted(CONF.glob("*.yaml")) if path.stem != "base"}
 CHECKED_ELSEWHERE = ("artifact", "suite", "hydra")  # an unknown key of theirs is an error when they are read
 NAMES_ARE_DATA = {  # mappings whose keys name methods or settings, or belong to another library
     "model.config", "cost_claims.throughput", "latency.widths.few", "latency.widths.many", "tune.rates",
@@ -63,14 +63,11 @@ def unread(file: Path, prefix: str, words: set[str]) -> list[str]:
     return [key for key in keys(yaml.safe_load(file.read_text()), prefix) if key.rpartition(".")[2] not in words]
 
 
-def module_of_door(name: str) -> str:
-    return next(module for module in (f"experiments.{name}", f"analysis.{name}") if module in CODE)
-
-
-@pytest.mark.parametrize("name", DOORS)
-def test_a_command_reads_every_key_of_its_file(name: str) -> None:
-    words = read_words(closure(module_of_door(name))) | interpolated_words([DOORS[name]])
-    assert not unread(DOORS[name], name, words)
+@pytest.mark.parametrize("command", commands().values(), ids=lambda command: command.module)
+def test_a_command_reads_every_key_of_its_file(command: Command) -> None:
+    file = CONF / f"{command.config_name}.yaml"
+    words = read_words(closure(command.module)) | interpolated_words([file])
+    assert not unread(file, command.config_name, words)
 
 
 @pytest.mark.parametrize("group", sorted(
