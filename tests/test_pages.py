@@ -6,12 +6,14 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 from hydra.types import RunMode
 
 from experiments.config.overrides import CommandLine
@@ -149,6 +151,12 @@ def test_every_link_and_every_path_in_code_leads_to_a_file(name: str) -> None:
 
 def test_the_front_page_is_read_in_five_minutes() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_citation_has_the_version_of_the_package() -> None:
+    package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (citation["version"], citation["license"]) == (package["version"], package["license"])
 
 
 def test_every_make_target_on_a_page_exists() -> None:
