@@ -46,7 +46,7 @@ def sizes_figure(rows: Sequence[Sequence[Scores]], caption: str) -> Figure:
     methods = list(dict.fromkeys(method for row in rows for panel in row for method in panel.methods))
     with styled():
         figure = new_figure(0.3 + 2.2 * len(rows), DOUBLE)
-        parts = np.atleast_1d(figure.subfigures(len(rows), 1))
+        parts = figure.subfigures(len(rows), 1, squeeze=False)[:, 0]
         for part, row in zip(parts, rows, strict=True):
             grid = part.subplots(1, max(map(len, rows)), squeeze=False)[0]
             for axes, panel in zip(grid, row, strict=False):
@@ -135,8 +135,8 @@ def _percent_colours(frames: Sequence[pd.DataFrame]) -> ScalarMappable:
 def _percents(axes: Axes, frame: pd.DataFrame, colours: ScalarMappable,
               ends: tuple[pd.DataFrame, pd.DataFrame] | None) -> None:
     """A heat map with its numbers, black where the colour is light."""
-    values = frame.to_numpy()
-    axes.imshow(values, norm=colours.norm, cmap=colours.cmap, aspect="auto", interpolation="nearest")
+    values, (low, high) = frame.to_numpy(), colours.get_clim()
+    axes.imshow(values, vmin=low, vmax=high, cmap=colours.cmap, aspect="auto", interpolation="nearest")
     axes.set_xticks(range(values.shape[1]), [str(column) for column in frame.columns])
     axes.set_yticks(range(values.shape[0]), [str(index) for index in frame.index])
     for (i, j), value in np.ndenumerate(values):
@@ -144,6 +144,8 @@ def _percents(axes: Axes, frame: pd.DataFrame, colours: ScalarMappable,
             continue
         red, green, blue, _ = colours.to_rgba(value)
         light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
-        text = f"{value:.1f}" if ends is None else f"{value:.1f}\n[{ends[0].iloc[i, j]:.1f}, {ends[1].iloc[i, j]:.1f}]"
+        text = f"{value:.1f}"
+        if ends is not None:
+            text += "\n[{:.1f}, {:.1f}]".format(*(end.to_numpy()[i, j] for end in ends))
         axes.text(j, i, text, ha="center", va="center", color="black" if light else "white",
                   fontsize=7 if ends is None else 5)
