@@ -1,4 +1,4 @@
-"""The spectra of one adapter's updates: singular values, effective and stable rank, norm and energy of dW at every site."""
+"""The spectra of one adapter's updates: singular values, effective and stable rank, norm and energy at every site."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
