@@ -1,4 +1,4 @@
-"""By how much does an adapter amplify directions that its base model has little of? (section 7.3, table 7, figure 8)"""
+"""Amplification of the base weights by an adapter (section 7.3, table 7, figure 8)"""
 
 from typing import Any
 

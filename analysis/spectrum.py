@@ -1,4 +1,4 @@
-"""What is an adapter's update made of? Spectrum, effective and stable rank of dW = scaling * B A, layer by layer."""
+"""The spectrum of an adapter's updates: singular values, effective and stable rank of dW = scaling * B A by layer."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Do two adapters move the same matrices along the same directions? (sections 7.2 and H.3, figures 3, 4, 6 and 7)"""
+"""Similarity of the subspaces of two adapters (sections 7.2 and H.3, figures 3, 4, 6 and 7)"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which updates a study is about: read from a file, chosen by role and layer, and paired with another adapter's.
+"""The updates of an adapter, read from its file and chosen by role and layer.
 
 An adapter is a folder in our layout or in PEFT's, or a loralib state dict. No model is needed. A site that cannot be
 studied is a Problem beside the updates that can; ValueError only where nothing is left.

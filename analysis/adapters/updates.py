@@ -68,7 +68,7 @@ class Update:
         return self.layer, self.role, self.word
 
     def same_matrix(self, other: "Update") -> bool:
-        """Whether another adapter's update is of this matrix: their modules differ in a prefix at most."""
+        """True where another adapter's update is of this matrix: their modules differ in a prefix at most."""
         whole = self.part.parts == other.part.parts == 1
         return same_but_for_prefix(self.module, other.module) and (whole or self.role == other.role)
 
@@ -113,7 +113,7 @@ def check_real(name: str, tensor: Tensor) -> None:
 
 
 def trained(A: Tensor, B: Tensor) -> bool:
-    """Whether B A differs from zero."""
+    """True where B A differs from zero."""
     return bool((A.any(dim=1) & B.any(dim=0)).any())
 
 

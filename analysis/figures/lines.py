@@ -58,7 +58,7 @@ def layer_colours(layers: Sequence[int | None]) -> ScalarMappable:
 
 
 def layer_bar(figure: Figure, axes: list[Axes], layers: Sequence[int | None]) -> None:
-    """What the colours of several layers mean."""
+    """A colour bar for the layers, where there are several."""
     if len(set(layers) - {None}) > 1:
         bar = figure.colorbar(layer_colours(layers), ax=axes, label="layer", fraction=0.05, pad=0.01)
         bar.ax.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

@@ -74,8 +74,8 @@ def similarity_figure(rows: Mapping[str, Sequence[Panel]], caption: str, i: str,
             line[0].set_ylabel(f"{label}\n{i}")
         for axes in grid[-1]:
             axes.set_xlabel(j)
-        figure.colorbar(ScalarMappable(scale), ax=grid, label=f"similarity φ(i, j), 0 to {top:g}", fraction=0.03,
-                        pad=0.01, aspect=height / BAR)
+        figure.colorbar(ScalarMappable(scale), ax=grid, label=f"similarity φ(i, j), 0 to {top:g}", pad=0.01,
+                        fraction=BAR / width, aspect=height / BAR)
         add_caption(figure, caption)
     return figure
 
@@ -125,7 +125,8 @@ def shared_figure(roles: Mapping[str, tuple[Sequence[Interval], Shared, int]], c
                 axes.grid()
         grid[0, 0].set_ylabel("φ(i, i)")
         grid[1, 0].set_ylabel("what direction i adds\nto i φ(i, i)")
-        grid[0, -1].legend(loc="upper right")
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center",
+                      ncols=3 if len(roles) > 1 else 1)
         add_caption(figure, caption)
     return figure
 

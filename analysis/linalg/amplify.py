@@ -1,4 +1,4 @@
-"""How much of W lies where dW acts, and by how much dW amplifies it (section 7.3, table 7, appendix H.4).
+"""The part of W in the directions of dW, and the factor by which dW amplifies it (section 7.3, table 7, appendix H.4).
 
 Shapes: W (n_out, n_in); U (n_out, k) and V (n_in, k) have orthonormal columns, best direction first. Table 7 prints
 ||U^T W V||_F (as U^T W V^T) for U, V of dW, of W itself and of a random matrix. The factor is ||dW||_F / ||U^T W V||_F

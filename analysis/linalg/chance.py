@@ -1,4 +1,4 @@
-"""What two random subspaces share: the null distribution that a similarity has to beat.
+"""Similarity of two random subspaces: the null distribution that a similarity has to beat.
 
 phi's mean is max(i, j) / d (analysis.linalg.similarity.expected_similarity), and where min(i, j) = 1 phi is distributed
 as Beta(max(i, j) / 2, (d - max(i, j)) / 2). Other (i, j) have no closed form: all are simulated jointly, at a cost that

@@ -1,4 +1,4 @@
-"""How much two subspaces share: phi(i, j) of section 7.2, principal angles, and what chance gives.
+"""Similarity of two subspaces: phi(i, j) of section 7.2, its mean by chance, principal angles.
 
 Shapes: V1 (d, rank1) and V2 (d, rank2) have orthonormal columns, best direction first. The paper takes the right
 singular vectors of A (d = n_in; its appendix G says left, which is a slip); those of B are its left ones (d = n_out);

@@ -1,4 +1,4 @@
-"""What one update is made of: singular values of dW = scaling * B A, effective and stable rank, energy by direction.
+"""The spectrum of one update: singular values of dW = scaling * B A, effective and stable rank, energy by direction.
 
 Shapes: A (rank, n_in), B (n_out, rank), dW (n_out, n_in), which is never formed: QR of the thin factors leaves a
 rank x rank matrix with dW's singular values S (rank,). Everything is computed in fp64. Directions whose singular
@@ -35,7 +35,7 @@ def determined(svd: SVD) -> SVD:
 
 
 def numerical_rank(S: Tensor) -> int:
-    """How many singular values differ from zero by more than fp32's rounding of the largest."""
+    """Number of singular values that differ from zero by more than fp32's rounding of the largest."""
     smallest = S.max() * torch.finfo(torch.float32).eps
     return int((smallest < S).sum())
 

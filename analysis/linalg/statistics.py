@@ -69,7 +69,7 @@ class Shared:
 
 
 def shared_directions(phis: Tensor, d: int, *, level: float = 0.95, samples: int = 1000, seed: int = 0) -> Shared:
-    """How many leading directions two adapters share, from phi (sites, rank1, rank2) of independent sites in R^d."""
+    """The leading directions that two adapters share, from phi (sites, rank1, rank2) of independent sites in R^d."""
     sites, rank1, rank2 = phis.shape
     phi = _diagonal(phis.double().mean(0))
     null = _null_diagonal(min(rank1, rank2), d, sites, samples, seed)  # (samples, p)
@@ -91,6 +91,6 @@ def _diagonal(phi: Tensor) -> Tensor:
 
 
 def _gain(phi: Tensor) -> Tensor:
-    """What each step adds to i phi(i, i): (..., p) -> (..., p)."""
+    """The gain of each step, its addition to i phi(i, i): (..., p) -> (..., p)."""
     shared = phi * torch.arange(1.0, phi.shape[-1] + 1).double()
     return torch.diff(shared, dim=-1, prepend=torch.zeros_like(shared[..., :1]))

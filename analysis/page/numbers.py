@@ -29,7 +29,7 @@ LEVEL, SAMPLES, SEED = 0.95, 1000, 0  # of chance's quantiles and of intervals, 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How many directions the two adapters share in the matrices of one role."""
+    """The directions that two adapters share in the matrices of one role."""
 
     role: str
     side: str         # A or B
@@ -108,7 +108,7 @@ def _compared(adapter: AdapterUpdates, spectra: Sequence[Spectrum], comparison: 
 
 
 def _told(problem: Problem, adapter: AdapterUpdates) -> bool:
-    """Whether a pair's problem repeats one of `adapter`: by its site, or as a site that only the other has."""
+    """True where a pair's problem repeats one of `adapter`: by its site, or as a site that only the other has."""
     module, _, role = problem.site.removesuffix(")").partition(" (")  # as Update.label has it
     for site in (told.site for told in adapter.problems):
         if problem.site == f"{adapter.source}: {site}" or site in (module, f"{module}.{role}"):

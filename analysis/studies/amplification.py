@@ -1,4 +1,4 @@
-"""How much dW amplifies what W has little of (section 7.3, table 7), and where in W its directions are (figure 8)."""
+"""Amplification of W by dW (section 7.3, table 7), and the place of its directions among those of W (figure 8)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +53,7 @@ class AmplifiedSite:
 
     @property
     def rank(self) -> int:
-        """How many directions dW has: its rank, or fewer where some are zero to rounding."""
+        """Number of directions of dW: its rank, or fewer where some are zero to rounding."""
         return len(self.norms.factors)
 
     @property

@@ -1,4 +1,4 @@
-"""What one adapter's updates are made of: spectrum, effective and stable rank, norm and energy of dW at every site."""
+"""The spectra of one adapter's updates: singular values, effective and stable rank, norm and energy at every site."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Spectrum:
 
     @property
     def nearly_rank_one(self) -> bool:
-        """Whether the first direction has over NEARLY of ||dW||_F^2; an update of rank 1 has all of it, and counts."""
+        """The first direction has over NEARLY of ||dW||_F^2; an update of rank 1 has all of it, and counts."""
         return self.first > NEARLY
 
 

@@ -1,4 +1,4 @@
-"""Where an adapter is: a folder, a state dict, or the adapter that a run of a store kept."""
+"""The place of an adapter: a folder, a state dict, or the adapter that a run of a store kept."""
 
 from pathlib import Path
 

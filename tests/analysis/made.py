@@ -79,10 +79,10 @@ def nowhere(figure: Figure, folder: Path, name: str, caption: bool) -> list[Path
 def config(name: str, folder: Path, **values: Any) -> DictConfig:
     """conf/<name>.yaml with these values, few draws, and no wandb."""
     cfg = compose("logger.wandb.mode=disabled", f"output={folder}", config=name)
-    for key, value in values.items():
-        cfg[key] = str(value) if isinstance(value, Path) else value
     if "samples" in cfg:
         cfg.samples = 50
+    for key, value in values.items():
+        cfg[key] = str(value) if isinstance(value, Path) else value
     return cfg
 
 QUERY, VALUE = "encoder.layer.{}.attention.self.query", "encoder.layer.{}.attention.self.value"

@@ -58,7 +58,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     problems = [Problem(name, f"failed: {why}") for name, why in found.problems.items()]
     study = Study(artifact["name"], artifact["title"], {artifact["name"]: table}, {}, {artifact["name"]: figure},
                   notes, problems)
-    return last | publish_study(study, Path(cfg.store) / "figures", cfg.logger, run_config(cfg), {})
+    return last | publish_study(study, Path(cfg.store) / "figures", cfg.logger, run_config(cfg), {}, cfg.caption)
 
 
 def nothing(artifact: Data, suite: Data, found: Collected, store: str) -> str:

@@ -49,7 +49,7 @@ class OfRuns:
         return [key_of(run) for run in self.of]
 
     def ready(self, trained: Sequence[Key]) -> bool:
-        """Whether one run is there."""
+        """True where one run is there."""
         return any(key in trained for key in self.runs())
 
 

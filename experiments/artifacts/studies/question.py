@@ -47,7 +47,7 @@ class Question(Protocol):
         """The runs that it needs."""
 
     def ready(self, trained: Sequence[Key]) -> bool:
-        """Whether these are enough for some of it."""
+        """True where these are enough for some of it."""
 
     def answer(self, subject: Subject) -> Answer:
         """The study, before anything is written; ValueError where nothing of it can be had."""

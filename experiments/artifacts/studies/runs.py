@@ -134,7 +134,7 @@ def published(answer: Answer, problems: Sequence[Problem], cfg: DictConfig, root
     study = replace(answer.study, problems=[*problems, *answer.study.problems])
     name = cfg.artifact.name
     also = {} if answer.table is None else {name: tidy(answer.table)}
-    record = publish_study(study, root / "figures", cfg.logger, run_config(cfg), also)
+    record = publish_study(study, root / "figures", cfg.logger, run_config(cfg), also, cfg.caption)
     if answer.table is not None:
         table = replace(answer.table, notes=[*answer.table.notes, *(f"problem: {each}" for each in problems)])
         show(table)

@@ -77,7 +77,7 @@ class Similarity:
         return list(dict.fromkeys(key for two in self.keys() for key in two))
 
     def ready(self, trained: Sequence[Key]) -> bool:
-        """Whether one pair is whole."""
+        """True where one pair is whole."""
         return any(a in trained and b in trained for a, b in self.keys())
 
     def answer(self, subject: Subject) -> Answer:

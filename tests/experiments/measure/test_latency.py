@@ -239,6 +239,12 @@ def test_the_figure_has_a_panel_for_each_design_and_length_and_a_number_in_each_
     assert [axes.get_title() for axes in panels] == ["length 128", "length 512", "", ""]
     assert [text.get_text() for text in panels[0].texts] == ["1.0", "20.0", "3.0", "-4.0"]
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["1", "16"]
+    assert panels[0].images[0].get_clim() == (-20, 20)  # -4 and 0 differ in colour
+    ends = {length: (frame - 1, frame + 1) for length in (128, 512)}
+    figure = slowdown_figure({"AdapterH": {128: frame, 512: frame.abs()}}, "caption", {"AdapterH": ends})
+    assert figure.axes[0].texts[3].get_text() == "-4.0\n[-5.0, -3.0]"
+    figure = slowdown_figure({"AdapterH": {128: frame.abs()}}, "caption")
+    assert figure.axes[0].images[0].get_clim() == (0, 20)
 
 
 def test_the_figure_is_blank_where_nothing_was_measured() -> None:

@@ -13,7 +13,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
 from omegaconf import OmegaConf
 
-from analysis.figures.scores import Point, Scores, sizes_figure
+from analysis.figures.scores import Point, Scores, side_by_side, sizes_figure
 from experiments.artifacts.kinds import sizes
 from experiments.config.compose import plain_dict
 from experiments.runs.identity import Run
@@ -135,8 +135,8 @@ def test_a_panel_shows_the_points_from_the_smallest_with_whiskers_on_a_logarithm
     colours = [[each.get_color() for each in axes.lines if len(drawn(each))] for axes in (upper, lower)]
     assert colours[0][0] in colours[1]  # lora in both panels
     assert len(set(colours[1])) == 2
-    (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == ["lora", "ft"]
+    legends = [[text.get_text() for text in part.legends[0].get_texts()] for part in figure.subfigs]
+    assert legends == [["lora"], ["lora", "ft"]]  # of the methods in the row
 
 
 def test_a_point_without_a_spread_has_no_whisker() -> None:
@@ -158,4 +158,13 @@ def test_a_line_joins_sizes_of_the_same_targets() -> None:
     (axes,) = (axes for axes in figure.axes if axes.get_title())
     assert [drawn(line) for line in axes.lines] == [[[4, 91]], [[4, 90], [8, 91]], [[8, 92], [16, 93]]]
     assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 1
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lora"]
+    assert len({line.get_linestyle() for line in axes.lines}) == 3
+    assert [text.get_text() for text in figure.subfigs[0].legends[0].get_texts()] == [
+        "lora (v)", "lora (q,v)", "lora (q,k,v,o)"]
+
+
+def test_methods_of_one_size_stand_side_by_side() -> None:
+    at = side_by_side({"lora": [Point(1e4, 80), Point(1e6, 81)], "bitfit": [Point(1e4, 82)], "ft": [Point(1e8, 83)]})
+    assert at["lora", 1e4] < 1e4 < at["bitfit", 1e4]
+    assert at["lora", 1e4] * at["bitfit", 1e4] == pytest.approx(1e8)  # as far below as above
+    assert (at["lora", 1e6], at["ft", 1e8]) == (1e6, 1e8)
