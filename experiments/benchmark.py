@@ -20,7 +20,7 @@ from experiments.config.entry import entry
     "python -m experiments.benchmark benchmark=step precision=bf16 output=results/cpu/step-bf16",
     "python -m experiments.benchmark benchmark=step model=minilm length=56 'variants=[ours,peft]' rounds=20",
     "python -m experiments.benchmark benchmark=epoch model=minilm task=mrpc",
-    "python -m experiments.benchmark benchmark=epoch task=rte-nano rows=480 trainer.threads=1 output=results/local/epoch",
+    "python -m experiments.benchmark benchmark=epoch task=rte-nano rows=480 rounds=5 output=results/local/epoch",
     "python -m experiments.benchmark benchmark=processes models=[roberta-nano] rounds=9 output=results/local/processes",
     "python -m experiments.benchmark benchmark=similarity d=512 large=2048 output=results/local/similarity",
     "python -m experiments.benchmark benchmark=cost methods=[lora] rounds=3 output=results/local/cost "

@@ -1,4 +1,4 @@
-"""What a run trained, in PEFT's layout: peft.PeftModel.from_pretrained(model, output) gives the same outputs."""
+"""Export an adapter to PEFT's layout: peft.PeftModel.from_pretrained(model, output) gives the same outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from experiments.config.entry import entry
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Write a LoRA adapter of ours as PEFT reads it, head included; the model must be the one it was trained on."""
-    from experiments.models.load import load_model
+    from experiments.models.load import adapter_kind, load_model
     from lora.adapter_file import load_adapter, read_adapter
     from lora.peft import save_peft
 
@@ -24,8 +24,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
             raise ValueError(f"{key} is not given: {key}=<folder>")
     description, _ = read_adapter(cfg.adapter)
     labels = description["labels"]
-    kind = "causal_lm" if not description["head"] else "regression" if len(labels) == 1 else "classification"
-    model = load_model(cfg.model, kind, len(labels), labels)
+    model = load_model(cfg.model, adapter_kind(description), len(labels), labels)
     load_adapter(model, cfg.adapter)
     base = None if cfg.model.package else cfg.model.path
     folder = save_peft(model, Path(cfg.output), base=base, revision=cfg.model.revision)

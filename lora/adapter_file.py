@@ -231,7 +231,8 @@ def load_adapter(model: PreTrainedModel, folder: Path | str, adapter: str = "def
     """
     description, tensors = read_adapter(folder)
     _check_fits(model, description, folder, verify_base)
-    return install(model, method_of(description["method"]), tensors, adapter, pooler=description["pooler"], source=folder)
+    return install(model, method_of(description["method"]), tensors, adapter, pooler=description["pooler"],
+                   source=folder)
 
 
 def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: Path | str,

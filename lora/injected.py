@@ -1,7 +1,7 @@
-"""Modules that adapters put at a place of the model, where no dense weight is updated: bottlenecks, prefixes.
+"""Modules that adapters inject at a place of the model instead of updating a dense weight: bottlenecks, prefixes.
 
-`host.injected[name]` is what adapter `name` put at the module `host`. It works through hooks on the host: the model
-keeps its classes and its parameters' names, and the slot `host.injected` goes with its last module.
+`host.injected[name]` is the module of adapter `name` at the module `host`. It acts through hooks of the host: the model
+keeps its classes and its parameters' names, and the slot `host.injected` is removed with its last module.
 """
 
 import re
@@ -17,10 +17,10 @@ _OWNED = re.compile(r"(?:^|\.)(?:updates|injected)\.([^.]+)\.")
 
 
 class Injected(nn.Module):
-    """A module at work while its adapter is active: before its host's forward, after it, or both.
+    """A module that acts while its adapter is active: before its host's forward, after it, or both.
 
-    The host is handed over at each call, and must not be kept: it would become a part of its own part. `then` is
-    the adapter's next module at the same host. Two of a kind can follow each other there where it says so.
+    The host is passed at each call and must not be stored: it would become a submodule of its own submodule. `then` is
+    the adapter's next module at the same host; modules of one class can follow each other if `repeatable`.
     """
 
     repeatable = False
@@ -30,22 +30,22 @@ class Injected(nn.Module):
         self.then: Injected | None = None
 
     def chain(self) -> "Iterator[Injected]":
-        """This module and those that work behind it."""
+        """This module and those that follow it."""
         yield self
         if self.then is not None:
             yield from self.then.chain()
 
     def before(self, host: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
-        """The args and kwargs that the host is given for these."""
+        """The args and kwargs that the host receives in place of these."""
         return args, kwargs
 
     def after(self, host: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-        """What stands for the host's output; args and kwargs are what it was given."""
+        """The value that replaces the host's output; args and kwargs are those that it received."""
         return output
 
 
 class Slot(nn.ModuleDict):
-    """The modules of several adapters at one host, of which the active one's works."""
+    """The modules of several adapters at one host; those of the active adapter act."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class Slot(nn.ModuleDict):
         self._hooks: dict[str, Any] = {}
 
     def put(self, host: nn.Module, adapter: str, module: Injected) -> None:
-        """Add a module of `adapter`, to work behind those it has here; ValueError where two of its kind cannot."""
+        """Add a module of `adapter` after those it has at this host; ValueError for a second that is not repeatable."""
         module.train(host.training)
         if adapter in self:
             *_, last = before = list(self._chain(adapter))
@@ -68,7 +68,7 @@ class Slot(nn.ModuleDict):
                 self._hooks[kind] = register(getattr(self, f"_{kind}"), with_kwargs=True)  # type: ignore[operator]
 
     def remove(self, host: nn.Module, adapter: str) -> None:
-        """Forget the module of `adapter`; the last one takes the slot and its hooks along."""
+        """Remove the modules of `adapter`; the slot and its hooks are removed with the last adapter."""
         del self[adapter]
         if not self:
             for hook in self._hooks.values():
@@ -76,7 +76,7 @@ class Slot(nn.ModuleDict):
             del host.injected
 
     def _chain(self, adapter: str | None) -> Iterator[Injected]:
-        """The modules of an adapter, in the order in which they work."""
+        """The modules of an adapter, in the order in which they act."""
         first = self._modules.get(adapter or "")
         return first.chain() if isinstance(first, Injected) else iter(())
 
@@ -98,7 +98,7 @@ def inject(model: nn.Module, place: str, adapter: str, module: Injected) -> None
     """
     host = model.get_submodule(place)
     if isinstance(host, AdaptedDense | nn.Linear | Conv1D):
-        raise TypeError(f"{place} is a dense map: what it gives is changed by a low-rank update")
+        raise TypeError(f"{place} is a dense map: its output is changed by a low-rank update")
     if "injected" not in host._modules:
         host.injected = Slot()
     slot = host.injected
@@ -115,11 +115,11 @@ def slots(model: nn.Module) -> Iterator[tuple[nn.Module, Slot]]:
 
 
 def adapter_of(parameter: str) -> str | None:
-    """Name of the adapter that brought a parameter (or module) into the model; None for the model's own."""
+    """Name of the adapter that added a parameter (or module); None for those of the base model."""
     match = _OWNED.search(parameter)
     return match[1] if match else None
 
 
 def plain_own_name(parameter: str, adapter: str) -> str:
-    """Name of a parameter of an adapter's own without the adapter's: as adapter files have it."""
+    """Name of a parameter that an adapter added, without the adapter's name: as adapter files have it."""
     return parameter.replace(f".updates.{adapter}.", ".").replace(f"injected.{adapter}.", "injected.")

@@ -1,4 +1,4 @@
-"""What PEFT's and loralib's files have in common: they name modules, where our methods name targets."""
+"""Shared by PEFT's and loralib's files, which name modules where our methods name targets."""
 
 import contextlib
 import re
@@ -28,20 +28,20 @@ def name_targets(model: nn.Module, sizes: Mapping[str, Size]) -> dict[str, list[
 
     All sites of one target have one size. ValueError for a module that the model lacks.
     """
-    rest, found = dict(sizes), {}
+    rest, targets = dict(sizes), {}
     stars = [re.sub(r"\b\d+\b", "*", module) for module in sizes]
     for target in dict.fromkeys((*ROLES, *stars, *sizes)):
         with contextlib.suppress(ValueError):  # the model lacks the role, or the module: it stays in `rest`
             sites = find_sites(model, [target])
             whole = all(site.part.parts == 1 and site.module in rest for site in sites)
             if whole and len({rest[site.module] for site in sites}) == 1:
-                found[target] = sites
+                targets[target] = sites
                 for site in sites:
                     del rest[site.module]
     if rest:
         raise ValueError("the file updates modules that are no dense maps of this model: "
                          f"{', '.join(list(rest)[:3])}")
-    return found
+    return targets
 
 
 def lora_method(sizes: Mapping[str, Size], **options: object) -> LoRA:

@@ -50,7 +50,7 @@ def load_loralib(model: PreTrainedModel, file: Path | str, alpha: float | None =
 
 
 def is_merged(A: Tensor, B: Tensor, fused: Sequence[str] | None) -> bool:
-    """Whether a pair is MergedLinear's. One enabled part has the shapes of a Linear: then `fused` decides."""
+    """True for a pair of MergedLinear. With one enabled part its shapes are those of a Linear: then `fused` decides."""
     return len(A) != B.shape[1] or (fused is not None and len(fused) == 1)
 
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any
 
 import lora.methods
+from lora.bank import AppliedMethod
 from lora.errors import check_choice
 from lora.methods import Method
 
@@ -21,7 +22,7 @@ def method_of(description: Mapping[str, Any]) -> Method:
     return chosen(**fields)
 
 
-def described(method: Method) -> dict[str, Any]:
+def described(method: AppliedMethod) -> dict[str, Any]:
     """Class and fields of a method, and of its parts: a class of lora.methods by its name, another by its path."""
     kind, fields = type(method), method.config()
     if "parts" in fields:

@@ -5,8 +5,8 @@ body returns is cut to them, so that heads, losses and decoding need not know. A
 
     padding, prefix (l_p), tokens up to `end`, infix (l_i), tokens from `end`, padding
 
-where `end` is after the last token in an encoder. In a causal model what stands after the infix is what sees it, so
-there the infix is before the place of the answer: before the separator of `prompt separator target` (their [x; infix;
+where `end` is after the last token in an encoder. In a causal model only later tokens see the infix, so it stands
+before the place of the answer: before the separator of `prompt separator target` (their [x; infix;
 y]), or before the last token, which a classifier pools. Added positions are numbered like tokens: later ones move up.
 """
 
@@ -28,7 +28,7 @@ CAUSAL = ("gpt2", "llama")
 
 @dataclass(frozen=True)
 class Layout:
-    """Where tokens and added positions stand in the longer rows: `places` (rows, n), `added` (rows, l_p + l_i)."""
+    """Indices of tokens and added positions in the longer rows: `places` (rows, n), `added` (rows, l_p + l_i)."""
 
     places: Tensor
     added: Tensor
@@ -69,10 +69,10 @@ class Current:
 
 
 class AddedPositions(Injected):
-    """At the body of a model: makes its rows longer before it and cuts what it returns.
+    """At the body of a model: lengthens its input rows and cuts its outputs.
 
-    `vectors` (l_p + l_i, d) are the word embeddings at the added positions; None leaves zeros there, for what
-    replaces them later. `find_end` gives each row's `end`.
+    `vectors` (l_p + l_i, d) are the word embeddings at the added positions; None leaves zeros, to be replaced in the
+    blocks. `find_end` gives each row's `end`.
     """
 
     def __init__(self, l_p: int, l_i: int, vectors: Tensor | None, find_end: "FindEnd") -> None:
@@ -207,7 +207,7 @@ class TokensAlone(Injected):
 
 
 class FindEnd(Protocol):
-    """Before which token of each row the infix stands, (rows,); n is after the last.
+    """Index of the token before which the infix stands in each row, (rows,); n is after the last.
 
     ids (rows, n) are the tokens, None where embeddings were given; real (rows, n) leaves out padding.
     """
@@ -245,13 +245,13 @@ class BeforeSeparator:
             raise ValueError("inputs_embeds do not show the separator, before which the infix stands: give input_ids, "
                              "or take l_i=0")
         inside = real & (torch.arange(real.shape[1], device=real.device) > _first(real)[:, None])
-        found = (ids == self.separator) & inside
-        if has_numbers(has := found.any(1)) and not has.all():
+        matches = (ids == self.separator) & inside
+        if has_numbers(has := matches.any(1)) and not has.all():
             raise ValueError(f"row {int(has.logical_not().nonzero()[0])} of the batch has no separator (token "
                              f"{self.separator}) after its first token, before which the infix stands: end prompts "
                              "with it and give them whole (no prefill_chunk_size), name another by method.separator, "
                              "or take l_i=0")
-        return found.int().argmax(1)
+        return matches.int().argmax(1)
 
 
 def _first(real: Tensor) -> Tensor:
@@ -283,7 +283,7 @@ def separator_of(config: PreTrainedConfig) -> int | None:
 
 
 def add_positions(model: PreTrainedModel, adapter: str, positions: AddedPositions) -> None:
-    """Put `positions` at the model's body, and leave them out of what a pooler in it gets."""
+    """Put `positions` at the model's body, and hide them from a pooler inside it."""
     place = model.base_model_prefix
     inject(model, place, adapter, positions)
     if getattr(model.get_submodule(place), "pooler", None) is not None:

@@ -36,13 +36,13 @@ def quantised(dense: nn.Module, held: str, dtype: torch.dtype) -> nn.Module:
     n_out, n_in = W0.shape
     layers = bitsandbytes.nn
     if held == "4bit":
-        made = layers.Linear4bit(n_in, n_out, bias=False, compute_dtype=dtype, quant_type="nf4", device="meta")
-        made.weight = layers.Params4bit(W0, requires_grad=False, quant_type="nf4", module=made)
+        layer = layers.Linear4bit(n_in, n_out, bias=False, compute_dtype=dtype, quant_type="nf4", device="meta")
+        layer.weight = layers.Params4bit(W0, requires_grad=False, quant_type="nf4", module=layer)
     else:
-        made = layers.Linear8bitLt(n_in, n_out, bias=False, has_fp16_weights=False, threshold=6.0, device="meta")
-        made.weight = layers.Int8Params(W0, requires_grad=False, has_fp16_weights=False)
-    made.bias, made.before = dense.bias, sampled(weight)
-    return made
+        layer = layers.Linear8bitLt(n_in, n_out, bias=False, has_fp16_weights=False, threshold=6.0, device="meta")
+        layer.weight = layers.Int8Params(W0, requires_grad=False, has_fp16_weights=False)
+    layer.bias, layer.before = dense.bias, sampled(weight)
+    return layer
 
 
 def sampled(tensor: Tensor) -> tuple[tuple[int, ...], Tensor]:
@@ -51,7 +51,7 @@ def sampled(tensor: Tensor) -> tuple[tuple[int, ...], Tensor]:
 
 
 def is_quantised(dense: nn.Module) -> bool:
-    """Whether a dense map is one of `quantised`."""
+    """True for a layer made by `quantised`."""
     return type(dense.weight).__name__ in ("Params4bit", "Int8Params")
 
 

@@ -1,5 +1,5 @@
-"""Where W_q, W_k, W_v, W_o and the MLP's W_fc1, W_fc2 live in each architecture, where its blocks and their
-sub-layers end, and where the task head is.
+"""The places of W_q, W_k, W_v, W_o, W_fc1 and W_fc2 in each architecture, of the ends of its blocks and sub-layers, and
+of the task head.
 
 A target is a role of the table (`q k v o fc1 fc2`) or, for any architecture, a glob over module names
 (`*.attention.wq`), recognised by a `*` or a dot.
@@ -53,7 +53,7 @@ BLOCKS: dict[str, Modules] = {
     "llama": {"attention": ("layers.*.self_attn",), "mlp": ("layers.*.mlp",), "mlp_norm": (), "block": ("layers.*",)}}
 
 HEADS = ("classifier", "score")  # transformers' names of a new task head
-LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a whole word of a module's name
+LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a component of a module's name
 # config.model_type of the models with layers that are transformers' Conv1D, which keep W as (n_in, n_out)
 CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp")
 POOLERS = {"bert": "bert.pooler.dense", "deberta": "pooler.dense", "deberta-v2": "pooler.dense"}
@@ -71,15 +71,15 @@ class Site:
 def find_sites(model: nn.Module, targets: Sequence[str], heads: Sequence[str] = ()) -> list[Site]:
     """The sites of `model` that `targets` (roles or globs) name, in the model's order of modules.
 
-    A glob leaves out the modules `heads` (see head_modules): a low-rank update of what trains whole means nothing.
+    A glob leaves out the modules `heads` (see head_modules), which train as a whole and need no low-rank update.
     """
     if not targets:
         raise ValueError(f"targets is empty: name any of {', '.join(ROLES)}, or globs over module names")
     names = list(dict.fromkeys(name.removesuffix(".base") for name, module in model.named_modules()
                                if isinstance(module, nn.Linear | Conv1D) and adapter_of(name) is None))
-    found = [site for target in dict.fromkeys(targets) for site in _find(model, target, names, heads)]
+    sites = [site for target in dict.fromkeys(targets) for site in _find(model, target, names, heads)]
     order = {name: place for place, name in enumerate(names)}
-    return sorted(found, key=lambda site: order[site.module])
+    return sorted(sites, key=lambda site: order[site.module])
 
 
 def _find(model: nn.Module, target: str, names: list[str], heads: Sequence[str]) -> list[Site]:
@@ -115,14 +115,14 @@ def find_places(model: nn.Module, place: str) -> list[str]:
 
 
 def _lives_in(module: str, places: Iterable[str]) -> bool:
-    """Whether a module's name ends in one of a role's places, with a number for each `*`."""
+    """True where a module's name ends in one of a role's places, with a number for each `*`."""
     return any(re.fullmatch(r"(.*\.)?" + re.escape(place).replace(r"\*", r"\d+"), module) for place in places)
 
 
 def sites_by_name(module: str) -> list[Site]:
-    """The matrices of a module, as far as its name alone tells: empty where no architecture has such a module.
+    """The matrices of a module, derived from its name alone: empty where no architecture has such a module.
 
-    q, k, v of GPT-2's c_attn are three. Those of DeBERTa's in_proj are not told, for want of the number of heads.
+    GPT-2's c_attn holds three: q, k and v. DeBERTa's in_proj gives none, since its parts depend on the number of heads.
     """
     if _lives_in(module, _DEBERTA["q"]):
         return []
@@ -131,7 +131,7 @@ def sites_by_name(module: str) -> list[Site]:
 
 
 def stored_transposed(module: str) -> bool:
-    """Whether a module of this name keeps its weight as (n_in, n_out): those of GPT-2 are transformers' Conv1D."""
+    """True where a module of this name stores its weight as (n_in, n_out): those of GPT-2 are transformers' Conv1D."""
     return any(_lives_in(module, places) for places in _GPT2.values())
 
 
@@ -142,13 +142,13 @@ def layer_number(module: str) -> int | None:
 
 
 def same_but_for_prefix(first: str, second: str) -> bool:
-    """Whether names are equal, or but for a prefix that only one has, before the layers (roberta., transformer.)."""
+    """True where names are equal but for a prefix of one before the layers, such as roberta. or transformer.."""
     shorter, longer = sorted((first, second), key=len)
     return f".{longer}".endswith(f".{shorter}") and layer_number(shorter) == layer_number(longer)
 
 
 def _part(model: nn.Module, role: str) -> Part:
-    """Where a role's outputs lie in its module; only GPT-2 and DeBERTa fuse q, k and v."""
+    """The part of its module's outputs that belongs to a role; only GPT-2 and DeBERTa fuse q, k and v."""
     config = _config(model)
     if role in "qkv" and config.model_type == "gpt2":
         return Part(parts=3, index="qkv".index(role))

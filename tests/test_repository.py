@@ -1,4 +1,4 @@
-"""What the files around the packages promise: the Makefile's commands, and what git leaves out."""
+"""The files around the packages: the commands of the Makefile, and the files that git leaves out."""
 
 import re
 import shlex
@@ -17,15 +17,15 @@ MAKEFILE = (ROOT / "Makefile").read_text().replace("\\\n", " ")
 
 def recipe(target: str) -> list[str]:
     """The words of a target's command after `python -m`, entry point first."""
-    found = re.search(rf"^{target}:.*\n\t\$\(RUN\) experiments\.(.*)$", MAKEFILE, re.MULTILINE)
-    assert found
-    return shlex.split(found[1])
+    match = re.search(rf"^{target}:.*\n\t\$\(RUN\) experiments\.(.*)$", MAKEFILE, re.MULTILINE)
+    assert match
+    return shlex.split(match[1])
 
 
 def test_make_pretrain_trains_every_model_that_has_settings_for_it() -> None:
-    found = re.search(r"^NANO := (.*)$", MAKEFILE, re.MULTILINE)
-    assert found
-    named = found[1].split(",")
+    match = re.search(r"^NANO := (.*)$", MAKEFILE, re.MULTILINE)
+    assert match
+    named = match[1].split(",")
     files = (CONF / "model").glob("*.yaml")
     assert sorted(named) == sorted(path.stem for path in files if "pretraining" in OmegaConf.load(path))
     assert recipe("pretrain")[:3] == ["pretrain", "-m", "model=$(NANO)"]

@@ -33,6 +33,12 @@ def configs(name: str) -> Iterator[Compose]:
         GlobalHydra.instance().hydra = running
 
 
+def choice(group: str, name: str) -> DictConfig:
+    """One choice of a group of conf/ with the files that it is based on, composed alone."""
+    with configs(f"{group}/{name}") as compose:
+        return OmegaConf.create(OmegaConf.to_container(compose([])[group]))  # type: ignore[return-value]
+
+
 def check_file(group: str, name: str, where: str = "") -> None:
     """Raise ValueError unless conf/<group> or an added folder has a file of that name."""
     config_file(group, name, where=where)

@@ -96,9 +96,10 @@ def _print_script(arguments: Sequence[str]) -> None:
         sys.exit(complain(error, 2))
     sys.argv[0] = "lora-lab"
     print(SCRIPTS[shell], end="")
-    plugins = {plugin.provides(): plugin for plugin in Plugins.instance().discover(CompletionPlugin)
-               if plugin.__name__ != "DefaultCompletionPlugin"}
-    plugins[shell](CommandLine("train", CONF, []).loader).install()
+    for plugin in Plugins.instance().discover(CompletionPlugin):
+        assert issubclass(plugin, CompletionPlugin)
+        if plugin.provides() == shell:
+            plugin(CommandLine("train", CONF, []).loader).install()
 
 
 def completions(line: str) -> list[str]:

@@ -117,7 +117,7 @@ def explain(error: Exception) -> str:
 
 
 def failure(error: Exception) -> dict[str, str]:
-    """The record of what ended with an error."""
+    """The record of a run or command that ended with an error."""
     return {"status": "failed", "error": explain(error)}
 
 

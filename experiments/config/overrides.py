@@ -18,6 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.presets import presets
 from experiments.config.search_path import added_folders, check_added
@@ -25,13 +26,14 @@ from lora.errors import check_choice, nearest
 
 NOTES = """\
 -m sweeps: values with commas make one run each, and hydra/launcher=joblib runs them in parallel.
+A sweeper such as hydra/sweeper=optuna is given each run's score; set hydra.sweeper.direction (maximize | minimize).
 --config-dir FOLDER adds your own choices: FOLDER/method/mine.yaml is method=mine.
 --cfg job prints the composed config; LORA_LAB_TRACEBACK=1 shows where an error came from."""
 EXTRAS = {  # an extra of this package -> the plugins of Hydra that it installs
     "joblib": ("joblib",), "slurm": ("submitit_slurm", "submitit_local"), "ray": ("ray", "ray_aws"),
     "optuna": ("optuna",),
 }
-PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups with what plugins bring
+PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups whose choices plugins add
 
 
 class CommandLine:
@@ -45,7 +47,7 @@ class CommandLine:
             search.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
         self.loader = ConfigLoaderImpl(search)
         self.parsed = OverridesParser.create(self.loader).parse_overrides(self.overrides)
-        self.searchpath = [line.input_line for line in self.parsed if line.key_or_group == "hydra.searchpath"]
+        self.searchpath = [str(line.input_line) for line in self.parsed if line.key_or_group == "hydra.searchpath"]
         self.default = self._load(())
         self.added = added_folders(self.default.hydra.runtime.config_sources)
         check_added(self.added, conf)
@@ -149,15 +151,29 @@ class CommandLine:
             lines += textwrap.wrap(text, 108, initial_indent="  ", subsequent_indent=" " * 13, break_on_hyphens=False)
         if "preset" in config:
             lines += ["", f"Presets (preset=name): {', '.join(presets())}"]
-        lines += ["", "Keys:"]
         resolving = OmegaConf.create(config)
-        for prefix, file in [("", f"{self.config_name}.yaml"), *map(_prefix_and_file, groups.items())]:
-            path = self._path(file)
-            start = "" if _is_global(path) else prefix
-            for key, written, comment in _documented_keys(path):
-                setting = f"{start}{key}={_shown(resolving, start + key, written)}"
-                lines.append(f"  {setting:<42} {comment}")
+        settings = {f"{key}={_shown(resolving, key, written)}": comment
+                    for key, (written, comment) in self._documented(groups).items()}
+        lines += ["", "Keys:", *(f"  {setting:<42} {comment}" for setting, comment in settings.items())]
         return "\n".join([*lines, "", NOTES, "", "Examples:", *(f"  {example}" for example in examples)])
+
+    def _documented(self, groups: Mapping[str, str | None]) -> dict[str, tuple[str, str]]:
+        """By dotted key the default and the comment of every documented line, the chosen files' before their bases'."""
+        documented: dict[str, tuple[str, str]] = {}
+        for prefix, file in [("", f"{self.config_name}.yaml"), *map(_prefix_and_file, groups.items())]:
+            for path in self._with_bases(file):
+                start = "" if _is_global(path) else prefix
+                documented |= {start + key: (written, comment) for key, written, comment in _documented_keys(path)}
+        return documented
+
+    def _with_bases(self, file: str) -> list[Path]:
+        """A file of a group after those that its defaults put in its place (`base/any@_here_`)."""
+        path = self._path(file)
+        defaults = OmegaConf.select(OmegaConf.load(path), "defaults", default=[]) if path.is_file() else []
+        texts = [line for line in defaults if isinstance(line, str)]
+        names = [line.removesuffix("@_here_") for line in texts if line.endswith("@_here_")]
+        folder = file.rpartition("/")[0]
+        return [base for name in names for base in self._with_bases(f"{folder}/{name}.yaml")] + [path]
 
     def _path(self, file: str) -> Path:
         """A file of conf/ or of an added folder."""
@@ -240,10 +256,13 @@ def _dotted_keys(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def _shown(config: DictConfig, key: str, written: str) -> str:
-    """A key's default as its file writes it; an interpolation as what it gives, `${preset:...,16}` as 16."""
+    """A key's default as its file writes it; the value of an interpolation that has one, 16 for `${preset:...,16}`."""
     if "${" not in written:
         return written
-    value = OmegaConf.select(config, key)
+    try:
+        value = OmegaConf.select(config, key)
+    except OmegaConfBaseException:  # the preset has no row for a method of the user's
+        return written
     return "null" if value is None else str(value)
 
 

@@ -1,16 +1,23 @@
-"""Measure the latency of every setting within a time limit, and its slowdown over the base model."""
+"""Latency of every setting within a time limit, and its slow-down over the base model (section 3, appendix B).
+
+A setting is a batch size and a length, at which the base model, LoRA merged and not, and both adapter designs run in
+turns. A slow-down is the median over rounds of two passes of one round; its interval is that of order statistics,
+which assumes nothing of the distribution. The time limit is for all settings, warm-up included; settings without time
+for their least number of rounds are left out and named. Cells are written as they come.
+"""
 
 import logging
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from scipy import stats
 
 from experiments.measure.passes import (
@@ -23,14 +30,16 @@ from experiments.measure.passes import (
     Setting,
     Variant,
     adapted,
+    grid_variants,
     least_rounds,
-    measure,
+    pass_seconds,
     share,
     token_seconds,
 )
 from experiments.models.load import empty_model, kind_of
 from experiments.store.files import write_atomic
 from experiments.store.logger import check_logger
+from experiments.training.hardware import choose_device, describe
 from lora.errors import check_choice, check_whole, is_number, nearest
 from lora.limits import check_positions
 
@@ -40,38 +49,61 @@ SETTINGS = ["rank", "table", "widths", "batch_sizes", "lengths", "bottlenecks", 
 log = logging.getLogger(__name__)
 
 
+def latency_settings(cfg: DictConfig, table1: Iterable[tuple[int, int, Sequence[Variant]]]) -> list[Setting]:
+    """The settings to measure: rows of Table 1 (batch size, length, variants), and the grid of Figure 5."""
+    rows = [Setting("table1", batch_size, length, tuple(variants)) for batch_size, length, variants in table1]
+    return rows + [Setting("figure5", batch_size, length, tuple(grid_variants(cfg)))
+                   for batch_size in cfg.batch_sizes for length in cfg.lengths]
+
+
+def measured_latency(cfg: DictConfig, settings: Sequence[Setting]) -> tuple[dict[Setting, Seconds], dict[str, Any]]:
+    """Seconds of every setting, and the conditions of the measurement as the record keeps them."""
+    device = choose_device(cfg.device)
+    torch.set_num_threads(cfg.threads)
+    seconds = (None if device.type == "cuda" else CPU_SECONDS) if cfg.seconds == "auto" else cfg.seconds
+    check_fit(cfg, settings)
+    measured, left_out = measure_all(cfg, device, settings, seconds)
+    given = OmegaConf.to_container(OmegaConf.masked_copy(cfg, SETTINGS), resolve=True)
+    assert isinstance(given, dict)
+    conditions = {"model": cfg.model.name, "device": describe(device, 1), "dtype": cfg.dtype,
+                  "threads": cfg.threads if device.type == "cpu" else None,
+                  **{str(key): value for key, value in given.items()}, "seconds": seconds, "left_out": left_out,
+                  "versions": {name: version(name) for name in ("torch", "transformers")}}
+    return measured, conditions
+
+
 def measure_all(cfg: DictConfig, device: torch.device, settings: Sequence[Setting],
                 seconds: float | None) -> tuple[dict[Setting, Seconds], list[str]]:
-    """What was measured, in the order of `settings`, and why others were not; ValueError where none was."""
+    """Seconds by setting, in the order of `settings`, and why others were left out; ValueError if all were."""
     waiting = sorted(settings, key=lambda setting: setting.work)
     ends = None if seconds is None else time.perf_counter() + seconds
     rate = 0.0 if ends is None else token_seconds(cfg, device, waiting[0])
-    found: dict[Setting, Seconds] = {}
+    measured: dict[Setting, Seconds] = {}
     left_out: list[str] = []
     while waiting:
         setting, started = waiting[0], time.perf_counter()
         try:
             limit = _limit(waiting, ends, rate, least_rounds(cfg))
-            found[setting] = measure(cfg, device, setting, limit)
+            measured[setting] = pass_seconds(cfg, device, setting, limit)
         except OutOfTime as out:
             left_out.append(f"{setting} is left out: {least_rounds(cfg)} rounds of {out.seconds:.3g} s, warm-up among "
                             f"them, are more than what is left of {seconds:g} s")
             log.info(left_out[-1])
         else:
-            passes = list(found[setting].values())
+            passes = list(measured[setting].values())
             rate = sum(map(sum, passes)) / len(passes[0]) / setting.work
             log.info("%s: %d rounds of %d variants in %.1f s, %d settings wait", setting, len(passes[0]), len(passes),
                      time.perf_counter() - started, len(waiting) - 1)
-            cells = latency_cells(cfg, found)
+            cells = latency_cells(cfg, measured)
             write_atomic(Path(cfg.output_dir) / "latency_cells.csv", cells.to_csv(index=False))
         waiting = waiting[1:]
-    if not found:
+    if not measured:
         raise ValueError(f"seconds {seconds:g} are too few: {left_out[0]}")
-    return {setting: found[setting] for setting in settings if setting in found}, left_out
+    return {setting: measured[setting] for setting in settings if setting in measured}, left_out
 
 
 def _limit(waiting: Sequence[Setting], ends: float | None, rate: float, least: int) -> Limit:
-    """Until when the first of `waiting` is measured; OutOfTime where that is too short."""
+    """The time limit of the first of `waiting`; OutOfTime if it is too short."""
     if ends is None:
         return Limit()
     now = time.perf_counter()
@@ -82,7 +114,7 @@ def _limit(waiting: Sequence[Setting], ends: float | None, rate: float, least: i
 
 
 def check_settings(cfg: DictConfig) -> None:
-    """ValueError for what cannot be measured, before anything is built."""
+    """ValueError for a setting of the command that cannot be measured, before anything is built."""
     check_logger(cfg.logger)
     check_choice("dtype", cfg.dtype, DTYPES)
     if not 0 < cfg.level < 1:
@@ -113,7 +145,7 @@ Measured = Mapping[Setting, Seconds]
 
 
 @dataclass(frozen=True)
-class Spread:
+class MedianInterval:
     """Median of n values with its order-statistic interval; no interval where n is too small for the level."""
 
     median: float
@@ -122,16 +154,16 @@ class Spread:
     n: int
 
 
-def median_interval(values: Sequence[float], level: float) -> Spread:
-    """The median, and the narrowest symmetric pair of order statistics that holds it with probability `level`.
+def median_interval(values: Sequence[float], level: float) -> MedianInterval:
+    """The median, and the narrowest symmetric pair of order statistics that covers it with probability `level`.
 
     The number of values below the true median is binomial (n, 1/2) whatever their distribution.
     """
     ordered, n = sorted(values), len(values)
     skipped = int(stats.binom.ppf((1 - level) / 2, n, 0.5))  # values left out at each end
     if not skipped:
-        return Spread(statistics.median(ordered), None, None, n)
-    return Spread(statistics.median(ordered), ordered[skipped - 1], ordered[n - skipped], n)
+        return MedianInterval(statistics.median(ordered), None, None, n)
+    return MedianInterval(statistics.median(ordered), ordered[skipped - 1], ordered[n - skipped], n)
 
 
 def latency_cells(cfg: DictConfig, measured: Measured) -> pd.DataFrame:
@@ -144,11 +176,11 @@ def _cells(cfg: DictConfig, setting: Setting, seconds: Seconds) -> list[dict[str
     base = seconds[Variant(BASE, 0)]
     lines = []
     for variant, values in seconds.items():
-        time = median_interval([1000 * value for value in values], cfg.level)
-        slow = median_interval([100 * (one / two - 1) for one, two in zip(values, base, strict=True)], cfg.level)
+        milliseconds = median_interval([1000 * value for value in values], cfg.level)
+        slowdown = median_interval([100 * (one / two - 1) for one, two in zip(values, base, strict=True)], cfg.level)
         lines.append({"part": setting.part, "batch_size": setting.batch_size, "length": setting.length,
                       "variant": variant.method, "width": variant.width,
-                      "ms": time.median, "ms_low": time.low, "ms_high": time.high,
-                      "slowdown": slow.median, "slowdown_low": slow.low, "slowdown_high": slow.high,
-                      "trials": time.n})
+                      "ms": milliseconds.median, "ms_low": milliseconds.low, "ms_high": milliseconds.high,
+                      "slowdown": slowdown.median, "slowdown_low": slowdown.low, "slowdown_high": slowdown.high,
+                      "trials": milliseconds.n})
     return lines

@@ -1,16 +1,16 @@
-"""A forward pass of the base and of what stands beside it, timed in turns.
+"""Forward passes of the base model and of its adapted variants, timed in turns.
 
-Rounds are of one pass of each variant, in an order drawn anew for every round, so that drift and neighbours hit all
-alike. The variants share the base's weights, random ones, but those that LoRA merges into.
+The variants share the base's random weights, except for those that LoRA merges into.
 
-Where time is limited, the smallest settings come first, and all that can have their least rounds have as many.
+Where time is limited, the smallest settings come first, and every setting with time for its least number of rounds
+gets the same number of rounds.
 """
 
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from experiments.measure.rounds import Step, rounds, wall_seconds
 from experiments.measure.step import random_ids
 from experiments.models.load import kind_of, load_model
 from lora.bank import merge
@@ -31,7 +32,7 @@ ADAPTERS = ("adapter_h", "adapter_l")
 
 @dataclass(frozen=True)
 class Variant:
-    """What is timed: `base`, `lora`, `lora_merged`, `adapter_h` or `adapter_l`, with its rank or bottleneck."""
+    """A model that is timed: `base`, `lora`, `lora_merged`, `adapter_h` or `adapter_l`, with its rank or bottleneck."""
 
     method: str
     width: int
@@ -39,7 +40,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is timed in turns, and of which part of the study it is: table1 or figure5."""
+    """A size of input with the variants that are timed on it, for one part of the study: table1 or figure5."""
 
     part: str
     batch_size: int
@@ -48,7 +49,7 @@ class Setting:
 
     @property
     def work(self) -> int:
-        """Tokens of a round, of which its time is taken to be a multiple."""
+        """Tokens of a round, to which its time is taken to be proportional."""
         return self.batch_size * self.length * len(self.variants)
 
     def __str__(self) -> str:
@@ -57,14 +58,14 @@ class Setting:
 
 @dataclass(frozen=True)
 class Limit:
-    """When a setting ends with the trials it has, and when the command does; on time.perf_counter, None for never."""
+    """Times of time.perf_counter at which a setting ends with the trials it has, and the command; None for never."""
 
     setting: float | None = None
     command: float | None = None
 
 
 class OutOfTime(Exception):
-    """A setting's least rounds do not fit into what is left; `seconds` are those of one."""
+    """A setting's least number of rounds does not fit into the time left; `seconds` are those of one round."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -74,30 +75,31 @@ Seconds = Mapping[Variant, Sequence[float]]  # of each round
 
 
 def grid_variants(cfg: DictConfig) -> list[Variant]:
-    """What Figure 5 compares in one setting."""
+    """The variants that Figure 5 compares in one setting."""
     adapters = [Variant(method, width) for method in ADAPTERS for width in cfg.bottlenecks]
     return [Variant(BASE, 0), Variant(MERGED, cfg.rank), Variant("lora", cfg.rank), *adapters]
 
 
 def share(waiting: Sequence[Setting], left: float, rate: float, least: int) -> float | None:
-    """Of the seconds `left`, those for the first of `waiting`, smallest first; None where it cannot have its `least`.
+    """Of the seconds `left`, those for the first of `waiting`; None where they are too few for `least` rounds.
 
-    `rate` is the seconds of a token. All settings that can have `least` rounds are given as many.
+    `waiting` is sorted, smallest first; `rate` is the seconds of a token. The time is shared so that every setting
+    with time for `least` rounds gets the same number of rounds.
     """
     fitting = [work for work in accumulate(setting.work for setting in waiting) if work * rate * least <= left]
     return left * waiting[0].work / fitting[-1] if fitting else None
 
 
 def token_seconds(cfg: DictConfig, device: torch.device, setting: Setting) -> float:
-    """Seconds of a token in the base, from one pass after another that is not counted."""
+    """Seconds of a token in the base, from one pass after a warm-up."""
     once = OmegaConf.merge(cfg, {"warmup": 1, "trials": 1})
     assert isinstance(once, DictConfig)
     alone = replace(setting, variants=(Variant(BASE, 0),))
-    return measure(once, device, alone, Limit())[Variant(BASE, 0)][0] / alone.work
+    return pass_seconds(once, device, alone, Limit())[Variant(BASE, 0)][0] / alone.work
 
 
-def measure(cfg: DictConfig, device: torch.device, setting: Setting, limit: Limit) -> dict[Variant, list[float]]:
-    """Seconds of every variant's forward pass in each round of one setting; OutOfTime where too few fit."""
+def pass_seconds(cfg: DictConfig, device: torch.device, setting: Setting, limit: Limit) -> dict[Variant, list[float]]:
+    """Seconds of every variant's forward pass in each round of one setting; OutOfTime where too few rounds fit."""
     kind = kind_of(cfg.model)
     torch.manual_seed(cfg.seed)
     base: Any = load_model(cfg.model, kind, 2, ["0", "1"])
@@ -105,14 +107,13 @@ def measure(cfg: DictConfig, device: torch.device, setting: Setting, limit: Limi
     base.config.use_cache = False
     ids = random_ids(base.config, setting.batch_size, setting.length).to(device)
     models = {variant: adapted(base, variant, cfg) for variant in setting.variants}
-    passes: dict[Variant, Callable[[], Any]] = {
-        variant: lambda model=model: model(input_ids=ids) for variant, model in models.items()}  # type: ignore[misc]
-    return rounds(passes, device, cfg, limit)
+    return limited_rounds({variant: partial(model, input_ids=ids) for variant, model in models.items()},
+                          device, cfg, limit)
 
 
 @torch.no_grad()
 def adapted(base: nn.Module, variant: Variant, cfg: DictConfig) -> nn.Module:
-    """The base with a variant's adapter, of random numbers throughout; all that is frozen is the base's own."""
+    """The base with a variant's adapter, whose weights are random; frozen weights are shared with the base."""
     if variant.method == BASE:
         return base
     model = deepcopy(base, {id(parameter): parameter for parameter in base.parameters()})
@@ -124,56 +125,44 @@ def adapted(base: nn.Module, variant: Variant, cfg: DictConfig) -> nn.Module:
             parameter.data = parameter.data.to(base.dtype)  # type: ignore[call-overload]
     if variant.method == MERGED:
         for _, layer in adapted_layers(model):
-            layer.base.weight = nn.Parameter(layer.weight.data)  # merging writes to it, and the base is to stay
+            layer.base.weight = nn.Parameter(layer.weight.data)  # merging writes to it; the base must not change
         merge(model)
     return model.eval()
 
 
-def rounds(passes: Mapping[Variant, Callable[[], Any]], device: torch.device, cfg: DictConfig,
-           limit: Limit) -> dict[Variant, list[float]]:
-    """Seconds of each pass in every round, each round in an order of its own; the warm-up is not counted."""
-    found: dict[Variant, list[float]] = {variant: [] for variant in passes}
-    order, draw = list(passes), random.Random(cfg.seed)
-    least = least_rounds(cfg)
+def limited_rounds(passes: Mapping[Variant, Step], device: torch.device, cfg: DictConfig,
+                   limit: Limit) -> dict[Variant, list[float]]:
+    """Seconds of each pass in every round that fits into the limit; the warm-up is not counted."""
     started = time.perf_counter()
     with torch.inference_mode():
-        for number in range(cfg.warmup + cfg.trials):
-            if number and not _fits(number, least, started, limit):
-                break
-            draw.shuffle(order)
-            for variant in order:
-                seconds = timed(passes[variant], device)
-                if number >= cfg.warmup:
-                    found[variant].append(seconds)
-    return found
+        return rounds(passes, cfg.trials, partial(device_seconds, device), cfg.warmup, cfg.seed,
+                      partial(_fits, least_rounds(cfg), started, limit))
 
 
 def least_rounds(cfg: DictConfig) -> int:
-    """Rounds of a setting at the least, those of the warm-up among them."""
+    """The fewest rounds of a setting, those of the warm-up among them."""
     return cfg.warmup + min(cfg.trials, cfg.least_trials)
 
 
-def _fits(number: int, least: int, started: float, limit: Limit) -> bool:
-    """Whether there is time for another round after `number` since `started`; OutOfTime where `least` cannot be had."""
+def _fits(least: int, started: float, limit: Limit, number: int) -> bool:
+    """True if there is time for another round after `number` of them; OutOfTime if `least` do not fit."""
     now = time.perf_counter()
-    each = (now - started) / number
+    round_seconds = (now - started) / number
     if number < least:
-        if limit.command is not None and now + each * (least - number) > limit.command:
-            raise OutOfTime(each)
+        if limit.command is not None and now + round_seconds * (least - number) > limit.command:
+            raise OutOfTime(round_seconds)
         return True
-    return limit.setting is None or now + each <= limit.setting
+    return limit.setting is None or now + round_seconds <= limit.setting
 
 
-def timed(run: Callable[[], Any], device: torch.device) -> float:
-    """Seconds of a call: of a GPU's own clock, from an idle GPU until its last kernel has ended."""
-    if device.type == "cuda":
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        torch.cuda.synchronize(device)
-        start.record()
-        run()
-        end.record()
-        torch.cuda.synchronize(device)
-        return start.elapsed_time(end) / 1000  # of milliseconds
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+def device_seconds(device: torch.device, step: Step) -> float:
+    """Seconds of a call; on a GPU by its own clock, from an idle GPU until its last kernel has ended."""
+    if device.type != "cuda":
+        return wall_seconds(step)
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize(device)
+    start.record()
+    step()
+    end.record()
+    torch.cuda.synchronize(device)
+    return start.elapsed_time(end) / 1000  # of milliseconds

@@ -1,4 +1,4 @@
-"""What other packages are given to do, so that a measurement beside them compares like with like."""
+"""Baselines for the benchmarks: the same LoRA training step written with PEFT and with loralib."""
 
 from importlib import import_module
 from typing import Any
@@ -12,7 +12,7 @@ from lora.errors import check_choice
 from lora.low_rank import Part
 from lora.sites import find_sites
 
-# options of conf/method/lora.yaml that ours alone has, with the value at which all do the same
+# options of conf/method/lora.yaml that the other packages lack, with the value at which all packages do the same
 ONLY_OURS = {"bias": "none", "layernorm": False, "position_query": True, "dora": False,
              "learning_rate_scale_B": None}
 
@@ -27,7 +27,7 @@ def package(name: str) -> Any:
 
 
 def whole_modules(model: nn.Module, cfg: DictConfig) -> list[str]:
-    """Modules of the sites of `cfg.method`; ValueError for what PEFT and loralib do not do, or do in another way."""
+    """Modules of the sites of `cfg.method`; ValueError for an option that PEFT and loralib lack or handle otherwise."""
     check_choice("method", cfg.method.name, ("lora",))
     method = instantiate(cfg.method)
     assert isinstance(method, LoRA)
@@ -46,7 +46,7 @@ def whole_modules(model: nn.Module, cfg: DictConfig) -> list[str]:
 
 
 def peft_config(model: nn.Module, cfg: DictConfig, **options: Any) -> Any:
-    """PEFT's LoraConfig of the adaptation that `cfg.method` describes, with further `options` of its own."""
+    """PEFT's LoraConfig of the adaptation that `cfg.method` describes, with further `options` of LoraConfig."""
     return package("peft").LoraConfig(
         r=cfg.method.rank, lora_alpha=cfg.method.alpha, lora_dropout=cfg.method.dropout,
         use_rslora=cfg.method.rank_stabilised, target_modules=whole_modules(model, cfg), **options)

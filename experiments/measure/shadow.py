@@ -1,8 +1,8 @@
-"""A training step without numbers: what it computes, keeps for its backward pass, and needs of memory (section 4.2).
+"""Cost of a training step from shapes alone: FLOPs, activations and peak memory (section 4.2).
 
-The model is of fake tensors (torch's FakeTensorMode): the real code of model, method and optimizer runs on shapes
-alone, and a ledger reads every operation. So nothing is assumed of an architecture or a method, GPT-3 175B needs no
-memory, and activation checkpointing, autocast and tied weights count as they are. The tensors are a CPU's, also
+The model consists of fake tensors (torch's FakeTensorMode): the real code of model, method and optimizer runs on
+shapes, and a ledger reads every operation. So nothing is assumed about an architecture or a method, GPT-3 175B needs
+no memory, and activation checkpointing, autocast and tied weights count as they are. The tensors are CPU tensors, even
 where a GPU's operations are counted (`as_on_gpu`).
 
 A matrix product of (m, k) and (k, n) is 2 m k n FLOPs, as in torch.utils.flop_counter. Memory is what tensors hold:
@@ -43,12 +43,12 @@ class Work:
 
 @dataclass(frozen=True)
 class StepCost:
-    """What one training step takes, and the bytes that it needs.
+    """Work and memory of one training step.
 
-    weight_bytes: all parameters and buffers, adapter and head included; gradient_bytes and optimizer_bytes: of what
-    trains; activation_bytes: what the forward pass leaves for the backward pass; peak_bytes: the high-water mark of
-    all of these together over a step after the first, which has optimizer states from its beginning. `backward` has
-    in it what activation checkpointing computes again.
+    weight_bytes: all parameters and buffers, adapter and head included; gradient_bytes and optimizer_bytes: those of
+    the trained parameters; activation_bytes: tensors that the forward pass keeps for the backward pass; peak_bytes:
+    the high-water mark of all of these together over a step after the first, which has optimizer states from its
+    beginning. `backward` includes what activation checkpointing computes again.
     """
 
     weight_bytes: int
@@ -62,7 +62,7 @@ class StepCost:
 
 
 class Ledger(TorchDispatchMode):
-    """Reads every operation while it is entered: work done, bytes of live tensors and their high-water mark."""
+    """Reads every operation inside its context: work done, bytes of live tensors and their high-water mark."""
 
     def __init__(self, held: Iterable[Tensor]) -> None:
         super().__init__()
@@ -75,19 +75,19 @@ class Ledger(TorchDispatchMode):
         return Work(self.flops, self.moved_bytes)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
         if func.namespace != "aten":
-            return found
-        inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(found))
+            return result
+        inputs, outputs = list(_tensors((args, kwargs))), list(_tensors(result))
         if (product := PRODUCTS.get(func.overloadpacket)) is not None:
-            self.flops += product(*args, **(kwargs or {}), out_val=found)
+            self.flops += product(*args, **(kwargs or {}), out_val=result)
         elif func._schema.is_mutable or not _touches_nothing(func, inputs, outputs):
             read = outputs if func.overloadpacket in GATHERS else inputs
             written = outputs or _changed(func, args, kwargs or {})  # an update of many tensors returns none
             self.moved_bytes += sum(tensor.nbytes for tensor in (*read, *written))
-        self._hold(inputs, new=False)  # the batch, which was there before: nor are its views new
+        self._hold(inputs, new=False)  # the batch is older than the ledger, and so are its views
         self._hold(outputs)
-        return found
+        return result
 
     def _hold(self, tensors: Iterable[Tensor], new: bool = True) -> None:
         for tensor in tensors:
@@ -105,15 +105,16 @@ class Ledger(TorchDispatchMode):
 
 
 def _touches_nothing(func: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> bool:
-    """Whether an operation that changes nothing in place touches no number: views and new tensors without values."""
-    held = {tensor.untyped_storage()._cdata for tensor in inputs}
-    return func.overloadpacket in UNFILLED or all(tensor.untyped_storage()._cdata in held for tensor in outputs)
+    """True for an out-of-place operation that reads and writes no number: a view, a new tensor without values."""
+    storages = {tensor.untyped_storage()._cdata for tensor in inputs}
+    return func.overloadpacket in UNFILLED or all(tensor.untyped_storage()._cdata in storages for tensor in outputs)
 
 
 def _changed(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    """What an operation writes in place."""
-    given = {said.name: value for said, value in zip(func._schema.arguments, args, strict=False)} | dict(kwargs)
-    return [tensor for said in func._schema.arguments if said.is_write for tensor in _tensors(given.get(said.name))]
+    """The tensors that an operation writes in place."""
+    arguments = func._schema.arguments
+    values = {argument.name: value for argument, value in zip(arguments, args, strict=False)} | dict(kwargs)
+    return [tensor for argument in arguments if argument.is_write for tensor in _tensors(values.get(argument.name))]
 
 
 def _tensors(tree: Any) -> Iterator[Tensor]:
@@ -121,7 +122,7 @@ def _tensors(tree: Any) -> Iterator[Tensor]:
 
 
 def shadow(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[], Tensor]) -> StepCost:
-    """The cost of a step: loss().backward(), optimizer.step(). Model and optimizer are of fake tensors, and unused."""
+    """The cost of a step: loss().backward(), optimizer.step(). Model and optimizer consist of fake tensors, unused."""
     with Ledger([*model.parameters(), *model.buffers()]) as ledger:
         weights = ledger.live_bytes
         value = loss()
@@ -129,7 +130,7 @@ def shadow(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[]
         value.backward()
         del value
         backward, gradients, peak = ledger.work, ledger.live_bytes - weights, ledger.peak_bytes
-        optimizer.step()  # the first makes the optimizer's states; in every later one they are there before it
+        optimizer.step()  # the first step creates the optimizer's states; later steps find them
         states, first = ledger.live_bytes - weights - gradients, ledger.work
         optimizer.step()
         update = ledger.work - first
@@ -139,16 +140,16 @@ def shadow(model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[]
 
 @contextmanager
 def as_on_gpu() -> Iterator[None]:
-    """Have attention and dropout leave for the backward pass what they do on a GPU, though the tensors are a CPU's.
+    """Make attention and dropout keep for the backward pass what they keep on a GPU, though the tensors are a CPU's.
 
-    A GPU's fused attention takes dropout, a CPU's does not and falls back to products that keep every score. Dropout
-    keeps a byte a number on a GPU, on a CPU a number of the same width.
+    A GPU's fused attention takes dropout; a CPU's does not, and falls back to products that keep every score. Dropout
+    keeps one byte per number on a GPU, and a number of the same width on a CPU.
     """
     attention, dropout = functional.scaled_dot_product_attention, functional.dropout
 
     def fused(query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
               *others: Any, **named: Any) -> Tensor:
-        return attention(query, key, value, attn_mask, 0.0, *others, **named)  # of dropout it keeps a seed alone
+        return attention(query, key, value, attn_mask, 0.0, *others, **named)  # of dropout it keeps only a seed
 
     def masked(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         return torch.native_dropout(input, p, training)[0] if training and p else input

@@ -52,8 +52,9 @@ def benchmark_sheet(record: BenchmarkRecord) -> Sheet:
     first = next(iter(record.variants.values()))
     notes = [page.summary.format(**record.summary, ratio_to=first.get("ratio_to"))] if page.summary else []
     settings = [f"{key}={shown(key, value)}" for key, value in record.settings.items()]
-    conditions = [record.device, f"{record.threads} thread{'s' * (record.threads > 1)}",
-                  f"{page.statistic} of {record.rounds} rounds", f"torch {record.versions['torch']}", *settings]
+    conditions = [record.device, _counted(record.threads, "thread"),
+                  f"{page.statistic} of {_counted(record.rounds, 'round')}", f"torch {record.versions['torch']}",
+                  *settings]
     notes.append(f"{', '.join(conditions)}; {page.weights}.")
     return Sheet(record.benchmark, "", list(page.columns.values()), rows, notes, record=asdict(record))
 
@@ -68,6 +69,8 @@ def shown(key: str, value: Any) -> Any:
         return f"[{','.join(map(str, value))}]"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int) and key == "parameters":
-        return f"{value:,}"
     return f"{value:.3f}" if isinstance(value, float) else value
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"

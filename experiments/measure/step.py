@@ -1,4 +1,4 @@
-"""One training step of any model and method on a random batch: to be measured, or counted without numbers."""
+"""One training step of any model and method on a random batch, to be timed or to be costed from shapes alone."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -39,7 +39,7 @@ def random_batch(config: Any, kind: str, batch_size: int, length: int) -> dict[s
 
 
 def check_step(cfg: DictConfig) -> None:
-    """ValueError for a precision, device, batch size or length that no step has."""
+    """ValueError for an unknown precision or device, or a batch size or length below 1."""
     check_choice("precision", cfg.precision, PRECISIONS)
     check_choice("device", cfg.device, DEVICES)
     for key in ("batch_size", "length"):
@@ -63,9 +63,9 @@ class TrainingStep:
 def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     """The step of `cfg`: model (with random weights), method, batch_size, length, precision, checkpointing.
 
-    precision: fp32; bf16, autocast with all weights in fp32, as the trainer has it; fp16, where the base is in 2 bytes,
-    with its gradients and optimizer states, and what the method adds (LoRA's A and B) stays in 4. Checkpointing keeps
-    the input of each block and computes the block again in the backward pass.
+    precision: fp32; bf16, autocast with all weights in fp32, as in the trainer; fp16, where the base, its gradients
+    and optimizer states take 2 bytes a number, and parameters that the method adds (LoRA's A and B) 4. Checkpointing
+    keeps the input of each block and computes the block again in the backward pass.
     """
     drawn = OmegaConf.merge(cfg.model, {"init": "random"})
     assert isinstance(drawn, DictConfig)
@@ -78,7 +78,7 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
     groups = method.apply(model, pooler=cfg.model.pooler)
     model.train()
     model.config.use_cache = False
-    if kind == "classification":  # said, for DeBERTa would look into the labels, which a shadow has not
+    if kind == "classification":  # DeBERTa would infer it from the labels, which fake tensors do not have
         model.config.problem_type = "single_label_classification"
     if cfg.checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
@@ -93,7 +93,7 @@ def training_step(cfg: DictConfig, kind: str) -> TrainingStep:
 
 
 def shadow_of(cfg: DictConfig, kind: str) -> StepCost:
-    """What the same step costs on `cfg.device`, from its shapes alone."""
+    """The cost of the same step on `cfg.device`, from its shapes alone."""
     with FakeTensorMode(), as_on_gpu() if cfg.device == "cuda" else nullcontext():
         step = training_step(cfg, kind)
         return shadow(step.model, step.optimizer, step.loss)

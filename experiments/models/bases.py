@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from analysis.adapters.base_weights import BaseWeights
 from analysis.adapters.read import AdapterUpdates
 from analysis.adapters.updates import Problem
+from experiments.config.compose import choice
 from experiments.models.files import model_folder
 from experiments.store.paths import CONF, ROOT
 from lora.errors import nearest
@@ -77,9 +78,7 @@ def base_folder(base: str) -> Path:
     if base not in models:
         raise FileNotFoundError(f"base {base!r} is neither a file, nor a folder, nor one of {', '.join(sorted(models))}"
                                 f"{nearest(base, models)}")
-    model = OmegaConf.load(models[base])
-    assert isinstance(model, DictConfig)
-    return model_folder(model)
+    return model_folder(choice("model", base))
 
 
 def own_base(stored: Mapping[str, Any]) -> Path | None:

@@ -1,7 +1,7 @@
 """Load base models and tokenizers, or build a model of the same shape without weights."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,13 @@ def empty_model(cfg: DictConfig, kind: str, num_labels: int) -> PreTrainedModel:
 def kind_of(model: DictConfig) -> str:
     """The task kind that the paper used a model for, by its `config`."""
     return "causal_lm" if model.config and model.config.model_type == "gpt2" else "classification"
+
+
+def adapter_kind(description: Mapping[str, Any]) -> str:
+    """The task kind that an adapter was trained for, by the head and labels that its file describes."""
+    if not description["head"]:
+        return "causal_lm"
+    return "regression" if len(description["labels"]) == 1 else "classification"
 
 
 def _config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str], pretrained: bool) -> PreTrainedConfig:

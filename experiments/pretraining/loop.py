@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from omegaconf import DictConfig
 
+from experiments.measure.rounds import processor_seconds, ratio, rounds
 from experiments.models.architectures import DROPOUT, attentions_of
 from experiments.pretraining.cloze import accuracies, held_out_loss
 from experiments.pretraining.language import Batch, Language, Stream, loss_sum
@@ -175,36 +176,32 @@ def fastest(cfg: DictConfig, config: PreTrainedConfig, language: Language) -> tu
     """(precision, attention, tokens per second of processor time of each pair that was timed).
 
     A choice that the config states is not timed. Other processes disturb wall-clock time, so processor time is
-    measured. Each round takes one step of each pair on the same batch, in rotating order; the pair with the lowest
-    median ratio to the first one's time wins.
+    measured. Each round takes one step of each pair on the same batch; the pair with the lowest median ratio to the
+    first one's time wins.
     """
     precisions = ("fp32", "bf16") if cfg.precision == "auto" else (cfg.precision,)
     attentions = attentions_of(config.model_type) if cfg.attention == "auto" else (cfg.attention,)
     pairs = list(itertools.product(precisions, attentions))
     if len(pairs) == 1:
         return *pairs[0], {}
-    stream, steps = Stream(language, cfg.batch_size, cfg.seed), [_trial(cfg, config, *pair) for pair in pairs]
-    seconds: list[list[float]] = [[] for _ in pairs]
-    tokens = 0
-    for number in range(ROUNDS + 1):  # the first one warms up
-        batch = stream.batch(number, 0)
-        tokens += batch.tokens if number else 0
-        for place in range(len(pairs)):
-            place = (place + number) % len(pairs)
-            started = time.process_time()
-            steps[place](batch)
-            seconds[place].append(time.process_time() - started)
-    ratios = [statistics.median(one / two for one, two in zip(times[1:], seconds[0][1:], strict=True))
-              for times in seconds]
-    speeds = {f"{precision} {attention}": tokens / sum(times[1:])
-              for (precision, attention), times in zip(pairs, seconds, strict=True)}
+    stream = Stream(language, cfg.batch_size, cfg.seed)
+    batches = [stream.batch(number, 0) for number in range(ROUNDS + 1)]  # the first one warms up
+    steps = {f"{precision} {attention}": _trial(cfg, config, precision, attention, batches)
+             for precision, attention in pairs}
+    readings = rounds(steps, ROUNDS, processor_seconds)
+    tokens = sum(batch.tokens for batch in batches[1:])
+    speeds = {pair: tokens / sum(seconds) for pair, seconds in readings.items()}
     log.info("%s: tokens/s %s", cfg.model.name, ", ".join(f"{pair} {speed:.0f}" for pair, speed in speeds.items()))
-    return *pairs[ratios.index(min(ratios))], speeds
+    first = next(iter(steps))
+    precision, attention = min(steps, key=lambda pair: ratio(readings, pair, first)).split()
+    return precision, attention, speeds
 
 
-def _trial(cfg: DictConfig, config: PreTrainedConfig, precision: str, attention: str) -> Callable[[Batch], float]:
-    """A training step with a new model in this precision and attention."""
+def _trial(cfg: DictConfig, config: PreTrainedConfig, precision: str, attention: str,
+           batches: list[Batch]) -> Callable[[], float]:
+    """A step of a new model in this precision and attention; each call takes the next of the batches."""
     with torch.random.fork_rng():
         model = new_model(config, attention, cfg.dropout)
     optimizer = make_optimizer([ParameterGroup(name="model", parameters=dict(model.named_parameters()))], cfg)
-    return lambda batch: train_step(model, optimizer, batch, precision, cfg.gradient_clip)
+    remaining = iter(batches)
+    return lambda: train_step(model, optimizer, next(remaining), precision, cfg.gradient_clip)

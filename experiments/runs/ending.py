@@ -24,7 +24,7 @@ def told(record: RunRecord, store: Store) -> str:
     score = "no score" if record.score is None else f"{metric} {record.score:.{decimals(metric)}f}"
     head = f" and a head of {record.head:,}" if record.head else ""
     kept = f"kept in {store.find(record.run)}"
-    adapter = f", adapter in {store.root / record.adapter}" if record.adapter and store.has_adapter(record) else ""
+    adapter = f", adapter in {place}" if (place := _adapter(record, store)) else ""
     return (f"{record.run}: {score} (epoch {record.best_epoch} of {len(record.history)}), "
             f"{record.trainable or 0:,} parameters{head} trained in {record.seconds or 0:.0f} s, {kept}{adapter}")
 
@@ -37,7 +37,12 @@ def brief(record: RunRecord, store: Store) -> dict[str, Any]:
             "best_epoch": record.best_epoch, "trainable": record.trainable, "head": record.head,
             "seconds": None if record.seconds is None else round(record.seconds, 1), **start,
             "record": str(store.find(record.run)),
-            "adapter": str(store.root / record.adapter) if store.has_adapter(record) else None}
+            "adapter": _adapter(record, store)}
+
+
+def _adapter(record: RunRecord, store: Store) -> str | None:
+    """The folder of a run's adapter, where it is here."""
+    return str(store.root / str(record.adapter)) if store.has_adapter(record) else None
 
 
 def _rounded(value: float | None) -> float | None:

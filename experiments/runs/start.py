@@ -21,14 +21,14 @@ from lora.adapter_file import (
     method_of,
     read_adapter,
 )
-from lora.methods import Method
+from lora.bank import AppliedMethod
 
 # fields of a method that say how it trains or what it starts from, not what it is
 MAY_DIFFER = ("name", "dropout", "learning_rate_scale_B", "init_std")
 log = logging.getLogger(__name__)
 
 
-def check_source(source: str, folder: Path, method: Method) -> None:
+def check_source(source: str, folder: Path, method: AppliedMethod) -> None:
     """ValueError naming each difference that matters between `method` and that of the adapter in `folder`."""
     theirs = method_of(read_adapter(folder)[0]["method"])
     if type(theirs) is not type(method):

@@ -117,7 +117,10 @@ class Generation(Task):
         return padded(rows, {"input_ids": pad_token_id, "labels": IGNORED}, pad_to_multiple_of)
 
     def loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-        """Cross entropy summed over target tokens, in fp32; logits (rows, length, vocabulary), labels (rows, length)."""
+        """Cross entropy summed over target tokens, in fp32.
+
+        logits (rows, length, vocabulary), labels (rows, length)
+        """
         from torch.nn import functional
 
         scored, targets, _ = _scored(logits, labels)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: it is imported where it is u
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
 # Parameters of a model below which a process has one thread. A process of two threads makes 1.1 to 1.3 (bf16) or 1.4 to
-# 1.6 (fp32) times half of what two processes of one thread make together (results/cpu/arithmetic.json), but threads
+# 1.6 (fp32) times half of what two processes of one thread make together (results/cpu/processes), but threads
 # that wait for each other starve beside a busy process.
 FEW_PARAMETERS = 2_000_000
 # glibc: blocks of this many bytes and more go back to the system when freed; peak memory varies by 5 % without it

@@ -80,7 +80,7 @@ def check_device(cfg: DictConfig) -> None:
 
 
 class Trainer:
-    """Trains the active adapter of `model` on `rows["train"]`, evaluating each other entry after every epoch."""
+    """Trains the active adapter of `model` on `train`, and evaluates each set of `evaluation` after every epoch."""
 
     def __init__(self, cfg: DictConfig, model: nn.Module, groups: list[ParameterGroup], task: Task, train: Rows,
                  evaluation: dict[str, Rows], *, seed: int, pad_token_id: int, logger: Logger,

@@ -1,6 +1,6 @@
-"""What every adaptation method is: a frozen dataclass with one way to apply it to a model.
+"""The base of all adaptation methods: a frozen dataclass that is applied to a model.
 
-A method changes the model and says which parameters train and at which learning-rate scale; it never owns a loop.
+A method changes the model and states which parameters train and at which learning-rate scale; it has no loop.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from lora.sites import head_modules
 
 @dataclass
 class ParameterGroup:
-    """Parameters that train together: by name, with their learning rate as a multiple of the run's."""
+    """Parameters that train with one learning rate, a multiple of the run's; by name."""
 
     name: str
     parameters: dict[str, nn.Parameter]
@@ -25,12 +25,12 @@ class ParameterGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Base of all methods. Fields are the method's YAML keys; `name` is the method's word in tables and records."""
+    """Base of all methods. Fields are the method's YAML keys; `name` is its name in tables and records."""
 
     name: str
 
     def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> None:
-        """Bring this method's new parameters into the model under the adapter's name.
+        """Add this method's new parameters to the model under the adapter's name.
 
         They are low-rank updates of dense maps (lora.layer) or modules at a place (lora.injected). `heads` names the
         modules of the task head, which train whole beside any method.
@@ -41,7 +41,7 @@ class Method:
         return []
 
     def keeps_base(self) -> bool:
-        """Whether a copy of the in-place parameters' base values is kept, so that the adapter can be taken off."""
+        """True where the base values of in-place parameters are kept, so that the adapter can be removed."""
         return True
 
     def merge_refusal(self) -> str | None:
@@ -53,15 +53,15 @@ class Method:
         return None
 
     def positions(self) -> int:
-        """How many of the model's positions the method takes in each row: the input may be that much shorter."""
+        """Number of positions that the method adds to each row: the input can be that much shorter."""
         return 0
 
     def separators(self) -> dict[str, int]:
-        """Tokens before which a resolved method has positions in a causal language model's rows, by their fields."""
+        """Tokens before which a resolved method adds positions in a causal language model, by field."""
         return {}
 
     def resolved(self, model: nn.Module, heads: Sequence[str]) -> "Method":
-        """The method with what it takes from the model's config said, as the adapter keeps it."""
+        """The method with fields that depend on the model's config filled in, as the adapter keeps it."""
         return self
 
     def config(self) -> dict[str, Any]:
@@ -78,11 +78,11 @@ class Method:
         if bank(model).adapters and not self.keeps_base():
             raise RuntimeError(f"{self.name} trains every weight: it cannot share a model with other adapters")
         heads = head_modules(model, pooler)
-        every = base_parameters(model)
-        head = {key: p for key, p in every.items() if any(key.startswith(f"{name}.") for name in heads)}
-        body = {key: p for key, p in every.items() if key not in head}
+        base = base_parameters(model)
+        head = {key: p for key, p in base.items() if any(key.startswith(f"{name}.") for name in heads)}
+        body = {key: p for key, p in base.items() if key not in head}
         beside = bank(model).active is not None
-        with disabled(model):  # what starts from W0 must not see what the active adapter trained in its place
+        with disabled(model):  # initial values computed from W0 must not see the active adapter's in-place values
             try:
                 in_place, groups = self.add(model, adapter, heads, body)
             except BaseException:
@@ -90,20 +90,20 @@ class Method:
                 raise
             copies = {key: body[key].detach().clone() for key in in_place} if self.keeps_base() else None
             aside = (*in_place, *head) if beside else ()  # else they are in the model already
-            values = {key: every[key].detach().clone() for key in aside}
+            values = {key: base[key].detach().clone() for key in aside}
         bank(model).adapters[adapter] = Adapter(self.resolved(model, heads), in_place, list(head), copies, values)
         activate(model, adapter)
         return groups + ([ParameterGroup("head", head, head=True)] if head else [])
 
     def add(self, model: nn.Module, adapter: str, heads: Sequence[str],
             body: dict[str, nn.Parameter]) -> tuple[list[str], list[ParameterGroup]]:
-        """Bring in what is new and choose what trains in place: the names of the latter, and the groups of both."""
+        """Inject new parameters and choose those that train in place: names of the latter, and the groups of both."""
         before = own_parameters(model, adapter).keys()
         self.inject(model, adapter, heads)
         in_place = self.in_place(model, body)
-        own = {key: p for key, p in own_parameters(model, adapter).items() if key not in before}
-        return in_place, self.groups(own | {key: body[key] for key in in_place})
+        added = {key: p for key, p in own_parameters(model, adapter).items() if key not in before}
+        return in_place, self.groups(added | {key: body[key] for key in in_place})
 
-    def groups(self, own: dict[str, nn.Parameter]) -> list[ParameterGroup]:
-        """How the method's own parameters are grouped for the optimizer."""
-        return [ParameterGroup(self.name, own)]
+    def groups(self, trained: dict[str, nn.Parameter]) -> list[ParameterGroup]:
+        """The method's parameters, grouped by learning rate."""
+        return [ParameterGroup(self.name, trained)]

@@ -1,4 +1,4 @@
-"""What the adapters of section 5.1 share: a bottleneck W_up f(W_down x) that is added to what a place gives.
+"""The base of the adapters of section 5.1: a bottleneck W_up f(W_down x), added to the output of a place.
 
 Shapes: x (..., n), W_down (r, n), W_up (n, r), both with a bias; r is `bottleneck`, f the `nonlinearity`. With a
 LayerNorm of its own the bottleneck reads LN(x).
@@ -26,11 +26,11 @@ class Bottleneck(Injected):
 
     def __init__(self, n: int, method: "BottleneckMethod", like: Tensor, norm: bool = False) -> None:
         super().__init__()
-        made: dict[str, Any] = {"device": like.device, "dtype": torch.promote_types(like.dtype, torch.float32)}
-        self.norm = nn.LayerNorm(n, **made) if norm else nn.Identity()
-        self.down = nn.Linear(n, method.bottleneck, **made)
+        options: dict[str, Any] = {"device": like.device, "dtype": torch.promote_types(like.dtype, torch.float32)}
+        self.norm = nn.LayerNorm(n, **options) if norm else nn.Identity()
+        self.down = nn.Linear(n, method.bottleneck, **options)
         self.nonlinearity = NONLINEARITIES[method.nonlinearity]()
-        self.up = nn.Linear(method.bottleneck, n, **made)
+        self.up = nn.Linear(method.bottleneck, n, **options)
         for dense in (self.down, self.up):
             nn.init.normal_(dense.weight, std=method.init_std)
             nn.init.zeros_(dense.bias)

@@ -1,4 +1,4 @@
-"""Several methods as one adapter: what each of them brings and trains, together (appendix E: LoRA with prefixes)."""
+"""Several methods as one adapter (appendix E: LoRA with prefixes)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +12,9 @@ from lora.methods.base import Method, ParameterGroup
 
 @dataclass(frozen=True, kw_only=True)
 class Combined(Method):
-    """Methods by a word for each, added in their order.
+    """Methods by name, added in their order.
 
-    No two may train the same parameter, nor one in its place the W0 that another's low-rank update takes as frozen.
+    No two may train the same parameter, and none may train a W0 in place that another's low-rank update needs frozen.
     """
 
     parts: Mapping[str, Method]
@@ -29,18 +29,18 @@ class Combined(Method):
     def add(self, model: nn.Module, adapter: str, heads: Sequence[str],
             body: dict[str, nn.Parameter]) -> tuple[list[str], list[ParameterGroup]]:
         owner: dict[str, str] = {}
-        frozen: dict[str, str] = {}  # by weight that has an update, the part that it is of
+        frozen: dict[str, str] = {}  # weight with a low-rank update -> its part
         groups: list[ParameterGroup] = []
         for word, part in self.parts.items():
             try:
-                in_place, own = part.add(model, adapter, heads, body)
+                in_place, part_groups = part.add(model, adapter, heads, body)
             except ValueError as error:
                 raise ValueError(f"{self.name}, part {word}: {error}") from None
             if both := [key for key in in_place if key in owner]:
                 raise ValueError(f"{self.name}: {owner[both[0]]} and {word} both train {both[0]} (of {len(both)})")
             owner |= dict.fromkeys(in_place, word)
             frozen = {f"{name}.weight": word for name, layer in adapted_layers(model) if layer.of(adapter)} | frozen
-            groups += own
+            groups += part_groups
         if both := [key for key in owner if key in frozen]:
             raise ValueError(f"{self.name}: {owner[both[0]]} trains {both[0]} (of {len(both)}) itself, and the update "
                              f"of {frozen[both[0]]} is beside that weight frozen: choose other targets or blocks")

@@ -93,11 +93,11 @@ class LoRA(Method):
             raise ValueError(f"bias={self.bias}: this {kind} model has no such biases to train")
         return [name for name in body if name in biases or (self.layernorm and name.rpartition(".")[0] in norms)]
 
-    def groups(self, own: dict[str, nn.Parameter]) -> list[ParameterGroup]:
+    def groups(self, trained: dict[str, nn.Parameter]) -> list[ParameterGroup]:
         if self.learning_rate_scale_B is None:
-            return super().groups(own)
-        B = {name: p for name, p in own.items() if ".updates." in name and name.endswith(".B")}
-        rest = {name: p for name, p in own.items() if name not in B}
+            return super().groups(trained)
+        B = {name: p for name, p in trained.items() if ".updates." in name and name.endswith(".B")}
+        rest = {name: p for name, p in trained.items() if name not in B}
         return [ParameterGroup(self.name, rest), ParameterGroup(f"{self.name} B", B, self.learning_rate_scale_B)]
 
     def merge_refusal(self) -> str | None:

@@ -33,7 +33,7 @@ INITS = ("words", "gaussian")
 class PrefixEmbed(Method):
     """l_p embeddings before the input and l_i after it.
 
-    `init` says what they start from: embeddings of random words of the vocabulary, or random numbers. `separator` is
+    `init` is their start: embeddings of random words of the vocabulary, or random numbers. `separator` is
     the token before which the infix of a causal language model stands, between prompt and target.
     """
 
@@ -60,7 +60,7 @@ class PrefixEmbed(Method):
         words = word_embeddings(model)
         if self.init == "words":
             return wide(words[self.random_words(model)])
-        std = model.config.initializer_range  # what the model's own embeddings started from
+        std = model.config.initializer_range  # that of the model's own embeddings
         return wide(words.new_empty(self.positions(), words.shape[1])).normal_(std=std)
 
     def random_words(self, model: PreTrainedModel) -> Tensor:
@@ -69,7 +69,7 @@ class PrefixEmbed(Method):
         return torch.randint(len(words), (self.positions(),), device=words.device)
 
     def find_end(self, model: PreTrainedModel, heads: Sequence[str]) -> FindEnd:
-        """Where the infix stands in this kind of model; ValueError for one that cannot have these positions."""
+        """The place of the infix in this kind of model; ValueError for one that cannot have these positions."""
         config = model.config
         check_choice(f"architecture for {self.name}", config.model_type, BLOCKS)
         if getattr(config, "is_decoder", False) and config.model_type not in CAUSAL:
@@ -105,5 +105,5 @@ class PrefixEmbed(Method):
 
 
 def word_embeddings(model: PreTrainedModel) -> Tensor:
-    """The model's table, (words, d)."""
+    """The model's embedding table, (vocabulary size, d)."""
     return model.get_input_embeddings().weight  # type: ignore[return-value]

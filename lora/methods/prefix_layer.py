@@ -1,8 +1,8 @@
 """Prefix-layer tuning: after the embedding layer and every block, the activations at the added positions are replaced
 by trained ones (section 5.1).
 
-|Theta| = L x d_model x (l_p + l_i): one set of vectors enters each of the L blocks. What the last block gives at the
-added positions reaches nothing and is dropped.
+|Theta| = L x d_model x (l_p + l_i): one set of vectors enters each of the L blocks. The last block's output at the
+added positions is dropped.
 """
 
 from collections.abc import Sequence
@@ -33,18 +33,18 @@ class PrefixLayer(PrefixEmbed):
 
     @torch.no_grad()
     def starts(self, model: PreTrainedModel, entries: list[str]) -> dict[str, Tensor]:
-        """What enters each block at the start, (l_p + l_i, d) by place, in fp32 or wider."""
+        """The initial vectors of each block, (l_p + l_i, d) by place, in fp32 or wider."""
         if self.init == "words" and self.positions() and model.device.type != "meta":
-            return {place: wide(entering) for place, entering in self._activations(model, entries).items()}
+            return {place: wide(vectors) for place, vectors in self._activations(model, entries).items()}
         return {place: self.start(model) for place in entries}
 
     def _activations(self, model: PreTrainedModel, entries: list[str]) -> dict[str, Tensor]:
         """Hidden states of random words where they enter each block of the base model."""
-        found: dict[str, Tensor] = {}
+        entering: dict[str, Tensor] = {}
 
         def keep(place: str) -> object:
             def hook(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-                found[place] = args[0][0].clone()  # (1, l_p + l_i, d) -> (l_p + l_i, d)
+                entering[place] = args[0][0].clone()  # (1, l_p + l_i, d) -> (l_p + l_i, d)
             return model.get_submodule(place).register_forward_pre_hook(hook)
 
         training, words = model.training, self.random_words(model)
@@ -56,4 +56,4 @@ class PrefixLayer(PrefixEmbed):
             model.train(training)
             for hook in hooks:
                 hook.remove()  # type: ignore[attr-defined]
-        return found
+        return entering

@@ -20,18 +20,18 @@ def cola(speaker: Speaker, label: int) -> Row | None:
     subject = sentence.slots[slot]
     if subject.det and dice.chance(0.6):
         subject = replace(subject, near=speaker.thing())
-    sentence = sentence.said(sentence.form, **{slot: subject})
+    sentence = sentence.in_form(sentence.form, **{slot: subject})
     text = say(sentence) if label else broken_sentence(speaker, sentence, say(sentence))
     return {"sentence": text, "label": label} if text else None
 
 
 def broken_sentence(speaker: Speaker, sentence: Sentence, text: str) -> str | None:
-    """The text with its agreement, a number, a verb form or the order of two words wrong."""
+    """The text with an error of agreement, number, verb form or word order; None where it stays grammatical."""
     dice, words = speaker.dice, text.split()
     breaks: list[Callable[[list[str]], list[str] | None]] = [_wrong_agreement(sentence)] * 2
     breaks += [_wrong_number(speaker), _wrong_form(sentence), _wrong_order(speaker)]
-    found = dice.choice(breaks)(words)
-    broken = " ".join(found or words)
+    changed = dice.choice(breaks)(words)
+    broken = " ".join(changed or words)
     reader = Reader(speaker.world)
     return None if reader.read(broken) or reader.read(f"{broken[:-1]}?") else broken
 
@@ -63,7 +63,7 @@ def _wrong_number(speaker: Speaker) -> Callable[[list[str]], list[str] | None]:
 
 
 def _counted(before: list[str]) -> bool:
-    """Whether the last determiner before a noun fixes its number."""
+    """True where the last determiner before a noun fixes its number."""
     return bool({"a", "an", *COUNTS} & set(before[-2:]))
 
 

@@ -1,7 +1,7 @@
-"""Sentences of the micro-world, said and read by one grammar.
+"""Sentences of the micro-world, generated and parsed by one grammar.
 
 A pattern is a line of FAMILIES: words, slots `name:form` and agreements `@name:word`. `say` fills it; `read` finds
-every sentence that says exactly these words, so that a text is grammatical if and only if it can be read.
+every sentence with exactly these words, so that a text is grammatical if and only if it can be read.
 
     agent:np verb:past patient:np place:at .      the robin chased two dogs at the river .
     @patient:was patient:np verb:past by agent:np ?   were two dogs chased by the robin ?
@@ -28,7 +28,7 @@ class NP:
 
     @property
     def plural(self) -> bool:
-        """Whether a verb agrees with it in the plural."""
+        """True where a verb agrees with it in the plural."""
         return self.det in COUNTS or self.det == "some"
 
 
@@ -47,22 +47,22 @@ class Sentence:
 
     @property
     def negated(self) -> bool:
-        """Whether it denies what it is about."""
+        """True for a negated form."""
         return self.form.startswith("not_")
 
     @property
     def question(self) -> bool:
-        """Whether it asks."""
+        """True for a question."""
         return self.form.startswith("ask")
 
     @property
-    def asked(self) -> str | None:
-        """The slot that a question asks for; None where it asks whether, or is none."""
+    def asked_slot(self) -> str | None:
+        """The slot that a question asks for; None for a yes-no question and a statement."""
         slot = self.form.split("_")[1] if self.form.startswith("ask_") else None
         return slot if slot in slots_of(self.family) else None
 
-    def said(self, form: str, **slots: Any) -> "Sentence":
-        """The same in another form, and with other slots where given."""
+    def in_form(self, form: str, **slots: Any) -> "Sentence":
+        """The same sentence in another form, with these slots replaced."""
         return Sentence(self.family, form, self.slots | slots)
 
 
@@ -83,25 +83,25 @@ def plural(noun: str) -> str:
     return f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2] not in "aeiou" else f"{noun}s"
 
 
-def with_articles(said: list[str]) -> list[str]:
-    """`a` is `an` before a vowel."""
-    if "a" not in said:
-        return said
-    pairs = zip(said, [*said[1:], ""], strict=True)
+def with_articles(tokens: list[str]) -> list[str]:
+    """The tokens with `a` replaced by `an` before a vowel."""
+    if "a" not in tokens:
+        return tokens
+    pairs = zip(tokens, [*tokens[1:], ""], strict=True)
     return ["an" if word == "a" and after[:1] in tuple("aeiou") else word for word, after in pairs]
 
 
 def say(sentence: Sentence) -> str:
     """The sentence as text, words and punctuation separated by spaces."""
-    said: list[str] = []
+    tokens: list[str] = []
     for name, form, agrees in elements(sentence.family, sentence.form):
         if agrees:
-            said.append(_agreement(name, form, sentence.slots))
+            tokens.append(_agreement(name, form, sentence.slots))
         elif form:
-            said += _say_slot(form, sentence.slots.get(name))
+            tokens += _say_slot(form, sentence.slots.get(name))
         else:
-            said.append(name)
-    return " ".join(with_articles(said))
+            tokens.append(name)
+    return " ".join(with_articles(tokens))
 
 
 @functools.cache
@@ -138,7 +138,7 @@ def _say_np(np: NP) -> list[str]:
 
 @functools.lru_cache
 class Reader:
-    """Reads what `say` says in a world: every sentence that a text can be."""
+    """Parses the texts of `say` in a world."""
 
     def __init__(self, world: World) -> None:
         nouns = [*world.class_of, *world.genus_of, *dict.fromkeys(world.genus_of.values()),
@@ -160,19 +160,19 @@ class Reader:
                 for family, forms in FAMILIES.items() for form, pattern in forms.items()]
 
     def read(self, text: str) -> list[Sentence]:
-        """Every sentence that is said so; none if the text breaks the grammar."""
+        """Every sentence with this text; none if the text breaks the grammar."""
         tokens = ["a" if word == "an" else word for word in text.split()]
-        found = []
+        sentences = []
         for family, form, pattern in self._patterns:
             if pattern[-1] == tokens[-1]:
                 for slots in self._match(pattern, tokens):
                     sentence = Sentence(family, form, slots)
                     if say(sentence) == text:  # articles and agreement
-                        found.append(sentence)
-        return found
+                        sentences.append(sentence)
+        return sentences
 
     def _match(self, pattern: list[str], tokens: list[str]) -> Iterator[dict[str, Any]]:
-        """Slots by name for each way in which the tokens fill the pattern, agreement unchecked."""
+        """Slots by name for each way to match the tokens with the pattern, agreement unchecked."""
         if not pattern or not tokens:
             if not pattern and not tokens:
                 yield {}
@@ -246,7 +246,7 @@ _NOTHING = object()
 
 
 def _closed_lists(world: World) -> dict[str, set[str]]:
-    """What a slot of form `word` may hold, by slot."""
+    """Words allowed in a slot of form `word`, by slot."""
     numbers = {str(number) for number in range(20, 80)}
     return {
         "place": {word for pair in world.synonyms["places"] for word in pair}, "degree": set(words.DEGREES.split()),

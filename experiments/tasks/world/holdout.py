@@ -1,7 +1,7 @@
-"""Which clauses the pre-training corpus and the training sets must not say, so that evaluation can.
+"""Held-out clauses: those of evaluation, which occur neither in the pre-training corpus nor in training sets.
 
-A clause is held out by a hash of its text: one in eight is, whoever says it, but none of fewer than four words ("yes").
-What is trained on has none of them, what is evaluated on has no other.
+One clause in eight is held out, by a hash of its text without its speaker; clauses of fewer than four words ("yes") are
+not. Training text has no held-out clause, evaluation text has no other.
 """
 
 import functools
@@ -15,16 +15,16 @@ ENDS = re.compile(r" [.?](?: |$)| , (?:and|but|so) ")
 
 
 def clauses(text: str) -> list[str]:
-    """The simple sentences of a text, without their full stops or who reports them."""
+    """The simple sentences of a text, without full stops and without their speakers."""
     return [clause for clause in ENDS.split(REPORT.sub("", text)) if clause]
 
 
 def held_out(clause: str) -> bool:
-    """Whether a clause is kept for evaluation."""
+    """True for a clause that is kept for evaluation."""
     return clause.count(" ") >= FEWEST_WORDS - 1 and zlib.crc32(clause.encode()) % ONE_IN == 0
 
 
 @functools.lru_cache(maxsize=100_000)  # a task of few words draws the same sentences again and again
 def fits(text: str, evaluation: bool) -> bool:
-    """Whether every clause may be evaluated on, or (evaluation=False) trained on."""
+    """True where every clause belongs to evaluation, or (evaluation=False) to training."""
     return all(held_out(clause) == evaluation for clause in clauses(text))

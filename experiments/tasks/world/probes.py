@@ -1,8 +1,8 @@
-"""Cloze probes: what a pre-trained model should know, asked on held-out text with one word left out.
+"""Cloze probes: held-out text with one word masked, which a pre-trained model should predict.
 
-class: what is a robin? synonym: the other verb for the same deed. agreement: sing or sings, near a noun of the other
-number. polarity, negated_polarity: loved or hated, after a judgement or the denial of one. yes_no: does a statement
-answer a question with yes or no?
+class: the class of a noun. synonym: the other verb of the same meaning. agreement: "sing" or "sings", next to a noun of
+the other number. polarity, negated_polarity: "loved" or "hated", after a judgement or its negation. yes_no: the answer
+to a question about a statement, or about kinds and abilities.
 """
 
 from collections.abc import Callable
@@ -28,8 +28,8 @@ class Probe:
 
 
 def probes(world: World, count: int) -> dict[str, list[Probe]]:
-    """`count` probes of each kind, whose text with the answer in it is in no training document."""
-    found: dict[str, list[Probe]] = {}
+    """Up to `count` probes of each kind, whose completed text is in no training document."""
+    by_kind: dict[str, list[Probe]] = {}
     for kind, make in MAKERS.items():
         speaker, new = Speaker(world, world.dice(f"probe {kind}")), {}
         for _ in range(500 * count):
@@ -41,12 +41,12 @@ def probes(world: World, count: int) -> dict[str, list[Probe]]:
         if not new:
             raise ValueError(f"the world has no held-out probe of {kind}: give more of world.entities or another "
                              f"world.seed ({world.seed})")
-        found[kind] = list(new.values())
-    return found
+        by_kind[kind] = list(new.values())
+    return by_kind
 
 
 def masked(text: str, answer: str, candidates: list[str]) -> Probe:
-    """The text with the last occurrence of the answer left out."""
+    """The text with the last occurrence of the answer masked."""
     words = text.split()
     place = len(words) - 1 - words[::-1].index(answer)
     return Probe(" ".join([*words[:place], MASK, *words[place + 1:]]), answer, tuple(candidates))
@@ -63,12 +63,12 @@ def class_membership(speaker: Speaker) -> Probe:
 
 
 def synonym(speaker: Speaker) -> Probe:
-    """"the robin chased a bee . in other words , the robin <mask> a bee ." among all verbs but the one said."""
+    """"the robin chased a bee . in other words , the robin <mask> a bee ." among all verbs but the original."""
     event = speaker.event(place=0.5, plain=True)
     verb = speaker.change("verb", event.slots["verb"], SYNONYM)
-    said = event.slots["verb"].past
-    candidates = [word.past for group in speaker.world.synonyms["verbs"] for word in group if word.past != said]
-    again = say(event.said("passive" if event.form == "active" else "active", verb=verb))
+    original = event.slots["verb"].past
+    candidates = [word.past for group in speaker.world.synonyms["verbs"] for word in group if word.past != original]
+    again = say(event.in_form("passive" if event.form == "active" else "active", verb=verb))
     return masked(f"{say(event)} in other words , {again}", verb.past, candidates)
 
 
@@ -77,7 +77,7 @@ def agreement(speaker: Speaker) -> Probe:
     sentence = speaker.statement("habit")
     one, many = NP(speaker.noun(), "the"), NP(speaker.noun(), speaker.dice.choice(("some", "two", "five")))
     subject, near = (one, many) if speaker.dice.chance(0.5) else (many, one)
-    sentence = sentence.said("present", agent=replace(subject, near=near))
+    sentence = sentence.in_form("present", agent=replace(subject, near=near))
     deed = sentence.slots["deed"]
     answer = deed.base if subject.plural else deed.third
     return masked(say(sentence), answer, [deed.third, deed.base])
@@ -94,13 +94,13 @@ def _polarity(negated: bool) -> Callable[[Speaker], Probe]:
 
 
 def yes_no(speaker: Speaker) -> Probe | None:
-    """A statement, a question, and yes or no; or a question about kinds or abilities alone."""
+    """A statement, a question and its answer, yes or no; or a question about kinds or abilities alone."""
     if speaker.dice.chance(0.5):
         fact, yes = speaker.fact(speaker.dice.choice(("isa", "can"))), speaker.dice.chance(0.5)
-        asked = fact if yes else speaker.untruth(fact)
+        statement = fact if yes else speaker.untruth(fact)
         answer, other = ("yes", "no") if yes else ("no", "yes")
-        said = say(asked.said(speaker.form(asked.family, question=True)))
-        return masked(f"{said} {answer} , {say(fact)}", answer, [answer, other])
+        question = say(statement.in_form(speaker.form(statement.family, question=True)))
+        return masked(f"{question} {answer} , {say(fact)}", answer, [answer, other])
     premise = speaker.statement(speaker.dice.choice(("event", "deed", "quality", "lives", "owns")),
                                 negated=speaker.dice.chance(0.3), plain=True)
     yes = speaker.dice.chance(0.5)
@@ -108,7 +108,7 @@ def yes_no(speaker: Speaker) -> Probe | None:
     if hypothesis is None:
         return None
     answer, other = ("yes", "no") if yes != hypothesis.negated else ("no", "yes")
-    question = say(hypothesis.said(speaker.form(hypothesis.family, question=True)))
+    question = say(hypothesis.in_form(speaker.form(hypothesis.family, question=True)))
     return masked(f"{say(premise)} {question} {answer} .", answer, [answer, other])
 
 

@@ -1,4 +1,4 @@
-"""What one sentence says about another: entailment, contradiction or neither, from the world's taxonomy and synonyms.
+"""Entailment, contradiction or neither between two sentences, from the world's taxonomy and synonyms.
 
 Two statements of one family are compared slot by slot; the second one's slot is `equal` in meaning, `up` (more
 general, or left out), `down` (more special, or added) or `other`. A statement is about some such event or thing, so
@@ -14,11 +14,11 @@ from experiments.tasks.world.world import World
 EQUAL, UP, DOWN, OTHER = "equal", "up", "down", "other"
 ENTAILMENT, NEUTRAL, CONTRADICTION = "entailment", "neutral", "contradiction"
 VALUES = {"quality": "quality", "colour": "colour", "material": "material", "lives": "town", "works": "job",
-          "age": "age"}  # family -> the slot of which a thing has one value
+          "age": "age"}  # family -> slot that has one value for each thing
 
 
 def relation(premise: Sentence, hypothesis: Sentence, world: World) -> str:
-    """ENTAILMENT, NEUTRAL or CONTRADICTION: what the premise makes of the hypothesis (both statements)."""
+    """ENTAILMENT, NEUTRAL or CONTRADICTION of two statements."""
     if premise.family != hypothesis.family:
         return NEUTRAL
     slots = {slot: compare(slot, premise.slots.get(slot), hypothesis.slots.get(slot), world)
@@ -36,12 +36,12 @@ def relation(premise: Sentence, hypothesis: Sentence, world: World) -> str:
 
 def combine(relations: Any) -> str:
     """The relation of the whole; up in one slot and down in another is no relation."""
-    found = set(relations) - {EQUAL}
-    return EQUAL if not found else found.pop() if len(found) == 1 else OTHER
+    different = set(relations) - {EQUAL}
+    return EQUAL if not different else different.pop() if len(different) == 1 else OTHER
 
 
 def excludes(premise: Sentence, hypothesis: Sentence, slots: dict[str, str], world: World) -> bool:
-    """Whether both give one thing two values of which it can have only one."""
+    """True where the statements give one thing two values that exclude each other."""
     value = VALUES.get(premise.family)
     if value is None or slots[value] != OTHER or combine(r for slot, r in slots.items() if slot != value) != EQUAL:
         return False
@@ -52,7 +52,7 @@ def excludes(premise: Sentence, hypothesis: Sentence, slots: dict[str, str], wor
 
 
 def compare(slot: str, one: Any, other: Any, world: World) -> str:
-    """EQUAL, UP, DOWN or OTHER: the second value of a slot beside the first."""
+    """EQUAL, UP, DOWN or OTHER: relation of the second value of a slot to the first."""
     if one is None or other is None:
         return EQUAL if one is other else UP if other is None else DOWN
     if isinstance(one, NP):
@@ -74,14 +74,14 @@ def compare_phrases(one: NP, other: NP, world: World) -> str:
 
 
 def compare_nouns(one: str, other: str, world: World) -> str:
-    """A noun beside another, by the taxonomy."""
+    """Relation of the second noun to the first, by the taxonomy."""
     if one == other:
         return EQUAL
     return UP if other in world.above(one) else DOWN if one in world.above(other) else OTHER
 
 
 def _compare_counts(one: str, other: str) -> str:
-    """the and a are one thing; three are some."""
+    """the and a: EQUAL; three -> some: UP."""
     singular = ("the", "a", "")
     if one == other or (one in singular and other in singular):
         return EQUAL
@@ -89,7 +89,7 @@ def _compare_counts(one: str, other: str) -> str:
 
 
 def synonymous(slot: str, one: Any, other: Any, world: World) -> bool:
-    """Whether two words of a slot mean the same."""
+    """True where two words of a slot are synonyms."""
     if slot == "quality":
         return any(one in side and other in side for scale in world.qualities for side in scale)
     groups = {"verb": "verbs", "deed": "deeds", "place": "places"}

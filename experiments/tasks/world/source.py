@@ -1,4 +1,4 @@
-"""The micro-world as a source of data sets: the splits of each task, in the columns that the hub's have."""
+"""The micro-world as a source of data sets: the splits of each task, with the columns of the hub's data set."""
 
 import functools
 import hashlib
@@ -16,16 +16,16 @@ Row = dict[str, Any]
 ROWS = glue.ROWS | texts.ROWS
 GENRES = ("mnli_mismatched", "webnlg_test")  # rows of a split of their own
 NUMBERED = dict.fromkeys(glue.ROWS, "idx") | {"webnlg": "eid", "samsum": "id"}  # the hub's column that counts rows
-SHOWN = 100  # rows of each split that stand for it in an identity
-PATIENCE = 10_000  # rows drawn in vain, one after the other, before a world is called too small for a task
+SHOWN = 100  # rows of each split that are hashed into an identity
+PATIENCE = 10_000  # rows rejected in a row before a world counts as too small for a task
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorldSource:
     """Rows of one data set of a world; `rows` says how many each split has.
 
-    The splits train and development use those parts of the world's words, all others that of validation. No row
-    occurs twice, and development says nothing that a split of validation says.
+    The splits train and development use the parts of the world's words of those names, all others the validation part.
+    No row occurs twice, and development has no sentence of a validation split.
     """
 
     name: str
@@ -48,7 +48,7 @@ class WorldSource:
         return TextTable(f"world {self.world.seed}, {self.name}, {split}", columns)
 
     def has(self, split: str) -> bool:
-        """Whether there is such a split."""
+        """True where the data set has this split."""
         return split in self.rows
 
     def identity(self, splits: list[str]) -> dict[str, Any]:
@@ -60,37 +60,38 @@ class WorldSource:
 
     def _first(self, split: str, count: int) -> tuple[Row, ...]:
         reported = self.rows.keys() - {"train", "development"} if split == "development" else ()
-        taken = {text for other in reported for row in self._first(other, self.rows[other]) for text in says(row)}
+        taken = {text for other in reported for row in self._first(other, self.rows[other])
+                 for text in sentences_of(row)}
         return _rows(self.world, self.name, split, count, frozenset(taken))
 
 
 @functools.lru_cache(maxsize=128)
 def _rows(world: World, name: str, split: str, count: int, taken: frozenset[str] = frozenset()) -> tuple[Row, ...]:
-    """The first `count` rows of a split, each label as often as the dice want it, without the sentences `taken`."""
+    """The first `count` rows of a split, labels drawn at random, without the sentences `taken`."""
     make, labels = ROWS.get(f"{name}_{split.rpartition('_')[2]}", ROWS[name])
     speaker = Speaker(world, world.dice(f"{name} {split}"), split if split in PARTS else "validation")
-    found: dict[str, Row] = {}
-    while len(found) < count:
+    rows: dict[str, Row] = {}
+    while len(rows) < count:
         label = speaker.dice.number(0, labels - 1)
         for _ in range(PATIENCE):
             row = attempt(make, speaker, label)
-            if row is None or (key := json.dumps(row)) in found:
+            if row is None or (key := json.dumps(row)) in rows:
                 continue
-            said = says(row)
-            if taken.isdisjoint(said) and all(map(speaker.may_say, said)):
-                found[key] = row
+            sentences = sentences_of(row)
+            if taken.isdisjoint(sentences) and all(map(speaker.may_say, sentences)):
+                rows[key] = row
                 break
         else:
             given = ", ".join(f"{key}={value}" for key, value in asdict(world).items())
-            raise ValueError(f"the world has too few words for {count} rows of {name} ({split}): {len(found)} differ; "
+            raise ValueError(f"the world has too few words for {count} rows of {name} ({split}): {len(rows)} differ; "
                              f"give more of world.entities, world.classes or world.people, another world.seed or fewer "
                              f"rows (it has {given})")
-    return tuple(found.values())
+    return tuple(rows.values())
 
 
-def says(row: Row) -> list[str]:
-    """The sentences of a row, none of which may occur where the other splits or the corpus are made."""
+def sentences_of(row: Row) -> list[str]:
+    """The sentences of a row: those that may occur neither in the corpus nor in other splits."""
     columns = ("sentence", "sentence1", "sentence2", "premise", "hypothesis", "question", "question1", "question2",
                "human_reference", "summary")
-    found = [row[column] for column in columns if column in row]
-    return found + [text for column in ("lex", "annotations") for text in row.get(column, {}).get("text", [])]
+    sentences = [row[column] for column in columns if column in row]
+    return sentences + [text for column in ("lex", "annotations") for text in row.get(column, {}).get("text", [])]

@@ -1,4 +1,4 @@
-"""Draws sentences, and changes them: to a synonym, to something more general or more special, to something else."""
+"""Draws sentences, and changes slots to a synonym, a more general, a more specific or an unrelated value."""
 
 import functools
 from collections.abc import Callable
@@ -13,20 +13,20 @@ from experiments.tasks.world.holdout import fits
 from experiments.tasks.world.reasoning import DOWN, EQUAL, OTHER, UP
 from experiments.tasks.world.world import World
 
-SYNONYM = "synonym"  # equal in meaning, another word
+SYNONYM = "synonym"  # another word of the same meaning
 Made = TypeVar("Made")
-IMPOSSIBLE = object()  # there is no such change
+IMPOSSIBLE = object()  # the value has no such change
 PATIENCE = 200
-# The lowest of so many drawn ranks is the word that is said: with 2 the rarer half is said in a quarter of the cases
+# A word is the most frequent of so many draws: with 2 draws the rarer half of the words has a quarter of the uses
 SKEW = {"nouns": 2, "praise": 4, "blame": 4}
 
 
 class NothingFits(Exception):
-    """No sentence that was drawn may be said: try another row."""
+    """None of the drawn sentences is allowed in this part: try another row."""
 
 
 def attempt(make: Callable[..., Made | None], *arguments: Any) -> Made | None:
-    """What `make` draws; None where nothing fits."""
+    """The result of `make`; None where it raises NothingFits."""
     try:
         return make(*arguments)
     except NothingFits:
@@ -38,31 +38,31 @@ def _forms(family: str, negated: bool, question: bool) -> list[str]:
     """The forms that state, deny, or ask whether."""
     return [form for form in FAMILIES[family]
             if form.startswith("ask") == question and form.startswith("not_") == negated
-            and not (question and Sentence(family, form, {}).asked)]
+            and not (question and Sentence(family, form, {}).asked_slot)]
 
 
 class Speaker:
-    """Speaks with the words of one part of the world's lists (None: with all).
+    """Draws sentences with the words of one part of the world's lists (None: of all parts).
 
-    The parts `development` and `validation` say only clauses that are held out, `train` no such clause, None any.
+    The parts `development` and `validation` use held-out clauses only, `train` none of them, None any clause.
     """
 
     def __init__(self, world: World, dice: Dice, part: str | None = None) -> None:
         self.world, self.dice, self.part = world, dice, part
 
     def may_say(self, text: str) -> bool:
-        """Whether all clauses of a text are for this part."""
+        """True where this part may use every clause of the text."""
         return self.part is None or fits(text, evaluation=self.part != "train")
 
     def fitting(self, draw: Callable[[], Sentence]) -> Sentence:
-        """The first sentence drawn that may be said; NothingFits after many that may not."""
+        """The first drawn sentence that is allowed in this part; NothingFits after PATIENCE others."""
         for _ in range(PATIENCE):
             if self.may_say(say(sentence := draw())):
                 return sentence
         raise NothingFits
 
     def draw(self, name: str) -> Any:
-        """One of a list of the world; in the corpus some words of the lists of SKEW are rare."""
+        """An item of a list of the world; in the corpus some items of the lists in SKEW are rare."""
         if self.part is None and name in SKEW:
             ranked = self.world.by_frequency(name)
             return ranked[min(self.dice.number(0, len(ranked) - 1) for _ in range(SKEW[name]))]
@@ -89,7 +89,7 @@ class Speaker:
         return NP(self.noun(), det, self.quality() if self.dice.chance(0.2) else None)
 
     def agent(self, plain: bool = False) -> NP:
-        """Someone or something."""
+        """A person or a thing, as a noun phrase."""
         return NP(self.draw("people"), det="") if self.dice.chance(0.3) else self.thing(plain)
 
     def form(self, family: str, negated: bool = False, question: bool = False) -> str:
@@ -97,7 +97,7 @@ class Speaker:
         return self.dice.choice(_forms(family, negated, question))
 
     def event(self, negated: bool = False, place: float = 0.5, plain: bool = False) -> Sentence:
-        """Someone did something to something, in a share of `place` of the cases somewhere."""
+        """An event of agent, verb and patient, with a place in a share of `place` of the cases."""
         slots = {"agent": self.agent(plain), "verb": self.word("verbs"), "patient": self.agent(plain),
                  "place": self.word("places") if self.dice.chance(place) else None}
         while slots["patient"].noun == slots["agent"].noun:
@@ -123,7 +123,7 @@ class Speaker:
         return Sentence(family, self.form(family, negated), draws[family]())
 
     def fact(self, family: str) -> Sentence:
-        """Something true of the world; never denied."""
+        """A true statement about the world, not negated."""
         noun, person = self.draw("nouns"), self.world.persons[self.draw("people")]
         lower = noun if self.dice.chance(0.7) else self.world.class_of[noun]
         kind = self.world.class_of.get(lower, lower)
@@ -138,23 +138,23 @@ class Speaker:
         return Sentence(family, self.form(family), slots[family])
 
     def untruth(self, sentence: Sentence) -> Sentence:
-        """A true `isa` or `can` with a class or an ability that its noun does not have."""
+        """A true `isa` or `can` sentence with its class or ability replaced by a wrong one."""
         lower, world = sentence.slots["lower"], self.world
         if sentence.family == "can":
             ability = world.ability_of[world.class_of.get(lower, lower)]
-            return sentence.said(sentence.form, ability=self.other(ability, sorted(world.ability_of.values())))
+            return sentence.in_form(sentence.form, ability=self.other(ability, sorted(world.ability_of.values())))
         wrong = [kind for kind in [*world.genus_of, *sorted(set(world.genus_of.values()))]
                  if kind != lower and kind not in world.above(lower)]
-        return sentence.said(sentence.form, upper=self.dice.choice(wrong))
+        return sentence.in_form(sentence.form, upper=self.dice.choice(wrong))
 
     def wrong_kind(self, noun: str) -> str:
-        """A class or a genus that a noun is not of; of a class, a genus."""
+        """A class or genus that a noun does not belong to; for a class, a genus."""
         world, leaf = self.world, noun in self.world.class_of
         options = [*world.genus_of] if leaf and self.dice.chance(0.5) else sorted(set(world.genus_of.values()))
         return self.dice.choice([kind for kind in options if kind not in world.above(noun)])
 
     def opinion(self, good: bool, negated: bool | None = None) -> Sentence:
-        """A judgement that is good or bad on the whole; `negated` says it by denying the opposite."""
+        """A good or bad judgement; `negated` expresses it by denying the opposite."""
         negated = self.dice.chance(0.3) if negated is None else negated
         aspect = self.draw("aspects") if self.dice.chance(0.7) else self.draw("nouns")
         slots = {"aspect": aspect, "opinion": self.draw("praise" if good != negated else "blame"),
@@ -162,7 +162,7 @@ class Speaker:
         return Sentence("opinion", self.form("opinion", negated), slots)
 
     def verdict(self, good: bool) -> Sentence:
-        """What a judgement leads to."""
+        """A conclusion from a judgement: a feeling, advice or stars."""
         form, slot = self.dice.choice((("feel", "feel"), ("recommend", "advice"), ("stars", "stars")))
         phrase = self.dice.choice([phrase for phrase, sign in VERDICTS[slot].items() if sign == good])
         return Sentence("verdict", form, {slot: phrase})
@@ -172,18 +172,18 @@ class Speaker:
         return self.dice.choice([option for option in options if option != value])
 
     def ways(self, slot: str, value: Any) -> tuple[str, ...]:
-        """How a value of a slot can be changed (most of them: a few turn out IMPOSSIBLE)."""
+        """The changes that a value of a slot allows; a few of them can still be IMPOSSIBLE."""
         if isinstance(value, NP):
             ways: tuple[str, ...] = (UP, DOWN, OTHER) if value.det else (OTHER,)
             if self.part is not None and value.noun in self.world.class_of:
-                ways = (UP, OTHER)  # nothing is below it
+                ways = (UP, OTHER)  # it has no members
             return (*ways, SYNONYM) if value.quality else ways
         some = {"quality": (SYNONYM, OTHER), "verb": (SYNONYM, OTHER), "deed": (SYNONYM, OTHER),
                 "place": (SYNONYM, UP, OTHER), "town": (UP, OTHER), "owned": (UP, DOWN, OTHER)}
         return some.get(slot, (OTHER,))
 
     def change(self, slot: str, value: Any, how: str) -> Any:
-        """Another value of a slot that is EQUAL, SYNONYM, UP, DOWN or OTHER beside it, or IMPOSSIBLE."""
+        """A value that is EQUAL, SYNONYM, UP, DOWN or OTHER relative to this one, or IMPOSSIBLE."""
         if how == EQUAL:
             return value
         if isinstance(value, NP):
@@ -225,24 +225,24 @@ class Speaker:
         return self.dice.choice(alike if alike and self.dice.chance(0.5) else unrelated)
 
     def _change_quality(self, value: str, how: str) -> Any:
-        """For OTHER the opposite in two cases of five."""
+        """OTHER gives the opposite in two of five cases."""
         one, other = next(scale for scale in self.world.qualities if value in scale[0] or value in scale[1])
-        own, opposite = (one, other) if value in one else (other, one)
+        same_side, opposite = (one, other) if value in one else (other, one)
         if how == SYNONYM:
-            return self.other(value, own)
+            return self.other(value, same_side)
         if how == OTHER and self.dice.chance(0.4):
             return self.dice.choice(opposite)
         scales = self.world.items("qualities", self.part)
-        options = [word for scale in scales for side in scale for word in side if word not in own]
+        options = [word for scale in scales for side in scale for word in side if word not in same_side]
         return self.dice.choice(options) if how == OTHER else IMPOSSIBLE
 
     def _change_grouped(self, name: str, value: Any, how: str) -> Any:
         if value is None:  # no place
             return self.word(name) if how == DOWN else IMPOSSIBLE
-        own = next(group for group in self.world.synonyms[name] if value in group)
+        synonyms = next(group for group in self.world.synonyms[name] if value in group)
         if how == SYNONYM:
-            return self.other(value, own)
+            return self.other(value, synonyms)
         if how == OTHER:
-            others = [group for group in self.world.items(name, self.part) if group != own]
+            others = [group for group in self.world.items(name, self.part) if group != synonyms]
             return self.dice.choice([word for group in others for word in group])
         return None if how == UP and name == "places" else IMPOSSIBLE

@@ -54,9 +54,10 @@ def overlap(task: TextTask) -> dict[str, float]:
 
 def _counts(closed: list[str], one: str, other: str) -> list[int]:
     first, second = one.split(), other.split()
-    mine, theirs = (set(words) - set(closed) for words in (first, second))
-    again = [[word for word in words if word in mine & theirs] for words in (first, second)]
-    return [len(first), len(second), len(mine & theirs), len(mine - theirs), len(theirs - mine),
+    first_words, second_words = (set(words) - set(closed) for words in (first, second))
+    again = [[word for word in words if word in first_words & second_words] for words in (first, second)]
+    return [len(first), len(second), len(first_words & second_words),
+            len(first_words - second_words), len(second_words - first_words),
             len(set(first) & set(second)), again[0] == again[1], again[0] == again[1][::-1],
             *(words.count(word) for words in (first, second) for word in closed)]
 

@@ -1,6 +1,6 @@
 """The paper's generation tasks in miniature (E2E, WebNLG, DART, WikiSQL, SAMSum): rows in the hub's columns.
 
-Each sentence of a reference is drawn first and the data that it tells are read off it, so that both always agree.
+Each sentence of a reference is drawn first and the data are read off it, so that both always agree.
 """
 
 from collections.abc import Callable
@@ -22,18 +22,18 @@ LISTS = {"cuisine": words.CUISINES, "venue": words.VENUES, "area": words.AREAS, 
          "rating": words.RATINGS}
 
 
-def restaurant(speaker: Speaker, sentences: int) -> tuple[dict[str, str], list[Sentence]]:
-    """Attributes of a restaurant by slot (and `family`: yes or no), and sentences that tell them all."""
+def restaurant(speaker: Speaker, count: int) -> tuple[dict[str, str], list[Sentence]]:
+    """Attributes of a restaurant by slot (and `family`: yes or no), and up to `count` sentences that state them all."""
     name = speaker.draw("restaurants")
-    known: dict[str, str] = {"name": name}
-    said: list[Sentence] = []
-    for _ in range(sentences):
+    attributes: dict[str, str] = {"name": name}
+    sentences: list[Sentence] = []
+    for _ in range(count):
         form = speaker.dice.choice(list(FAMILIES["restaurant"]))
         elements = FAMILIES["restaurant"][form].split()
         slots = {element.split(":")[0] for element in elements if ":" in element}
         family = "family" if form in ("family", "not_family") else None
-        if (slots | {family}) & known.keys() - {"name"}:
-            continue  # told already
+        if (slots | {family}) & attributes.keys() - {"name"}:
+            continue  # stated already
 
         def draw(form: str = form, slots: set[str] = slots) -> Sentence:
             drawn = {slot: speaker.dice.choice(LISTS[slot].split()) for slot in sorted(slots) if slot in LISTS}
@@ -43,26 +43,26 @@ def restaurant(speaker: Speaker, sentences: int) -> tuple[dict[str, str], list[S
 
         sentence = next((s for s in (draw() for _ in range(30)) if speaker.may_say(say(s))), None)
         if sentence is not None:
-            said.append(sentence)
-            known |= sentence.slots | ({"family": "no" if sentence.negated else "yes"} if family else {})
-    return known, said
+            sentences.append(sentence)
+            attributes |= sentence.slots | ({"family": "no" if sentence.negated else "yes"} if family else {})
+    return attributes, sentences
 
 
 def e2e(speaker: Speaker, label: int) -> Row | None:
     """A restaurant's attributes, and a description of one to three sentences."""
-    known, said = restaurant(speaker, 1 + label)
-    pairs = [f"{E2E_KEYS[slot]}[{known[slot]}]" for slot in E2E_KEYS if slot in known]
-    pairs += [f"familyFriendly[{known['family']}]"] if "family" in known else []
-    if not said:
+    attributes, sentences = restaurant(speaker, 1 + label)
+    pairs = [f"{E2E_KEYS[slot]}[{attributes[slot]}]" for slot in E2E_KEYS if slot in attributes]
+    pairs += [f"familyFriendly[{attributes['family']}]"] if "family" in attributes else []
+    if not sentences:
         return None
-    return {"meaning_representation": ", ".join(pairs), "human_reference": " ".join(map(say, said))}
+    return {"meaning_representation": ", ".join(pairs), "human_reference": " ".join(map(say, sentences))}
 
 
-def told(speaker: Speaker, category: str, count: int) -> tuple[list[Triple], list[list[Sentence]]] | None:
-    """Triples about one subject, and two tellings of them."""
+def triples_and_texts(speaker: Speaker, category: str, count: int) -> tuple[list[Triple], list[list[Sentence]]] | None:
+    """Triples about one subject, and two texts that state them."""
     if category == "restaurant":
-        known, said = restaurant(speaker, count)
-        return (restaurant_triples(known), [said]) if said else None
+        attributes, sentences = restaurant(speaker, count)
+        return (restaurant_triples(attributes), [sentences]) if sentences else None
     families = PEOPLE if category == "person" else THINGS
     chosen = speaker.dice.sample(list(families), min(count, len(families)))
     subject: Any = None
@@ -71,9 +71,9 @@ def told(speaker: Speaker, category: str, count: int) -> tuple[list[Triple], lis
         slot = "person" if category == "person" else "thing"
         for _ in range(30):
             first = speaker.statement(family)
-            first = first.said(first.form, **{slot: subject or first.slots[slot]})
+            first = first.in_form(first.form, **{slot: subject or first.slots[slot]})
             forms = [form for form in FAMILIES[family] if not form.startswith(("ask", "not_"))]
-            fitting = [first.said(form) for form in forms if speaker.may_say(say(first.said(form)))]
+            fitting = [first.in_form(form) for form in forms if speaker.may_say(say(first.in_form(form)))]
             if fitting:
                 break
         else:
@@ -85,12 +85,12 @@ def told(speaker: Speaker, category: str, count: int) -> tuple[list[Triple], lis
     return triples, [[speaker.dice.choice(options) for options in tellings] for _ in range(2)]
 
 
-def restaurant_triples(known: dict[str, str]) -> list[Triple]:
-    """What is known of a restaurant, one triple an attribute."""
-    triples = [(known["name"], RELATIONS[slot], known[slot]) for slot in RELATIONS if slot in known]
+def restaurant_triples(attributes: dict[str, str]) -> list[Triple]:
+    """The attributes of a restaurant as triples."""
+    triples = [(attributes["name"], RELATIONS[slot], attributes[slot]) for slot in RELATIONS if slot in attributes]
     welcome = {"yes": "welcome", "no": "unwelcome"}
-    if "family" in known:
-        triples.append((known["name"], "families", welcome[known["family"]]))
+    if "family" in attributes:
+        triples.append((attributes["name"], "families", welcome[attributes["family"]]))
     return triples
 
 
@@ -98,11 +98,11 @@ def triple_row(category: Callable[[Speaker], str]) -> Callable[[Speaker, int], R
     """Rows of the WebNLG columns, about subjects of one category each."""
     def row(speaker: Speaker, label: int) -> Row | None:
         kind = category(speaker)
-        found = told(speaker, kind, 1 + label)
-        if found is None:
+        described = triples_and_texts(speaker, kind, 1 + label)
+        if described is None:
             return None
-        triples, tellings = found
-        texts = list(dict.fromkeys(" ".join(map(say, said)) for said in tellings))
+        triples, tellings = described
+        texts = list(dict.fromkeys(" ".join(map(say, sentences)) for sentences in tellings))
         return {"category": kind, "size": len(triples),
                 "modified_triple_sets": {"mtriple_set": [[" | ".join(triple) for triple in triples]]},
                 "lex": {"comment": ["good"] * len(texts), "text": texts}}
@@ -111,11 +111,11 @@ def triple_row(category: Callable[[Speaker], str]) -> Callable[[Speaker, int], R
 
 def dart(speaker: Speaker, label: int) -> Row | None:
     """Triples with relations in capitals, about anyone or anything."""
-    found = told(speaker, _any(speaker), 1 + label)
-    if found is None:
+    described = triples_and_texts(speaker, _any(speaker), 1 + label)
+    if described is None:
         return None
-    triples, tellings = found
-    texts = list(dict.fromkeys(" ".join(map(say, said)) for said in tellings))
+    triples, tellings = described
+    texts = list(dict.fromkeys(" ".join(map(say, sentences)) for sentences in tellings))
     return {"tripleset": [[subject, relation.upper(), value] for subject, relation, value in triples],
             "subtree_was_extended": False, "annotations": {"source": ["world"] * len(texts), "text": texts}}
 
@@ -129,19 +129,19 @@ def wikisql(speaker: Speaker, label: int) -> Row | None:
     name, value = fact.slots["person"], fact.slots[slot]
     if label == 0:  # a cell of someone's row
         forms = [form for form in FAMILIES[family] if form.startswith(f"ask_{slot}")]
-        asked, query = fact.said(dice.choice(forms)), f"SELECT {column} FROM table WHERE name = {name}"
+        question, query = fact.in_form(dice.choice(forms)), f"SELECT {column} FROM table WHERE name = {name}"
     elif label == 1 and "ask_person" in FAMILIES[family]:
         forms = [form for form in FAMILIES[family] if form.startswith("ask_person")]
-        asked, query = fact.said(dice.choice(forms)), f"SELECT name FROM table WHERE {column} = {value}"
+        question, query = fact.in_form(dice.choice(forms)), f"SELECT name FROM table WHERE {column} = {value}"
     else:
-        asked = Sentence("count", f"ask_{family}", {slot: value})
+        question = Sentence("count", f"ask_{family}", {slot: value})
         query = f"SELECT COUNT name FROM table WHERE {column} = {value}"
     table = people_table(speaker, name, {column: value})
-    return {"phase": 1, "question": say(asked), "table": table, "sql": parsed(query, table["header"])}
+    return {"phase": 1, "question": say(question), "table": table, "sql": parsed(query, table["header"])}
 
 
-def people_table(speaker: Speaker, name: str, known: dict[str, str]) -> dict[str, Any]:
-    """A table of four people and all about them; `name` is one of them, of whom `known` holds."""
+def people_table(speaker: Speaker, name: str, given: dict[str, str]) -> dict[str, Any]:
+    """A table of four people and all about them; `name` is one of them, with the cells `given`."""
     dice = speaker.dice
     columns = dict(dice.shuffled(list(PEOPLE.values())))  # column -> slot
     families = {column: family for family, (column, _) in PEOPLE.items()}
@@ -149,7 +149,7 @@ def people_table(speaker: Speaker, name: str, known: dict[str, str]) -> dict[str
     rows = []
     for person in dice.shuffled([name, *dice.sample(others, 3)]):
         cells = {column: speaker.statement(families[column]).slots[slot] for column, slot in columns.items()}
-        cells |= known if person == name else {}
+        cells |= given if person == name else {}
         rows.append([person, *(cells[column] for column in columns)])
     header = ["name", *columns]
     return {"header": header, "types": ["real" if column == "age" else "text" for column in header], "rows": rows,
@@ -158,18 +158,18 @@ def people_table(speaker: Speaker, name: str, known: dict[str, str]) -> dict[str
 
 def parsed(query: str, header: list[str]) -> dict[str, Any]:
     """A query in words, and as WikiSQL numbers it: column, aggregation (3 counts), conditions (operator 0 is =)."""
-    words_said = query.split()
-    counts, where = "COUNT" in words_said, words_said.index("WHERE")
-    column = words_said[2 if counts else 1]
-    condition = {"column_index": [header.index(words_said[where + 1])], "operator_index": [0],
-                 "condition": [words_said[where + 3]]}
+    tokens = query.split()
+    counts, where = "COUNT" in tokens, tokens.index("WHERE")
+    column = tokens[2 if counts else 1]
+    condition = {"column_index": [header.index(tokens[where + 1])], "operator_index": [0],
+                 "condition": [tokens[where + 3]]}
     return {"human_readable": query, "sel": header.index(column), "agg": 3 if counts else 0, "conds": condition}
 
 
 def samsum(speaker: Speaker, label: int) -> Row | None:
-    """Two people who ask each other, and what one learns from it."""
+    """A dialogue of two people, and a summary of the facts in it."""
     ask, answer = speaker.dice.sample(speaker.world.items("people", speaker.part), 2)
-    turns, told = [], []
+    turns, summary = [], []
     for _ in range(1 + label % 2):
         family = speaker.dice.choice([*PEOPLE, "event"])
         slot = "agent" if family == "event" else "person"
@@ -177,42 +177,43 @@ def samsum(speaker: Speaker, label: int) -> Row | None:
         def draw(family: str = family, slot: str = slot, name: str = answer) -> Sentence:
             fact = speaker.statement(family)
             if family == "event":
-                return fact.said("active", agent=NP(name, ""))
-            return fact.said(fact.form, **{slot: name})
+                return fact.in_form("active", agent=NP(name, ""))
+            return fact.in_form(fact.form, **{slot: name})
 
         for _ in range(PATIENCE):
             fact = speaker.fitting(draw)
-            asked, reply = (say(Sentence("first_person", form, fact.slots)) for form in (f"ask_{family}", family))
-            if speaker.may_say(reply) and (family != "event" or speaker.may_say(asked)):  # the other four are formulas
+            question, reply = (say(Sentence("first_person", form, fact.slots)) for form in (f"ask_{family}", family))
+            # the questions of the other four families are fixed
+            if speaker.may_say(reply) and (family != "event" or speaker.may_say(question)):
                 break
         else:
             return None
-        turns += [f"{ask} : {asked}", f"{answer} : {reply}"]
-        told.append(say(fact))
+        turns += [f"{ask} : {question}", f"{answer} : {reply}"]
+        summary.append(say(fact))
         ask, answer = answer, ask
-    return {"dialogue": "\n".join(turns), "summary": " ".join(told)}
+    return {"dialogue": "\n".join(turns), "summary": " ".join(summary)}
 
 
 def restaurant_document(speaker: Speaker) -> tuple[str, ...] | None:
     """A restaurant's attributes and their description."""
-    known, said = restaurant(speaker, 3)
-    table = " ; ".join(f"{relation} {value}" for _, relation, value in restaurant_triples(known))
-    return (f"{known['name']} : {table} .", " ".join(map(say, said))) if said else None
+    attributes, sentences = restaurant(speaker, 3)
+    table = " ; ".join(f"{relation} {value}" for _, relation, value in restaurant_triples(attributes))
+    return (f"{attributes['name']} : {table} .", " ".join(map(say, sentences))) if sentences else None
 
 
 def triples_document(speaker: Speaker) -> tuple[str, ...] | None:
     """Facts as triples and as sentences."""
-    found = told(speaker, speaker.dice.choice(("person", "person", "thing")), 2)
-    if found is None:
+    described = triples_and_texts(speaker, speaker.dice.choice(("person", "person", "thing")), 2)
+    if described is None:
         return None
-    triples, tellings = found
+    triples, tellings = described
     return (" ; ".join(" ".join(triple) for triple in triples) + " .", " ".join(map(say, tellings[0])))
 
 
 def dialogue_document(speaker: Speaker) -> tuple[str, ...]:
-    """A talk, and what one learns from it."""
+    """A dialogue and its summary."""
     row = samsum(speaker, speaker.dice.number(0, 1))
-    assert row is not None  # in a corpus anything may be said
+    assert row is not None  # in a corpus no sentence is held back
     return (row["dialogue"].replace("\n", " "), row["summary"])
 
 

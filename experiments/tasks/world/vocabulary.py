@@ -1,4 +1,4 @@
-"""Every word that the micro-world's corpus and tasks can say, and which of them carry no meaning of their own."""
+"""The closed vocabulary of the micro-world's corpus and tasks, and its function words and answers."""
 
 import re
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ def vocabulary() -> list[str]:
 
 
 def function_words() -> frozenset[str]:
-    """Punctuation and the words that hold a sentence together."""
+    """Punctuation and grammatical words."""
     reports = {"that", "they", "say", "letter", "said", "and"}
     return frozenset({*_literals(), *reports, *PUNCTUATION} - set(CONTENT.split()))
 
 
 def answers() -> frozenset[str]:
-    """The words that the rest of a document decides: an answer, a verdict, a conclusion, what two events share."""
+    """The words that follow from the rest of a document: answers, verdicts, conclusions, shared slots of events."""
     verdicts = {word for slot in ("feel", "stars", "advice") for phrase in VERDICTS[slot] for word in phrase.split()}
     decided = {"yes", "no", "perhaps", "true", "false", "open", "same", "other", "similar", "different", "relevant",
                "irrelevant"}
@@ -50,7 +50,7 @@ def _lexicon() -> Iterator[str]:
     yield from (form for noun in nouns for form in (noun, plural(noun)))
     yield from (word for phrases in VERDICTS.values() for phrase in phrases for word in phrase.split())
     yield from (str(number) for number in range(20, 80))
-    for line in words.VERBS.split("\n"):  # whose third person is never said
+    for line in words.VERBS.split("\n"):  # whose third person does not occur
         yield from (form for verb in line.split("=") for form in (verb.split()[0], verb.split()[2]))
     texts = [words.ABILITIES, *words.NAMES.values(), *words.COUNTRIES, *words.COUNTRIES.values(), words.JOBS,
              words.COLOURS, words.MATERIALS, words.PLACES, words.DEEDS, words.QUALITIES, words.ASPECTS,

@@ -27,7 +27,7 @@ class Verb:
 
 @dataclass(frozen=True)
 class Person:
-    """What is true of someone; `owned` is an entity that someone owns."""
+    """Facts about a person; `owned` is an entity that the person owns."""
 
     name: str
     pronoun: str
@@ -73,14 +73,14 @@ class World:
 
     @functools.cached_property
     def members(self) -> dict[str, list[str]]:
-        """Nouns by class, in an order of this world's own."""
+        """Nouns by class, in an order drawn for this world."""
         chosen = self._spread_classes()
         counts = [self.entities // self.classes + (i < self.entities % self.classes) for i in range(self.classes)]
         return {kind: self.dice(f"members {kind}").sample(nouns, count)
                 for (_, kind, nouns), count in zip(chosen, counts, strict=True)}
 
     def _spread_classes(self) -> list[tuple[str, str, list[str]]]:
-        """The first classes of every genus, then the second ones, ..., as many as there are."""
+        """The first `classes` classes when those of each genus are taken in turn."""
         ranks: dict[str, int] = {}
         ranked = []
         for entry in self._all_classes():
@@ -90,7 +90,7 @@ class World:
 
     @functools.cached_property
     def genus_of(self) -> dict[str, str]:
-        """Class -> kind of kinds."""
+        """Class -> genus."""
         return {kind: genus for genus, kind, _ in self._all_classes() if kind in self.members}
 
     @functools.cached_property
@@ -99,7 +99,7 @@ class World:
         return {noun: kind for kind, nouns in self.members.items() for noun in nouns}
 
     def above(self, noun: str) -> list[str]:
-        """What a noun is a kind of, nearest first; nothing above a genus."""
+        """Class and genus of a noun, genus of a class, nothing for a genus."""
         return self._above.get(noun, [])
 
     @functools.cached_property
@@ -109,7 +109,7 @@ class World:
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019  a world lives as long as its process
     def unrelated(self, noun: str, part: str | None) -> tuple[list[str], list[str]]:
-        """Nouns of a part that are neither this one nor a kind of it: all, and those of its class."""
+        """Nouns of a part that are neither this noun nor a kind of it: all, and those of its class."""
         others = [other for other in self.items("nouns", part) if other != noun and noun not in self.above(other)]
         return others, [other for other in others if self.class_of[other] == self.class_of.get(noun)]
 
@@ -120,7 +120,7 @@ class World:
 
     @functools.cached_property
     def ability_of(self) -> dict[str, str]:
-        """Class -> what its members can do."""
+        """Class -> ability of its members."""
         pairs = dict(pair.split() for pair in words.ABILITIES.split(","))
         return {kind: pairs[kind] for kind in self.members}
 
@@ -141,13 +141,13 @@ class World:
     def persons(self) -> dict[str, Person]:
         """Everyone by name, half of each pronoun."""
         dice, nouns = self.dice("people"), sorted(self.class_of)
-        found = {}
+        persons = {}
         for number in range(self.people):
             pronoun = ("she", "he")[number % 2]
             name = words.NAMES[pronoun].split()[number // 2]
-            found[name] = Person(name, pronoun, dice.choice(sorted(self.country_of)), dice.choice(_split(words.JOBS)),
+            persons[name] = Person(name, pronoun, dice.choice(sorted(self.country_of)), dice.choice(_split(words.JOBS)),
                                  dice.number(20, 79), dice.choice(nouns))
-        return found
+        return persons
 
     @functools.cached_property
     def colours(self) -> dict[str, str]:
@@ -157,7 +157,7 @@ class World:
 
     @functools.cached_property
     def _parted(self) -> dict[str, dict[str | None, list[Any]]]:
-        """The open-class lists, by part; None is the whole."""
+        """The open-class lists by part; None is the whole list."""
         whole: dict[str, list[Any]] = {
             "people": list(self.persons), "towns": sorted(self.country_of), "jobs": _split(words.JOBS),
             "colours": _split(words.COLOURS), "materials": _split(words.MATERIALS), "qualities": self.qualities,
@@ -173,16 +173,16 @@ class World:
 
     @functools.lru_cache(maxsize=64)  # noqa: B019
     def by_frequency(self, name: str) -> list[Any]:
-        """The whole of one of LISTS, what the corpus says most often first; the parts have words of all ranks."""
+        """One of LISTS, most frequent in the corpus first; each part has words of all ranks."""
         return self.dice(f"frequency {name}").shuffled(self.items(name, None))
 
     def items(self, name: str, part: str | None) -> list[Any]:
-        """One of LISTS, or the part of it; None is the whole."""
+        """One part of one of LISTS; None is the whole list."""
         return self._parted[name][part]
 
 
 def whole(value: Any) -> bool:
-    """Whether a value of a config is a whole number; true is not."""
+    """True for a whole number; false for a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

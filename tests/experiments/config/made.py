@@ -1,4 +1,4 @@
-"""tests.experiments.config.made"""
+"""A stand-in for a command, with configs of its own, run in a process of its own."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ APP = '''
 from pathlib import Path
 
 from experiments.config.entry import entry
-from experiments.training.hardware import threads_for_this_process
+from experiments.config.search_path import search_path
 
 EXAMPLES = ["python -m app seed=1", "python -m app method=ft", "python -m app -m seed=1,2"]
 
@@ -20,6 +20,8 @@ EXAMPLES = ["python -m app seed=1", "python -m app method=ft", "python -m app -m
 @entry("train", examples=EXAMPLES, conf=Path(__file__).parent / "conf")
 def main(cfg):
     """Train one method."""
+    from experiments.training.hardware import threads_for_this_process  # imports torch: not for --help
+
     if cfg.seed == 13:
         raise ValueError("seed 13 is unlucky")
     if cfg.seed == 130:
@@ -28,7 +30,8 @@ def main(cfg):
     status = "collapsed" if cfg.seed == 14 else "done"
     score = float("nan") if cfg.seed == 14 else 80.5
     cost = {"trainable": 12345, "seconds": 1.5, "threads": threads_for_this_process()}
-    return {"run": f"run-{cfg.seed}", "status": status, "score": score, "files": dict(cfg.files), **cost}
+    return {"run": f"run-{cfg.seed}", "status": status, "score": score, "files": dict(cfg.files), **cost,
+            "added": [str(folder) for folder in search_path()]}
 
 
 if __name__ == "__main__":
@@ -66,4 +69,4 @@ def run_app(app: Path, *arguments: str, **environment: str) -> subprocess.Comple
     command = [sys.executable, "-m", "app", *arguments]
     environment = keep | paths | environment
     folder = app / "elsewhere"
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)

@@ -22,14 +22,14 @@ def names(group: str) -> list[str]:
 
 def preset_rows() -> list[tuple[str, dict[str, str]]]:
     """(preset, row) for each row of conf/presets whose model, method and task are files."""
-    found = []
+    rows = []
     for path in sorted((CONF / "presets").glob("*.csv")):
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 row["task"] = "mrpc" if row["task"] == "*" else row["task"]
                 if all(row[group] in names(group) for group in ("model", "method", "task")):
-                    found.append((path.stem, row))
-    return found
+                    rows.append((path.stem, row))
+    return rows
 
 
 def resolved(*overrides: str, config: str = "train") -> dict[str, Any]:
@@ -69,8 +69,8 @@ def test_every_task_composes(task: str, data_folder: Path) -> None:
 )
 def test_every_row_of_a_preset_fills_the_config(preset: str, row: dict[str, str]) -> None:
     size = "method.bottleneck" if row["method"].startswith("adapter") else "method.rank"
-    own = [f"{size}={row['rank']}"] if row.get("rank") else []
-    cfg = compose(f"preset={preset}", *(f"{group}={row[group]}" for group in ("model", "method", "task")), *own)
+    given_size = [f"{size}={row['rank']}"] if row.get("rank") else []
+    cfg = compose(f"preset={preset}", *(f"{group}={row[group]}" for group in ("model", "method", "task")), *given_size)
     OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check_trainer(cfg.trainer)
     stated = {key: cell for key, cell in row.items() if "." in key and cell}

@@ -1,10 +1,11 @@
-"""An entry point's command line: what it accepts, what it refuses and how it says so."""
+"""The command line of an entry point: accepted words, refused words, and the message for each."""
 
 import importlib
 import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,14 +13,12 @@ import pytest
 from hydra._internal.utils import get_args_parser
 from hydra.types import RunMode
 
+from experiments.config.console import commands
 from experiments.config.overrides import CommandLine
 from experiments.store.paths import CONF
 from tests.experiments.config.made import run_app
 
-FILES = sorted(path for room in ("experiments", "analysis") for path in (CONF.parent / room).rglob("*.py"))
-ENTRY_POINTS = {  # module -> its file in conf
-    ".".join(path.relative_to(CONF.parent).with_suffix("").parts): found[1] for path in FILES
-    if (found := re.search(r'^@entry\("(\w+)"', path.read_text(), re.MULTILINE))}
+ENTRY_POINTS = {command.module: command.config_name for command in commands().values()}  # module -> its file in conf
 
 
 def checked(app: Path, *overrides: str) -> list[str]:
@@ -124,6 +123,20 @@ def test_every_example_of_the_help_passes_the_check_and_composes(
         line = CommandLine(name, CONF, args.overrides)
         mode = RunMode.MULTIRUN if args.multirun else RunMode.RUN  # a sweep without -m is an error
         line.loader.load_configuration(name, line.checked(), mode)
+
+
+def test_the_help_of_every_command_imports_neither_torch_nor_pandas() -> None:
+    """They take seconds; in one process, so that the first command with a heavy import is named."""
+    script = f"""
+import importlib, sys
+for name in {sorted(ENTRY_POINTS)}:
+    sys.argv = [name, "--help"]
+    importlib.import_module(name).main()
+    heavy = {{"torch", "pandas", "transformers", "matplotlib"}} & set(sys.modules)
+    assert not heavy, f"{{name}} imports {{heavy}}"
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=CONF.parent, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr.splitlines()[-1]
 
 
 def test_every_primary_config_has_its_entry_point() -> None:  # so that none goes without the test above

@@ -116,11 +116,11 @@ def test_gpt3s_rates_are_those_of_table_12(method: str, rate: float, shared: Pat
 )
 def test_the_diff_is_where_paper_and_scripts_disagree(model: str, task: str, expected: dict):
     """The bold values of the reading of microsoft/LoRA c4593f06; the rest is what only the scripts state."""
-    found = {key: (paper, authors) for key, paper, authors in presets.diff(model, "lora", task)}
+    differing = {key: (paper, authors) for key, paper, authors in presets.diff(model, "lora", task)}
     for key in ("trainer.gradient_clip", "method.dropout", "trainer.weight_decay"):
-        if found.get(key, (0,))[0] is None:
-            del found[key]
-    assert found == expected
+        if differing.get(key, (0,))[0] is None:
+            del differing[key]
+    assert differing == expected
 
 
 def test_a_config_takes_the_presets_values():
@@ -176,9 +176,9 @@ def test_a_methods_own_row_comes_before_a_patterns_and_that_before_any_models(
     rows = ["*,*,*,sweep,1", "*,ft_top*,*,sweep,2", "m,ft_top*,*,sweep,3", "m,ft_top2,*,sweep,4", "m,*,*,sweep,5"]
     (tmp_path / "mine.csv").write_text("\n".join(["model,method,task,source,trainer.epochs", *rows]))
     monkeypatch.setattr(presets, "FOLDER", tmp_path)
-    found = {words: presets.find_row("mine", *words, "rte")["trainer.epochs"]
+    epochs = {words: presets.find_row("mine", *words, "rte")["trainer.epochs"]
              for words in [("m", "ft_top2"), ("m", "ft_top3"), ("other", "ft_top3"), ("m", "ft"), ("other", "ft")]}
-    assert list(found.values()) == ["4", "3", "2", "1", "1"]
+    assert list(epochs.values()) == ["4", "3", "2", "1", "1"]
 
 
 @pytest.mark.parametrize("preset", ["nano", "default"])
@@ -237,8 +237,8 @@ def test_the_papers_tables_are_carried_over_unchanged(shared: Path):
         theirs, ours = (folder.read_text().splitlines() for folder in (shared / "paper" / copy.name, copy))
         if copy.stem == "parameter_counts":  # a remark that it lacks is our own
             assert len(ours) == len(theirs)
-            ours = [there if there.endswith(",") and here.startswith(there) else here
-                    for there, here in zip(theirs, ours, strict=True)]
+            ours = [printed if printed.endswith(",") and here.startswith(printed) else here
+                    for printed, here in zip(theirs, ours, strict=True)]
         assert ours == theirs, copy.name
 
 

@@ -1,13 +1,13 @@
-"""The race gives PEFT the same work, and its command leaves a record."""
+"""PEFT with transformers.Trainer is given the same work as this trainer."""
 
-import json
-import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 
-from experiments.measure import epoch as race
+from experiments.measure import epoch
 from experiments.measure.peers import peft_config
 from experiments.models.load import load_model
 from lora.sites import head_modules
@@ -16,26 +16,25 @@ from tests.experiments.made import compose
 peft = pytest.importorskip("peft")
 
 
-def test_the_command_writes_its_record(tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                       capsys: pytest.CaptureFixture[str]) -> None:
-    output = tmp_path / "new" / "race.json"
-    monkeypatch.setattr(sys, "argv", ["race", *tiny_run, "rows=32", "rounds=1", f"output={output}"])
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
-    (tmp_path / "scratch").mkdir()
-    race.main()
-    record = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert record == json.loads(output.read_text())
-    assert set(record) == {"variants", "model", "task", "rows", "rounds", "batch_size", "threads", "device", "versions"}
-    assert (record["rows"], record["rounds"], record["threads"]) == (32, 1, 1)
-    assert set(record["variants"]) == set(race.VARIANTS)
-    assert all(set(row) == {"seconds", "over_peft_trainer"} for row in record["variants"].values())
-    assert all(value > 0 for row in record["variants"].values() for value in row.values())
-    assert record["variants"][race.THEIRS]["over_peft_trainer"] == 1.0
-    assert list((tmp_path / "scratch").iterdir()) == []
+def config(*words: str) -> DictConfig:
+    return compose("benchmark=epoch", *words, config="benchmark")
+
+
+def test_every_variant_trains_an_epoch_and_leaves_no_file(tiny_run: list[str], tmp_path: Path,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    record = epoch.epoch_benchmark(config(*tiny_run, "rows=32", "rounds=1"))
+    assert (record.settings["rows"], record.rounds, record.threads) == (32, 1, 1)
+    assert list(record.variants) == list(epoch.VARIANTS)
+    assert all(value > 0 for row in record.variants.values() for value in row.values())
+    assert record.variants[epoch.THEIRS]["over_peft_trainer"] == 1.0
+    assert list(scratch.iterdir()) == []
 
 
 def test_both_train_the_same_matrices_of_the_methods_targets(tiny_run: list[str], tmp_path: Path) -> None:
-    cfg = compose(*tiny_run, "method.targets=[k,fc1]", "method.dropout=0.1", config="race")
+    cfg = config(*tiny_run, "method.targets=[k,fc1]", "method.dropout=0.1")
     task = instantiate(cfg.task)
 
     def trained(adapt) -> int:
@@ -62,7 +61,7 @@ def test_both_train_the_same_matrices_of_the_methods_targets(tiny_run: list[str]
     ("method.rank={q: 8, v: 4}", r"method.rank by target is not given to PEFT"),
 ])
 def test_an_option_that_peft_would_not_get_is_refused(tiny_run: list[str], override: str, message: str) -> None:
-    cfg = compose(*tiny_run, override, config="race")
+    cfg = config(*tiny_run, override)
     task = instantiate(cfg.task)
     with pytest.raises(ValueError, match=message):
         peft_config(load_model(cfg.model, task.kind, task.num_labels, task.labels), cfg)

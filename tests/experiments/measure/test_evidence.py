@@ -23,16 +23,16 @@ def result(path: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("what", ["memory", "time", "ratio"])
 def test_a_steps_cost_is_predicted_within_20_percent(what: str) -> None:
-    assert result("cpu/cost/cost.json")[f"worst_{what}_error"] < 0.2
+    assert result("cpu/cost/cost.json")["summary"][f"worst_{what}_error"] < 0.2
 
 
 @pytest.mark.parametrize("method", ["ft", "lora"])
 def test_the_committed_predictions_are_todays(method: str) -> None:
     """Of the first setting, from the speeds that its record has."""
-    setting = compose(config="cost_check").settings[0]
+    setting = compose("benchmark=cost", config="benchmark").settings[0]
     step = cost_check.case(setting, method)
     cost = shadow_of(step, kind_of(step.model))
-    (found,) = [case for case in result("cpu/cost/cost.json")["cases"] if case["method"] == method
+    (found,) = [case for case in result("cpu/cost/cost.json")["variants"].values() if case["method"] == method
                 and {key: case[key] for key in cost_check.KEYS} == dict(setting)]
     speeds = {"product": found["product_gflops"] * 1e9,
               **{name: found[f"{name}_gb_per_second"] * 1e9 for name in ("rest", "update")}}

@@ -78,7 +78,7 @@ def test_every_round_runs_every_variant_once_in_an_order_of_its_own() -> None:
     called: list[str] = []
     variants = [Variant(name, 1) for name in "abcdef"]
     runs = {variant: lambda name=variant.method: called.append(name) for variant in variants}
-    found = passes.rounds(runs, torch.device("cpu"), config("warmup=2", "trials=10"), Limit())
+    found = passes.limited_rounds(runs, torch.device("cpu"), config("warmup=2", "trials=10"), Limit())
     assert {len(times) for times in found.values()} == {10}
     turns = [tuple(called[i:i + 6]) for i in range(12, len(called), 6)]  # after the warm-up
     assert len(turns) == 10
@@ -104,10 +104,11 @@ def test_a_setting_ends_with_its_share_of_time_but_not_before_its_least_trials(m
     for limit, trials in ((Limit(0, 1000), 4), (Limit(29, 1000), 13), (Limit(30, 1000), 14), (Limit(), 50)):
         clock = Clock(monkeypatch)
         words = config("warmup=1", "trials=50", "least_trials=4")
-        found = passes.rounds(clock.passes(alone), torch.device("cpu"), words, limit)
+        found = passes.limited_rounds(clock.passes(alone), torch.device("cpu"), words, limit)
         assert len(found[Variant("a", 1)]) == trials  # a round takes 2 s, and the first is warm-up
     with pytest.raises(passes.OutOfTime) as caught:
-        passes.rounds(Clock(monkeypatch).passes(alone), torch.device("cpu"), words, Limit(0, 9))  # least rounds: 10 s
+        # the least rounds take 10 s
+        passes.limited_rounds(Clock(monkeypatch).passes(alone), torch.device("cpu"), words, Limit(0, 9))
     assert caught.value.seconds == 2
 
 
@@ -129,7 +130,7 @@ def test_a_command_ends_with_its_seconds_and_names_what_it_leaves_out(
     23800, 51800 and 107800 tokens.
     """
     clock = Clock(monkeypatch, second)
-    monkeypatch.setattr(latency_module, "measure", lambda cfg, device, setting, limit: passes.rounds(
+    monkeypatch.setattr(latency_module, "pass_seconds", lambda cfg, device, setting, limit: passes.limited_rounds(
         clock.passes(setting), device, cfg, limit))
     monkeypatch.setattr(latency_module, "token_seconds", lambda cfg, device, setting: second)
     settings = [Setting("figure5", 1, length, (Variant(BASE, 0), Variant("lora", 2)))
@@ -161,9 +162,9 @@ def test_a_stopped_command_keeps_the_settings_that_it_measured(tmp_path: Path, m
     def stopped(cfg: DictConfig, device: torch.device, setting: Setting, limit: Limit) -> Any:
         if setting.length == 8:
             raise KeyboardInterrupt
-        return passes.measure(cfg, device, setting, limit)
+        return passes.pass_seconds(cfg, device, setting, limit)
 
-    monkeypatch.setattr(latency_module, "measure", stopped)
+    monkeypatch.setattr(latency_module, "pass_seconds", stopped)
     words = ["table=[]", "batch_sizes=[1]", "lengths=[4,8]", f"output_dir={tmp_path}"]
     with pytest.raises(KeyboardInterrupt):
         inspect.unwrap(latency.main)(config(*words))

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.config.compose import choice
 from experiments.models import load as loading
-from tests.conftest import ROOT
 
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SHAPES = {
@@ -26,7 +26,7 @@ SHAPES = {
 def model_config(name: str, **changes: object) -> DictConfig:
     """conf/model/<name>.yaml with dotted keys changed, as the command line does."""
     cfg = OmegaConf.create(
-        {"preset": None, "model": OmegaConf.load(ROOT / "conf" / "model" / f"{name}.yaml")}
+        {"preset": None, "model": choice("model", name)}
     )
     for key, value in changes.items():
         OmegaConf.update(cfg.model, key, value)

@@ -8,6 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import AutoConfig
 
+from experiments.config.compose import choice
 from experiments.pretraining import train as pretraining
 from experiments.pretraining.language import CorpusSource, Language
 from experiments.pretraining.loop import new_model
@@ -61,7 +62,7 @@ def config(output: object, model: str = "roberta-nano", **changes: object) -> Di
     cfg = OmegaConf.load(CONF / "pretrain.yaml")
     assert isinstance(cfg, DictConfig)
     del cfg["defaults"]
-    cfg.model, cfg.world = OmegaConf.load(CONF / "model" / f"{model}.yaml"), {}
+    cfg.model, cfg.world = choice("model", model), {}
     cfg.model.config.update(SHAPES.get(model, {}) | {"vocab_size": 24})
     small = {"tokens": 4000, "batch_size": 8, "held_out_documents": 24, "evaluate_every": 1500, "probe_count": 4,
              "checkpoint_every": 1000, "precision": "fp32", "attention": "eager", "learning_rate": 1e-2,

@@ -15,6 +15,7 @@ from experiments.store.store import Store
 
 STORES = sorted({path.parent.parent for path in (ROOT / "results").glob("**/runs/*.json")})
 MOVED = {"experiments.data.HubSource": "experiments.tasks.data.HubSource"}  # a class that older configs name
+ADDED = ("model.dropout", "init_from")  # keys that older configs lack, where they are null
 
 
 def remembered(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -34,7 +35,8 @@ def test_every_committed_record_is_found(folder: Path, monkeypatch: pytest.Monke
             text = text.replace(f'"{before}"', f'"{now}"')
         record = json.loads(text)
         cfg = OmegaConf.create(record["config"])
-        OmegaConf.update(cfg, "model.dropout", OmegaConf.select(cfg, "model.dropout"))  # null before there was the key
+        for key in ADDED:
+            OmegaConf.update(cfg, key, OmegaConf.select(cfg, key))
         if identity.identity(cfg) != record["identity"] or store.find(identity.run_name(cfg)) != path:
             other.append(path.stem)
     assert other == []

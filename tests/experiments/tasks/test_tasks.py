@@ -224,6 +224,7 @@ def test_text_that_is_not_text_names_its_row(tmp_path):
     ("override", "message"),
     [
         ("task.labels=[a,a]", r"task.labels must be two or more different classes, not \['a', 'a'\]"),
+        ("task.text=body", r"task.text 'body' is not a list of columns: write \[body\]"),
         ("task.text=[a,b,c]", r"task.text must name one or two columns, not 3"),
         ("task.main_metric=acuracy", r"metric 'acuracy' is not one of .*; did you mean 'accuracy'"),
         ("task.side_metrics=[pearson]", r"classification metric 'pearson' is not one of accuracy"),
