@@ -140,6 +140,13 @@ def test_every_command_on_a_page_composes(name: str, example: Path) -> None:
             pytest.fail(f"{name}: {command.door} {' '.join(command.words)}: {error}")
 
 
+@pytest.mark.parametrize("line", ["lora-lab trian", "lora-lab train method=lorra", "python -m analysis.report adaptor=x"])
+def test_a_command_that_is_wrong_is_seen(line: str) -> None:
+    (command,) = commands(line)
+    with pytest.raises(ValueError, match=r"is no command|did you mean"):
+        check(command.door, tuple(command.words))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_link_and_every_path_in_code_leads_to_a_file(name: str) -> None:
     page = (ROOT / name).read_text()
