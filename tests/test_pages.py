@@ -140,7 +140,7 @@ def test_every_command_on_a_page_composes(name: str, example: Path) -> None:
             pytest.fail(f"{name}: {command.door} {' '.join(command.words)}: {error}")
 
 
-@pytest.mark.parametrize("line", ["lora-lab trian", "lora-lab train method=lorra", "python -m analysis.report adaptor=x"])
+@pytest.mark.parametrize("line", ["lora-lab trian", "lora-lab train method=lorr", "python -m analysis.report adaptr=x"])
 def test_a_command_that_is_wrong_is_seen(line: str) -> None:
     (command,) = commands(line)
     with pytest.raises(ValueError, match=r"is no command|did you mean"):
