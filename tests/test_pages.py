@@ -24,10 +24,11 @@ NAMES = [str(path.relative_to(ROOT)) for path in pages()]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NUMBER = re.compile(r"(?<![\w.,/^-])[-−+]?\d(?:[\d,]*\d)?(?:\.\d+)?(?!\w|[.-]\w)")
-# A number needs no mark where it is a place in the paper, a setting, a limit or a version.
+# A number needs no mark where it is a place in the paper, a setting, a limit, a year, or the 0 and 1 of a formula.
 REFERENCE = re.compile(
     r"\b(?:[Tt]ables?|[Ff]igures?|[Ss]ections?|[Ee]quations?|[Ll]ayers?|[Ss]eeds?|[Rr]anks?|[Aa]lpha|r =|Python|"
-    r"at most) \d[\d.]*(?:(?:, | to | and | or )\d[\d.]*)*|φ\(\d+, \d+\)|et al\., \d{4}")
+    r"at most|up to|fewer than)\s+\d[\d.]*(?:(?:,| to| and| or)\s\d[\d.]*)*|φ\(\d+, \d+\)|"
+    r"(?:et al\.,|[A-Z]\w+)\s\(?(?:19|20)\d\d\b|\b\d+ % (?:quantile|interval)|(?<![\w.,-])[01](?![\w.,]\d|\w)")
 COMMAND = re.compile(r"(?:\S+=\S* )*(?:.*\bpython -m|torchrun .*-m|accelerate launch -m|lora-lab) +"
                      r"(?!completion)((?:experiments\.|analysis\.)?[a-z]\w*)(?= |$)(.*)")
 PLUGINS = {"hydra/launcher=submitit_slurm", "hydra/launcher=ray", "hydra/sweeper=optuna"}  # extras, not installed here
@@ -112,7 +113,7 @@ def test_no_line_begins_with_the_mark_of_a_number(name: str) -> None:
     assert not re.findall(r"^ *<!-- (?!table |/ )\S+.*", (ROOT / name).read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("prose", ["LoRA has 89.2 on MRPC", "| lora | 89 |", "a gain of -3%", "about 1,024 rows"])
+@pytest.mark.parametrize("prose", ["LoRA has 89.2 on MRPC", "| lora | 0.89 |", "a gain of -3%", "about 1,024 rows"])
 def test_a_typed_result_is_seen(prose: str) -> None:
     assert len(typed_numbers(f"Some text.\n{prose}\n")) == 1
 
