@@ -1,6 +1,7 @@
 """The pages for people: their numbers equal the files they name, their commands compose, their links lead somewhere."""
 
 import ast
+import functools
 import os
 import re
 import shlex
@@ -14,7 +15,6 @@ from typing import NamedTuple
 
 import pytest
 import yaml
-from hydra.types import RunMode
 
 from experiments.config.overrides import CommandLine
 from experiments.store.paths import CONF
@@ -24,10 +24,11 @@ NAMES = [str(path.relative_to(ROOT)) for path in pages()]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 NUMBER = re.compile(r"(?<![\w.,/^-])[-−+]?\d(?:[\d,]*\d)?(?:\.\d+)?(?!\w|[.-]\w)")
-# A number needs no mark where it is a place in the paper, a setting, a limit or a version.
+# A number needs no mark where it is a place in the paper, a setting, a limit, a year, or the 0 and 1 of a formula.
 REFERENCE = re.compile(
     r"\b(?:[Tt]ables?|[Ff]igures?|[Ss]ections?|[Ee]quations?|[Ll]ayers?|[Ss]eeds?|[Rr]anks?|[Aa]lpha|r =|Python|"
-    r"at most) \d[\d.]*(?:(?:, | to | and | or )\d[\d.]*)*|φ\(\d+, \d+\)|et al\., \d{4}")
+    r"at most|up to|fewer than)\s+\d[\d.]*(?:(?:,| to| and| or)\s\d[\d.]*)*|φ\(\d+, \d+\)|"
+    r"(?:et al\.,|[A-Z]\w+)\s\(?(?:19|20)\d\d\b|\b\d+ % (?:quantile|interval)|(?<![\w.,-])[01](?![\w.,]\d|\w)")
 COMMAND = re.compile(r"(?:\S+=\S* )*(?:.*\bpython -m|torchrun .*-m|accelerate launch -m|lora-lab) +"
                      r"(?!completion)((?:experiments\.|analysis\.)?[a-z]\w*)(?= |$)(.*)")
 PLUGINS = {"hydra/launcher=submitit_slurm", "hydra/launcher=ray", "hydra/sweeper=optuna"}  # extras, not installed here
@@ -78,12 +79,13 @@ def overrides(words: list[str]) -> list[str]:
     return [word.replace("...", "name") for word in words if not re.match(r"--?\w", word)]
 
 
-def composes(command: Command) -> None:
-    """Compose the config of a command without running it; hydra raises where a group, choice or key is wrong."""
-    config = config_of(command.door)
-    assert config is not None, f"{command.door} is no command"
-    line = CommandLine(config, CONF, overrides(command.words))
-    line.loader.load_configuration(config, line.checked(), RunMode.MULTIRUN if "-m" in command.words else RunMode.RUN)
+@functools.cache
+def check(door: str, words: tuple[str, ...]) -> None:
+    """Compose the config of a command without running it; ValueError for a wrong command, group, choice or key."""
+    config = config_of(door)
+    if config is None:
+        raise ValueError(f"{door} is no command")
+    CommandLine(config, CONF, overrides(list(words))).checked()
 
 
 def typed_numbers(page: str) -> list[str]:
@@ -111,7 +113,7 @@ def test_no_line_begins_with_the_mark_of_a_number(name: str) -> None:
     assert not re.findall(r"^ *<!-- (?!table |/ )\S+.*", (ROOT / name).read_text(), re.MULTILINE)
 
 
-@pytest.mark.parametrize("prose", ["LoRA has 89.2 on MRPC", "| lora | 89 |", "a gain of -3%", "about 1,024 rows"])
+@pytest.mark.parametrize("prose", ["LoRA has 89.2 on MRPC", "| lora | 0.89 |", "a gain of -3%", "about 1,024 rows"])
 def test_a_typed_result_is_seen(prose: str) -> None:
     assert len(typed_numbers(f"Some text.\n{prose}\n")) == 1
 
@@ -133,11 +135,17 @@ def test_a_mark_takes_its_number_from_the_file_and_a_mark_without_a_row_is_named
 def test_every_command_on_a_page_composes(name: str, example: Path) -> None:
     page = (ROOT / name).read_text()
     for command in commands(texts(page)[0]):
-        words = [str(example) if word == "mine" else word for word in command.words]
         try:
-            composes(Command(command.door, words))
+            check(command.door, tuple(str(example) if word == "mine" else word for word in command.words))
         except Exception as error:
             pytest.fail(f"{name}: {command.door} {' '.join(command.words)}: {error}")
+
+
+@pytest.mark.parametrize("line", ["lora-lab trian", "lora-lab train method=lorr", "python -m analysis.report adaptr=x"])
+def test_a_command_that_is_wrong_is_seen(line: str) -> None:
+    (command,) = commands(line)
+    with pytest.raises(ValueError, match=r"is no command|did you mean"):
+        check(command.door, tuple(command.words))
 
 
 @pytest.mark.parametrize("name", NAMES)
