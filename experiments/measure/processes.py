@@ -56,7 +56,7 @@ def model_variants(cfg: DictConfig, model: str, workers: dict[str, Workers]) -> 
     attentions = attentions_of(adapted["model"]["config"]["model_type"])
     text = json.dumps(adapted)
     parameters = workers[LAYOUTS[0]][0].submit(number_of_parameters, text).result()
-    labels = {f"{model} {layout} {precision} {attention}": {
+    labels: dict[str, dict[str, Any]] = {f"{model} {layout} {precision} {attention}": {
         "model": model, "parameters": parameters, "layout": layout, "precision": precision, "attention": attention}
         for layout, precision, attention in itertools.product(LAYOUTS, PRECISIONS, attentions)}
     sizes = (cfg.batch_size, cfg.length, cfg.seconds)
