@@ -9,7 +9,8 @@ import pytest
 
 from experiments.compare import main
 from experiments.store.store import RunRecord, Store
-from experiments.sweeps.side_by_side import compare, markdown
+from experiments.sweeps.side_by_side import compare, sheet_of
+from experiments.tables.publish import sheet_markdown
 
 
 def record(seed: int, rate: float, score: float, status: str = "done") -> RunRecord:
@@ -46,7 +47,7 @@ def test_a_run_from_before_an_option_is_one_with_it_off():
 def test_a_collapsed_run_is_counted_and_kept_out_of_the_median():
     table = compare([record(1, 1e-3, 60.0), record(2, 1e-3, 50.0, "collapsed")])
     assert (table.score[0], table.seeds[0], table.collapsed[0]) == (60.0, 1, 1)
-    assert "| 0.001 |" in markdown(compare([record(1, 1e-3, 60.0), record(1, 3e-3, 70.0)]))
+    assert "| 0.001 |" in sheet_markdown(sheet_of(compare([record(1, 1e-3, 60.0), record(1, 3e-3, 70.0)])))
 
 
 def test_of_a_loss_the_lowest_comes_first_with_four_decimals():
@@ -56,13 +57,13 @@ def test_of_a_loss_the_lowest_comes_first_with_four_decimals():
     table = compare(records)
     assert table.learning_rate.tolist() == ["0.003", "0.001", "0.0001", "0.01"]
     assert table.score.tolist()[:3] == [0.98765, 1.23456, 1.5]  # in full for programs
-    assert "| loss | 0.9877 | - | 1 |" in markdown(table)
+    assert "| loss | 0.9877 | - | 1 |" in sheet_markdown(sheet_of(table))
 
 
 def test_a_store_of_failures_is_shown_too():
     table = compare([record(1, 1e-3, 60.0, "failed"), record(1, 3e-3, 70.0, "collapsed")])
     assert table.score.isna().all()
-    assert "| - | - | 0 |" in markdown(table)
+    assert "| - | - | 0 |" in sheet_markdown(sheet_of(table))
 
 
 def test_runs_of_two_metrics_are_two_lines():
