@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/python -m
 
-.PHONY: demo test pretrain
+.PHONY: demo test pretrain pages
 
 # Train full fine-tuning, BitFit and LoRA on three tasks of the micro-world, and print this slice of Table 2.
 demo: .venv/installed
@@ -15,6 +15,10 @@ demo: .venv/installed
 NANO := roberta-nano,deberta-nano,gpt2-nano,roberta-nano-large,gpt2-nano-large,gpt3-nano
 pretrain: .venv/installed
 	$(RUN) experiments.pretrain -m model=$(NANO) hydra/launcher=joblib hydra.launcher.n_jobs=-1
+
+# Copy the numbers and tables that the pages mark from their files.
+pages: .venv/installed
+	$(BIN)/python -m tests.pages
 
 test: .venv/installed
 	$(BIN)/ruff check .

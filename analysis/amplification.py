@@ -9,21 +9,38 @@ from experiments.config.entry import entry
 
 @entry("amplification", examples=[
     "python -m analysis.amplification adapter=results/minilm/mrpc-minilm-lora-seed0-1a2b3c4d",
-    "python -m analysis.amplification adapter=my-peft-adapter base=roberta-base sites=[q] layers=[5]",
-    "python -m analysis.amplification adapter=mnli.bin alpha=16 base=model.safetensors output_dir=figures",
+    "python -m analysis.amplification adapter=my-peft-adapter base=roberta-base roles=[q] layers=[5]",
+    "python -m analysis.amplification adapter=mnli.bin alpha=16 base=model.safetensors output=figures",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Table 7 for every matrix that a LoRA adapter changes, beside W's own directions and random ones."""
-    from analysis.studies.amplification import study
-    from analysis.studies.choices import check_choices, chosen_layers, chosen_sites
-    from experiments.tables.publish import publish_command
+    from dataclasses import replace
+    from pathlib import Path
 
-    check_choices(cfg, ["adapter"])
+    from analysis.studies.choices import check_given, read_choices
+    from experiments.config.compose import plain_dict, run_config
+    from experiments.store.locate import locate, short_name
+    from experiments.store.logger import check_logger
+
+    values = plain_dict(cfg)
+    check_logger(cfg.logger)
+    check_given(values, ["adapter"])
+    choices = read_choices(values)
     if cfg.full_svd not in (True, False, None):
         raise ValueError(f"full_svd {cfg.full_svd!r} is not true, false or null")
-    found = study(cfg.adapter, cfg.base, chosen_sites(cfg), chosen_layers(cfg), cfg.alpha, cfg.fused, cfg.full_svd,
-                  cfg.level, cfg.seed)
-    return {"adapter": str(cfg.adapter), "base": cfg.base, **publish_command(found, cfg)}
+    path = locate(cfg.adapter)
+
+    from analysis.adapters.read import read_updates
+    from analysis.studies.amplification import amplification_study
+    from experiments.models.bases import needed_base
+    from experiments.tables.publish import publish_study
+
+    adapter = read_updates(path, source=cfg.adapter, alpha=cfg.alpha, fused=values["fused"])
+    weights, problems = needed_base(cfg.base, adapter)
+    study = amplification_study(adapter, weights, short_name(path), choices, cfg.full_svd)
+    study = replace(study, problems=[*problems, *study.problems])
+    record = publish_study(study, Path(cfg.output), cfg.logger, run_config(cfg), {}, cfg.caption)
+    return {"adapter": str(cfg.adapter), "base": cfg.base, **record}
 
 
 if __name__ == "__main__":

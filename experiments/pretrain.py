@@ -1,40 +1,35 @@
-"""Pre-train a nano model on the micro-world, or check the one that is shipped.
+"""Pre-train a nano model on the micro-world, check a shipped one, or measure how far words alone solve its tasks."""
 
-    <output>/<model>/        the finished model (experiments.pretraining.folder)
-    <output>/checkpoints/    states of pre-trainings in progress, one a config and corpus
-    <output>/locks/          so that two processes never compute one model at once
-
-What can change the weights is the config without the keys of NOT_RUN, and the corpus; a finished model of the same
-config and corpus is not trained again, and one of another config is replaced with overwrite=true only.
-"""
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
 from experiments.config.entry import entry
-from experiments.pretraining.config import check_config
-from experiments.pretraining.train import run, world_source
 
-if TYPE_CHECKING:
-    pass
 
 @entry("pretrain", examples=[
     "python -m experiments.pretrain model=roberta-nano",
     "python -m experiments.pretrain -m model=roberta-nano,gpt2-nano hydra/launcher=joblib hydra.launcher.n_jobs=-1",
     "python -m experiments.pretrain model=roberta-nano check=true",
+    "python -m experiments.pretrain check=surface tasks=[rte,mnli] world.seed=2",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
-    """Pre-train a nano model on the micro-world, or with check=true measure the shipped one."""
-    check_config(cfg)
-    source = world_source(cfg.world, cfg.curriculum)
-    if not cfg.check:
-        return run(cfg, source).summary()
-    from experiments.pretraining.check import check_shipped
+    """Pre-train a nano model on the micro-world.
 
-    return check_shipped(cfg, source)
+    check=true measures the shipped model instead, check=surface what a classifier of words scores on the miniatures.
+    """
+    from experiments.pretraining.config import SURFACE, check_config
+
+    check_config(cfg)
+    if cfg.check == SURFACE:
+        from experiments.pretraining.surface import word_scores
+
+        return word_scores(cfg)
+    from experiments.pretraining.check import check_shipped
+    from experiments.pretraining.train import run, world_source
+
+    source = world_source(cfg.world, cfg.curriculum)
+    return check_shipped(cfg, source) if cfg.check else run(cfg, source).summary()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from experiments.config.entry import entry
-from experiments.runs.execute import _is_main_process, run
 
 
 @entry("train", examples=[
@@ -21,8 +20,15 @@ from experiments.runs.execute import _is_main_process, run
 ])
 def main(cfg: DictConfig) -> dict[str, Any] | None:
     """Train one method on one model, task and seed; a finished run is not computed again."""
-    record = run(cfg)
-    return record.summary() if _is_main_process() else None
+    from experiments.runs.ask import asked, is_main_process
+    from experiments.runs.ending import brief
+
+    with asked(cfg) as request:
+        if not request.done:
+            from experiments.runs.execute import compute  # torch
+
+            compute(request)
+    return brief(request.record, request.store) if is_main_process() else None
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-import lora.methods
 from lora.bank import (
     Adapter,
     activate,
@@ -35,6 +34,7 @@ from lora.bank import (
 from lora.errors import check_choice
 from lora.injected import plain_own_name
 from lora.layer import adapted_layers
+from lora.method_description import described, method_of
 from lora.methods import Method, ParameterGroup
 from lora.quantised import sampled
 from lora.sites import head_modules
@@ -42,8 +42,6 @@ from lora.sites import head_modules
 FORMAT, VERSION = "lora-lab adapter", 1
 TENSORS, DESCRIPTION = "adapter.safetensors", "adapter.json"
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-# fields of a method that files written before it had them lack
-SINCE: dict[str, dict[str, Any]] = {"LoRA": {"dora": False, "learning_rate_scale_B": None}}
 
 
 def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, Tensor]:
@@ -52,9 +50,9 @@ def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, T
     Parameters of its own first, then base parameters trained in place, then the head.
     """
     name, entry = find_adapter(model, adapter)
-    own = {plain_own_name(key, name): p for key, p in own_parameters(model, name).items()}
+    added = {plain_own_name(key, name): p for key, p in own_parameters(model, name).items()}
     place: Mapping[str, Tensor] = base_parameters(model) if name == bank(model).active else entry.values
-    return own | {key: place[key] for key in (*entry.in_place, *entry.head)}
+    return added | {key: place[key] for key in (*entry.in_place, *entry.head)}
 
 
 @torch.no_grad()
@@ -75,15 +73,15 @@ def find_adapter(model: nn.Module, adapter: str | None) -> tuple[str, Adapter]:
     return name, bank(model).adapters[name]
 
 
-def account(what: object, saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def account(source: object, saved: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
     """ValueError unless `saved` has exactly the names and shapes of `wanted`."""
     lacks, extra = sorted(wanted.keys() - saved.keys()), sorted(saved.keys() - wanted.keys())
     if lacks or extra:
-        raise ValueError(f"{what} does not fit this model: lacks {len(lacks)} tensors {lacks[:3]}, "
+        raise ValueError(f"{source} does not fit this model: lacks {len(lacks)} tensors {lacks[:3]}, "
                          f"has {len(extra)} extra {extra[:3]}")
     for key, tensor in wanted.items():
         if saved[key].shape != tensor.shape:
-            raise ValueError(f"{what} does not fit this model: {key} is {tuple(saved[key].shape)}, "
+            raise ValueError(f"{source} does not fit this model: {key} is {tuple(saved[key].shape)}, "
                              f"the model needs {tuple(tensor.shape)}")
 
 
@@ -118,7 +116,7 @@ def save_adapter(model: PreTrainedModel, folder: Path | str, adapter: str | None
     trained = [*entry.in_place, *entry.head]
     description = {
         "format": FORMAT, "version": VERSION, "merged": False,
-        "method": {"class": type(entry.method).__name__, **entry.method.config()},
+        "method": described(entry.method),
         "architecture": model.config.model_type,
         "base": {**base, "fingerprint": fingerprint(model, trained)},
         "sites": list(_sites(model, name)), "in_place": entry.in_place, "head": entry.head,
@@ -127,7 +125,7 @@ def save_adapter(model: PreTrainedModel, folder: Path | str, adapter: str | None
 
 
 def _sites(model: nn.Module, adapter: str) -> Iterator[dict[str, Any]]:
-    """Where each update lives: its tensors are `<module>.<role>.A` and `.B`, and dW = scaling * B A."""
+    """The place of each update: its tensors are `<module>.<role>.A` and `.B`, and dW = scaling * B A."""
     for module, layer in adapted_layers(model):
         for role, update in layer.of(adapter).items():
             part = update.part
@@ -233,19 +231,7 @@ def load_adapter(model: PreTrainedModel, folder: Path | str, adapter: str = "def
     """
     description, tensors = read_adapter(folder)
     _check_fits(model, description, folder, verify_base)
-    return install(model, method_of(description["method"]), tensors, adapter, pooler=description["pooler"], what=folder)
-
-
-def method_of(described: Mapping[str, Any]) -> Method:
-    """The method of a class and the fields of its config(); the parts of a combined one are described alike."""
-    fields = dict(described)
-    methods = {made.__name__: made for made in vars(lora.methods).values()
-               if isinstance(made, type) and issubclass(made, Method) and made is not Method}
-    check_choice("method", kind := fields.pop("class"), methods)
-    if "parts" in fields:
-        fields["parts"] = {word: method_of(part) for word, part in fields["parts"].items()}
-    chosen: type[Method] = methods[kind]
-    return chosen(**SINCE.get(kind, {}) | fields)
+    return install(model, method_of(description["method"]), tensors, adapter, pooler=description["pooler"], source=folder)
 
 
 def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: Path | str,
@@ -264,7 +250,7 @@ def _check_fits(model: PreTrainedModel, description: Mapping[str, Any], folder: 
 
 
 def install(model: nn.Module, method: Method, tensors: Mapping[str, Tensor], adapter: str, *, pooler: str,
-            what: object) -> list[ParameterGroup]:
+            source: object) -> list[ParameterGroup]:
     """Apply `method` and fill it from `tensors` (plain names), or leave the model with the adapters it had.
 
     torch's random numbers are left as they were, on the CPU and on the model's GPUs.
@@ -274,7 +260,7 @@ def install(model: nn.Module, method: Method, tensors: Mapping[str, Tensor], ada
     try:
         with torch.random.fork_rng(devices=_gpus(model)):
             groups = method.apply(model, pooler=pooler, adapter=adapter)
-        account(what, tensors, adapter_tensors(model, adapter))
+        account(source, tensors, adapter_tensors(model, adapter))
         load_tensors(model, tensors, adapter)
     except Exception:
         if adapter in adapters(model):

@@ -1,7 +1,7 @@
 """The named adapters of a model: switch, disable, enable, merge, unmerge, delete.
 
 Every change of state is one of these calls; train() and eval() never merge. An adapter has up to four kinds of
-tensors: low-rank updates (in each AdaptedDense's bank), modules that it put at a place (lora.injected), base
+tensors: low-rank updates (in each AdaptedDense's bank), modules injected at a place (lora.injected), base
 parameters that it trains in place (biases, norms, or all of them), and the task head. The last two have one place in
 the model, so switching swaps their values. Exactly the active adapter's parameters train: requires_grad follows every
 switch, and the parameter objects stay the same.
@@ -12,7 +12,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +21,29 @@ from lora.errors import check_choice
 from lora.injected import Slot, adapter_of, slots
 from lora.layer import MergeError, adapted_layers
 
-if TYPE_CHECKING:
-    from lora.methods.base import Method
-
 LOST_SHARE = 0.05  # merging warns when rounding loses more than this share of an update
+
+
+class AppliedMethod(Protocol):
+    """The part of a method (lora.methods.base.Method documents each) that is used after it was applied."""
+
+    @property
+    def name(self) -> str: ...
+
+    def merge_refusal(self) -> str | None: ...
+
+    def route_refusal(self) -> str | None: ...
+
+    def separators(self) -> dict[str, int]: ...
+
+    def config(self) -> dict[str, Any]: ...
 
 
 @dataclass
 class Adapter:
-    """What the model knows of one adapter: its method and which of the model's parameters it trains in place."""
+    """One adapter of a model: its method and the names of the model's parameters that it trains in place."""
 
-    method: "Method"
+    method: AppliedMethod
     in_place: list[str]                # names of base parameters that this adapter trains
     head: list[str]                    # names of head parameters
     base: dict[str, Tensor] | None     # in_place parameters before training; None: not kept (full fine-tuning)
@@ -44,7 +56,7 @@ class Bank:
 
     adapters: dict[str, Adapter] = field(default_factory=dict)
     active: str | None = None
-    disabled: str | None = None  # the adapter that enable brings back
+    disabled: str | None = None  # the adapter that enable activates
 
 
 def bank(model: nn.Module) -> Bank:
@@ -70,7 +82,7 @@ def base_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def own_parameters(model: nn.Module, name: str) -> dict[str, nn.Parameter]:
-    """The parameters that adapter `name` brought into the model."""
+    """The parameters that adapter `name` added to the model."""
     return {key: p for key, p in model.named_parameters() if adapter_of(key) == name}
 
 
@@ -82,13 +94,13 @@ def check_new(model: nn.Module, name: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         raise ValueError(f"adapter name {name!r} may hold letters, digits, '_' and '-' only")
     if hasattr(Slot(), name):
-        raise ValueError(f"adapter name {name!r} is a word of torch's containers: take another")
+        raise ValueError(f"adapter name {name!r} is an attribute of torch's containers: take another")
     if name in adapters(model):
         raise ValueError(f"adapter {name!r} exists already; the model has {', '.join(adapters(model))}")
 
 
 def activate(model: nn.Module, name: str) -> None:
-    """Switch the model to adapter `name`: what it brought, its in-place parameters and its head; these train."""
+    """Switch the model to adapter `name`: its modules, in-place parameters and head take effect and train."""
     check_choice("adapter", name, adapters(model))
     refuse_suspended(model, "switching")
     if bank(model).active != name:
@@ -99,21 +111,21 @@ def activate(model: nn.Module, name: str) -> None:
 
 
 def _switch(model: nn.Module, name: str | None) -> None:
-    """Let forward use what `name` brought, and exactly its parameters train; None for neither."""
+    """Let forward use the modules of adapter `name`, and train exactly its parameters; None for neither."""
     for _, layer in adapted_layers(model):
         layer.activate(name)
     for _, slot in slots(model):
         slot.active = name
     bank(model).active = name
     entry = bank(model).adapters[name] if name is not None else None
-    own = {*entry.in_place, *entry.head} if entry is not None else set()
+    in_place = {*entry.in_place, *entry.head} if entry is not None else set()
     for key, parameter in model.named_parameters():
-        brought = entry is not None and adapter_of(key) == name
-        parameter.requires_grad_(brought or plain_name(key) in own)
+        added = entry is not None and adapter_of(key) == name
+        parameter.requires_grad_(added or plain_name(key) in in_place)
 
 
 def _store_in_place(model: nn.Module) -> None:
-    """Set the active adapter's in-place values aside and put the base's back."""
+    """Keep the active adapter's in-place values in its entry, and restore those of the base."""
     active = bank(model).active
     if active is None:
         return
@@ -126,7 +138,7 @@ def _store_in_place(model: nn.Module) -> None:
 
 
 def _restore_in_place(model: nn.Module, name: str) -> None:
-    """Put the in-place values of adapter `name`, set aside before, into the model."""
+    """Put the in-place values kept in the entry of adapter `name` into the model."""
     entry = bank(model).adapters[name]
     _write(model, entry.values)
     entry.values = {}
@@ -166,7 +178,7 @@ def disable(model: nn.Module) -> None:
 
 
 def enable(model: nn.Module) -> None:
-    """Bring back the adapter that disable set aside; without one nothing changes."""
+    """Activate the adapter that disable deactivated; without one nothing changes."""
     name = bank(model).disabled
     if name is None:
         return
@@ -177,7 +189,7 @@ def enable(model: nn.Module) -> None:
 
 @contextlib.contextmanager
 def disabled(model: nn.Module) -> Iterator[None]:
-    """Within the block the model is disabled; one that was so before stays so."""
+    """Within the block the model is disabled; a model that was disabled before stays so."""
     before = bank(model).disabled
     disable(model)
     try:
@@ -198,7 +210,7 @@ def refuse_merged(model: nn.Module, act: str) -> None:
 
 
 def refuse_suspended(model: nn.Module, act: str) -> None:
-    """Raise while the model is disabled or routes rows, of which the end would undo or contradict `act`."""
+    """Raise while the model is disabled or routes rows: leaving that state would undo or contradict `act`."""
     if (name := bank(model).disabled) is not None:
         raise RuntimeError(f"adapter {name!r} is disabled: enable it before {act}")
     if any(layer.rows is not None for _, layer in adapted_layers(model)):
@@ -248,7 +260,7 @@ def delete(model: nn.Module, name: str) -> None:
 
 
 def forget(model: nn.Module, name: str) -> None:
-    """Take out of the model all that adapter `name` brought into it."""
+    """Remove all modules of adapter `name` from the model."""
     for _, layer in adapted_layers(model):
         layer.delete(name)
     for host, slot in slots(model):

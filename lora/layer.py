@@ -7,7 +7,8 @@ reaches one part, `[:, index, :]`. GPT-2's c_attn is (1, 3, d); DeBERTa's in_pro
 unfused map is (1, 1, n_out). transformers' Conv1D stores W0 transposed, (n_in, n_out).
 """
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from lora.quantised import dequantised, is_quantised
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows of a batch of `total` go through which adapter: (name, row numbers), the rest through W0 alone."""
+    """Rows of a batch of `total` by adapter: (name, row numbers); rows of none go through W0 alone."""
 
     total: int
     by_adapter: Sequence[tuple[str, Tensor]]
@@ -30,7 +31,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class MergeError:
-    """How far merged weights are from W0 + dW: largest absolute error, and its share of the update's norm."""
+    """Rounding error of merged weights against W0 + dW: largest absolute error, and norm relative to the update's."""
 
     dtype: str
     largest: float
@@ -99,10 +100,19 @@ class AdaptedDense(nn.Module):
         self.active = name
         self._running = tuple(self.of(name).values())
 
+    @contextlib.contextmanager
+    def leaving_out(self, excluded: Callable[[LowRank], bool]) -> Iterator[None]:
+        """Within the block forward skips the active adapter's updates for which `excluded` is true."""
+        running, self._running = self._running, tuple(update for update in self._running if not excluded(update))
+        try:
+            yield
+        finally:
+            self._running = running
+
     def of(self, name: str | None) -> dict[str, LowRank]:
-        """The updates of adapter `name` here, by role; empty where it has none."""
-        found: Any = self.updates[name] if name is not None and name in self.updates else {}
-        return dict(found.items())
+        """The updates of adapter `name` in this layer, by role; empty where it has none."""
+        updates: Any = self.updates[name] if name is not None and name in self.updates else {}
+        return dict(updates.items())
 
     def forward(self, x: Tensor) -> Tensor:
         """h (..., n_out) for x (..., n_in)."""
@@ -124,9 +134,9 @@ class AdaptedDense(nn.Module):
         return part.of(self.frozen_weight, 0).flatten(0, 1)
 
     def _change(self, update: LowRank, x: Tensor, h: Tensor) -> Tensor:
-        """What `update` adds to its part of h = W0 x + b: dW x, (..., n_part).
+        """dW x, (..., n_part), which `update` adds to its part of h = W0 x + b.
 
-        With a magnitude also (factor - 1) * V seen, where seen is x after dropout, as in PEFT and the authors' code.
+        A magnitude adds (factor - 1) * V seen, where seen is x after dropout, as in PEFT and the authors' code.
         """
         change = update(x, seen := update.drop(x))
         if update.magnitude is None:
@@ -146,8 +156,8 @@ class AdaptedDense(nn.Module):
                                f"input {tuple(x.shape)}")
         for name, rows in self.rows.by_adapter:
             for update in self.of(name).values():
-                own = h if update.magnitude is None else h.index_select(0, rows)
-                delta = self._change(update, x.index_select(0, rows), own)
+                plain = h if update.magnitude is None else h.index_select(0, rows)
+                delta = self._change(update, x.index_select(0, rows), plain)
                 part = update.part.of(h)
                 part.index_add_(0, rows, delta.view(len(rows), *part.shape[1:]).to(h.dtype))
         return h
@@ -192,7 +202,7 @@ class AdaptedDense(nn.Module):
         self._frozen = self.merged = None
 
     def delete(self, name: str) -> None:
-        """Forget adapter `name` here."""
+        """Remove adapter `name` from this layer."""
         if self.merged == name:
             raise RuntimeError(f"adapter {name!r} is merged: unmerge it before deleting it")
         if name in self.updates:

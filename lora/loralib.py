@@ -46,7 +46,7 @@ def load_loralib(model: PreTrainedModel, file: Path | str, alpha: float | None =
         for role, (A_of_role, B_of_role) in split_merged(module, A, B, fused).items():
             saved |= {f"{module}.{role}.A": A_of_role, f"{module}.{role}.B": B_of_role}
             sizes[role] = Size(B.shape[1], alpha)
-    return install(model, lora_method(sizes), saved, adapter, pooler=pooler_of(model, saved), what=file)
+    return install(model, lora_method(sizes), saved, adapter, pooler=pooler_of(model, saved), source=file)
 
 
 def is_merged(A: Tensor, B: Tensor, fused: Sequence[str] | None) -> bool:

@@ -28,25 +28,25 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 def has_numbers(tensor: Tensor) -> bool:
-    """Whether a tensor has values: it is neither on the meta device nor a fake one (FakeTensorMode)."""
+    """True for a tensor with values: neither on the meta device nor fake (FakeTensorMode)."""
     return not (tensor.is_meta or is_fake(tensor))
 
 
 def scaling_of(rank: int, alpha: float, rank_stabilised: bool) -> float:
-    """What B A is multiplied by."""
+    """The factor of B A."""
     return alpha / (math.sqrt(rank) if rank_stabilised else rank)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Which outputs of a dense map one matrix owns: part `index` of `parts`, interleaved over `groups`."""
+    """The outputs of a dense map that belong to one matrix: part `index` of `parts`, interleaved over `groups`."""
 
     groups: int = 1
     parts: int = 1
     index: int = 0
 
     def overlaps(self, other: "Part") -> bool:
-        """Whether another part of the same map has outputs of this one."""
+        """True where another part of the same map shares outputs with this one."""
         return self == other or 1 in (self.parts, other.parts)
 
     def of(self, outputs: Tensor, dim: int = -1) -> Tensor:
@@ -59,23 +59,22 @@ class Part:
 class LowRank(nn.Module):
     """One update dW of W0, zero at the start (but for a magnitude beside few bits: lora.quantised)."""
 
-    content_only = False  # on a DeBERTa-v2 query: leave the position query on W0 (lora.methods.lora)
-
     def __init__(self, W0: Tensor, part: Part, *, rank: int, alpha: float, dropout: float, init: str,
-                 rank_stabilised: bool, dora: bool) -> None:
+                 rank_stabilised: bool, dora: bool, content_only: bool = False) -> None:
         super().__init__()
         n_part, n_in = W0.shape
         if not 1 <= rank <= min(n_in, n_part):
             raise ValueError(f"rank {rank} is not in 1..{min(n_in, n_part)} for a {n_part} x {n_in} matrix")
         check_choice("init", init, INITS)
         self.part, self.rank, self.alpha, self.init = part, rank, alpha, init
+        self.content_only = content_only  # of a DeBERTa-v2 query: leaves the position query on W0 (lora.methods.lora)
         self.scaling = scaling_of(rank, alpha, rank_stabilised)
         dtype = torch.promote_types(W0.dtype, torch.float32)
         self.A = nn.Parameter(torch.empty(rank, n_in, device=W0.device, dtype=dtype))
         self.B = nn.Parameter(torch.zeros(n_part, rank, device=W0.device, dtype=dtype))
         self.dropout = nn.Dropout(dropout) if dropout else None
         self._fill(W0, init)
-        self.A0: Tensor | None  # made again from W0 when an adapter is loaded, and never saved
+        self.A0: Tensor | None  # computed from W0 when an adapter is loaded, never saved
         self.B0: Tensor | None
         self.register_buffer("A0", self.A.detach().clone() if init == "pissa" else None, persistent=False)
         self.register_buffer("B0", self.B.detach().clone() if init == "pissa" else None, persistent=False)

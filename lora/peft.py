@@ -163,7 +163,7 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
                          dora=config.get("use_dora", False),
                          bias={theirs: ours for ours, theirs in BIASES.items()}[config.get("bias", "none")],
                          layernorm=any(f"{name}.weight" in tensors for name in norms))
-    return install(model, method, tensors, adapter, pooler=pooler_of(model, tensors), what=folder)
+    return install(model, method, tensors, adapter, pooler=pooler_of(model, tensors), source=folder)
 
 
 def read_peft(folder: Path | str, beside: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Tensor]]:

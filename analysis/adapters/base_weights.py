@@ -34,12 +34,12 @@ class BaseWeights:
         wanted = f"{module}.weight"
         if wanted in self.files:
             return wanted
-        found = [name for name in self.files if same_but_for_prefix(name, wanted)]
-        if len(found) != 1:
-            near = found or difflib.get_close_matches(wanted, self.files, n=1)
+        names = [name for name in self.files if same_but_for_prefix(name, wanted)]
+        if len(names) != 1:
+            near = names or difflib.get_close_matches(wanted, self.files, n=1)
             raise ValueError(f"{self.path} has no tensor {wanted}"
                              + (f"; the nearest is {', '.join(near)}" if near else ""))
-        return found[0]
+        return names[0]
 
     def weight(self, update: Update) -> Tensor:
         """W0 (n_part, n_in) of the matrix that `update` belongs to, in fp32 or wider."""
@@ -72,11 +72,11 @@ def _files(path: Path) -> list[Path]:
         return [file]
     if (index := path / f"{WEIGHTS}.index.json").is_file():
         return _shards(index)
-    found = sorted(path.glob("*.safetensors"))
-    if len(found) == 1:
-        return found
-    what = f"has {len(found)} safetensors files and none is {WEIGHTS}" if found else f"has no {WEIGHTS}"
-    raise FileNotFoundError(f"{path} {what if path.is_dir() else 'does not exist'}: "
+    files = sorted(path.glob("*.safetensors"))
+    if len(files) == 1:
+        return files
+    lack = f"has {len(files)} safetensors files and none is {WEIGHTS}" if files else f"has no {WEIGHTS}"
+    raise FileNotFoundError(f"{path} {lack if path.is_dir() else 'does not exist'}: "
                             "base weights are read from safetensors only")
 
 

@@ -1,7 +1,7 @@
 """The three layouts of adapters, read without a model: ours, PEFT's folders and loralib's state dicts.
 
-Each reader gives what the file says of the base model, the updates, and a problem for each module whose tensors
-cannot be studied. Tensors that belong to no low-rank pair (heads, biases, norms) are left out.
+Each reader returns the base model's description as far as stored, the updates, and a problem for each module
+whose tensors cannot be studied. Tensors that belong to no low-rank pair (heads, biases, norms) are left out.
 """
 
 import re
@@ -26,7 +26,7 @@ BESIDE = ("lora_bias", "trainable_token_indices", "ensure_weight_tying")
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds."""
+    """The contents of an adapter's file."""
 
     base: Mapping[str, Any]  # the base model's name, path, revision, fingerprint, architecture, as far as stored
     updates: list[Update]
@@ -38,8 +38,8 @@ def read_ours(folder: Path, factors: bool = False) -> Contents:
     description, tensors = read_adapter(folder)
     sites = {f"{site['module']}.{site['role']}": site for site in description["sites"]}
     method = description["method"]
-    for each in _methods(method):
-        _refuse_descendants(folder, each.get("dora", False) and not factors, each.get("init"))
+    for part in _methods(method):
+        _refuse_descendants(folder, part.get("dora", False) and not factors, part.get("init"))
     if not sites:
         raise ValueError(f"{folder} has no low-rank updates: its method is {method['name']}")
 
@@ -47,16 +47,16 @@ def read_ours(folder: Path, factors: bool = False) -> Contents:
         site = sites[key]
         part = Part(site["groups"], site["parts"], site["index"])
         if site["role"] == "weight":  # the target was a glob
-            found = of_module(site["module"], A, B, site["scaling"])
+            made = of_module(site["module"], A, B, site["scaling"])
         else:
-            found = [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
-        return [replace(update, transposed=transposed) for update in found]
+            made = [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
+        return [replace(update, transposed=transposed) for update in made]
 
     architecture = description.get("architecture")
     transposed = None if architecture in (None, *CONV1D) else False  # a model with Conv1D layers may have others too
     pairs = {key: (_named(tensors, f"{key}.A"), _named(tensors, f"{key}.B")) for key in sites}
     base = {**description["base"], "architecture": architecture}
-    return Contents(base, *_each(pairs, updates))
+    return Contents(base, *_updates_of(pairs, updates))
 
 
 def read_peft_folder(folder: Path, factors: bool = False) -> Contents:
@@ -75,14 +75,14 @@ def read_peft_folder(folder: Path, factors: bool = False) -> Contents:
     base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision"),
             "architecture": _architecture(config)}
     pairs = _pairs(tensors, rf"(?:{re.escape(PREFIX)})?(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
-    return Contents({key: value for key, value in base.items() if value}, *_each(pairs, updates))
+    return Contents({key: value for key, value in base.items() if value}, *_updates_of(pairs, updates))
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:
     """The model_type that PEFT's auto_mapping tells, of transformers.models.<type>.modeling_<type>."""
     library = str((config.get("auto_mapping") or {}).get("parent_library"))
-    found = re.match(r"transformers\.models\.\w+\.modeling_(\w+)", library)
-    return found[1] if found else None
+    match = re.match(r"transformers\.models\.\w+\.modeling_(\w+)", library)
+    return match[1] if match else None
 
 
 def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str] | None = None) -> Contents:
@@ -93,15 +93,15 @@ def read_state_dict(file: Path, alpha: float | None = None, fused: Sequence[str]
             return of_module(module, A, B, scaling)
         roles = split_merged(module, A, B, fused)
         order = "qkv" if set(roles) <= set("qkv") else tuple(roles)  # q and v are parts 0 and 2 of three
-        found = [of_site(Site(role, module, Part(parts=len(order), index=order.index(role))), *pair, scaling)
+        parts = [of_site(Site(role, module, Part(parts=len(order), index=order.index(role))), *pair, scaling)
                  for role, pair in roles.items() if trained(*pair)]
-        if not found:
+        if not parts:
             raise ValueError(f"tensors {pairs[module][0].name} and {pairs[module][1].name} have a product of zero in "
                              "every part: this site is untrained")
-        return found
+        return parts
 
     pairs = _pairs(read_loralib(file), r"(.+)\.lora_([AB])")
-    return Contents({}, *_each(pairs, updates, stacked=True))
+    return Contents({}, *_updates_of(pairs, updates, stacked=True))
 
 
 def _methods(config: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -135,7 +135,7 @@ def _pairs(tensors: Mapping[str, Tensor], pattern: str) -> dict[str, Pair]:
     return pairs
 
 
-def _each(pairs: Mapping[str, Pair], make: Callable[[str, Tensor, Tensor], list[Update]],
+def _updates_of(pairs: Mapping[str, Pair], make: Callable[[str, Tensor, Tensor], list[Update]],
           stacked: bool = False) -> tuple[list[Update], list[Problem]]:
     """The updates of every module, and the problems of those that have none; `stacked` as in checked."""
     updates, problems = [], []

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from analysis.adapters.read import Adapter, _choose, _joined
+from analysis.adapters.read import AdapterUpdates, choose, joined
 from analysis.adapters.updates import Problem, Update
 
 Partners = tuple[Update | None, Update | None]  # of one matrix, in two adapters
@@ -17,11 +17,12 @@ class Pairs:
     problems: list[Problem]  # of either adapter, of sites without a partner, and of different base models
 
 
-def pair(a: Adapter, b: Adapter, roles: Sequence[str] | None = None, layers: Sequence[int] | None = None) -> Pairs:
+def pair(a: AdapterUpdates, b: AdapterUpdates, roles: Sequence[str] | None = None,
+         layers: Sequence[int] | None = None) -> Pairs:
     """Updates of one matrix in both, chosen as by select. ValueError where the two have no matrix in common."""
-    problems = [Problem(f"{each.source}: {problem.site}", problem.message) for each in (a, b)
-                for problem in each.problems]
-    chosen = set(map(id, _choose([*a.updates, *b.updates], roles, layers, f"of {a.source} and {b.source}", problems)))
+    problems = [Problem(f"{adapter.source}: {problem.site}", problem.message) for adapter in (a, b)
+                for problem in adapter.problems]
+    chosen = set(map(id, choose([*a.updates, *b.updates], roles, layers, f"of {a.source} and {b.source}", problems)))
     matched = [two for two in _matched(a.updates, b.updates) if chosen & set(map(id, two))]
     pairs = [(x, y) for x, y in matched if x is not None and y is not None]
     problems += _lone(matched, a, b)
@@ -30,22 +31,22 @@ def pair(a: Adapter, b: Adapter, roles: Sequence[str] | None = None, layers: Seq
     problems += _other_base(a, b)
     pairs = [(x, y) for x, y in pairs if _shape(x) == _shape(y)]
     if not pairs:
-        raise ValueError(f"{a.source} and {b.source} have no matrix in common: {_joined(problems)}")
+        raise ValueError(f"{a.source} and {b.source} have no matrix in common: {joined(problems)}")
     return Pairs(pairs, problems)
 
 
 def _matched(first: Sequence[Update], second: Sequence[Update]) -> list[Partners]:
     """Every update with its partner, None where it has none; of several that could be, none is taken."""
-    found: list[Partners] = []
+    matched: list[Partners] = []
     for x in first:
         partners = [y for y in second if x.same_matrix(y)]
         alone = len(partners) != 1 or sum(partners[0].same_matrix(other) for other in first) > 1
-        found.append((x, None if alone else partners[0]))
-    taken = {id(y) for _, y in found}
-    return [*found, *((None, y) for y in second if id(y) not in taken)]
+        matched.append((x, None if alone else partners[0]))
+    taken = {id(y) for _, y in matched}
+    return [*matched, *((None, y) for y in second if id(y) not in taken)]
 
 
-def _lone(matched: Iterable[Partners], a: Adapter, b: Adapter) -> list[Problem]:
+def _lone(matched: Iterable[Partners], a: AdapterUpdates, b: AdapterUpdates) -> list[Problem]:
     """A problem for each update without a partner: one for several of a role that the other adapter lacks."""
     groups: dict[tuple[str, str], list[Update]] = {}
     for x, y in matched:
@@ -66,12 +67,12 @@ def _shape(update: Update) -> tuple[int, int]:
     return update.B.shape[0], update.A.shape[1]
 
 
-def _other_base(a: Adapter, b: Adapter) -> list[Problem]:
+def _other_base(a: AdapterUpdates, b: AdapterUpdates) -> list[Problem]:
     """A problem where what is stored says that the base models differ.
 
     Equal fingerprints settle it, unequal ones do not: a fingerprint leaves out what an adapter trains in place.
     """
-    fingerprints = [each.base.get("fingerprint") for each in (a, b)]
+    fingerprints = [adapter.base.get("fingerprint") for adapter in (a, b)]
     if fingerprints[0] is not None and fingerprints[0] == fingerprints[1]:
         return []
     for key in ("name", "revision"):

@@ -20,7 +20,7 @@ FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 @dataclass(frozen=True)
 class Problem:
-    """Why a site is not in the study."""
+    """A site that is not in the study, or not as it was asked for, and the reason."""
 
     site: str
     message: str
@@ -64,7 +64,7 @@ class Update:
 
     @property
     def site(self) -> tuple[int | None, str, str]:
-        """What tells it apart from the adapter's others."""
+        """Its key among the adapter's updates."""
         return self.layer, self.role, self.word
 
     def same_matrix(self, other: "Update") -> bool:
@@ -105,10 +105,10 @@ def checked(A: Named, B: Named, stacked: bool = False) -> tuple[Tensor, Tensor]:
     return wide(A.tensor), wide(B.tensor)
 
 
-def check_real(what: str, tensor: Tensor) -> None:
+def check_real(name: str, tensor: Tensor) -> None:
     """ValueError where the numbers are not the values: integers and fp8 stand for others by scales kept elsewhere."""
     if tensor.dtype not in FLOATS:
-        raise ValueError(f"{what} is of {tensor.dtype}, whose numbers are not the values alone: it has to be one of "
+        raise ValueError(f"{name} is of {tensor.dtype}, whose numbers are not the values alone: it has to be one of "
                          f"{', '.join(str(dtype).removeprefix('torch.') for dtype in FLOATS)}")
 
 
@@ -132,12 +132,12 @@ def of_module(module: str, A: Tensor, B: Tensor, scaling: float | None) -> list[
         return [of_site(sites[0], A, B, scaling)]
     if not sites or len(B) != len(sites) * A.shape[1]:
         return [of_site(Site(_starred(module), module, Part()), A, B, scaling)]
-    found = []
+    parts = []
     for site, rows in zip(sites, B.chunk(len(sites)), strict=True):       # (n_part, rank)
         used = rows.any(dim=0) & A.any(dim=1)                             # (rank,)
         if used.any():
-            found.append(of_site(site, A[used], rows[:, used], scaling))
-    return found
+            parts.append(of_site(site, A[used], rows[:, used], scaling))
+    return parts
 
 
 def _starred(module: str) -> str:

@@ -1,5 +1,6 @@
 """Table 7 as a figure: norms of W in the directions of dW, of W itself, and of random matrices."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +17,33 @@ from analysis.figures.style import COLOURS, COLUMN, DOUBLE, GREY, add_caption, n
 
 @dataclass(frozen=True)
 class Projections:
-    """Table 7 for one site with k directions: norms of W seen through dW, its own top ones and random ones."""
+    """Table 7 for one site with k directions: norms of W seen through those of dW, its own first and random ones."""
 
     weight: float
     update: float
     through_update: float
     through_weight: float
-    through_random: float
+    through_random: float  # root mean square
+
+    @property
+    def factor(self) -> float:
+        """||dW|| over W in the directions of dW; inf where dW acts where W is zero."""
+        return self.update / self.through_update if self.through_update else math.inf
+
+    @property
+    def factor_random(self) -> float:
+        """The factor of a dW as large in random directions."""
+        return self.update / self.through_random
+
+    @property
+    def over_random(self) -> float:
+        """W in the directions of dW over W in random ones."""
+        return self.through_update / self.through_random
+
+    @property
+    def over_own(self) -> float:
+        """W in the directions of dW over W in its own first ones, 0 to 1."""
+        return self.through_update / self.through_weight
 
 
 NORMS = {  # of Projections: what the legend calls it, its colour and its marker
@@ -45,7 +66,7 @@ def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]], 
         layers = [layer for lines in factors.values() for layer in lines]
         for (top, bottom), role in zip(grid.T, norms, strict=True):
             for key, (label, tint, marker) in NORMS.items():
-                values = {layer: getattr(found, key) for layer, found in norms[role].items()}
+                values = {layer: getattr(site, key) for layer, site in norms[role].items()}
                 over_layers(top, values, 0, label, color=tint, marker=marker)
             top.set(title=role, xlabel="layer", yscale="log")
             over_directions(bottom, factors[role], layer_colours(layers))
@@ -60,8 +81,8 @@ def amplification_figure(norms: Mapping[str, Mapping[int | None, Projections]], 
         grid[0, 0].set_ylabel("Frobenius norm")
         grid[1, 0].set_ylabel("amplification factor")
         layer_bar(figure, list(grid[1]), layers)
-        named = [axes.get_legend_handles_labels() for axes in grid[:, 0]]
-        figure.legend(*(above + below for above, below in zip(*named, strict=True)), loc="outside upper center",
+        legends = [axes.get_legend_handles_labels() for axes in grid[:, 0]]
+        figure.legend(*(above + below for above, below in zip(*legends, strict=True)), loc="outside upper center",
                       ncols=3 if wide else 2)
         add_caption(figure, caption)
     return figure

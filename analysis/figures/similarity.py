@@ -20,7 +20,10 @@ from analysis.figures.lines import LINES, dots, ticks
 from analysis.figures.style import COLOURS, COLUMN, DOUBLE, GREY, add_caption, new_figure, styled
 from analysis.linalg.statistics import Interval, Shared
 
+BAR = 0.13    # inches, the width of a colour bar
 CORNER = 8  # the paper's zoomed panels show the lower-left triangle of i, j = 1..8
+
+
 @dataclass(frozen=True)
 class Panel:
     """One heat map of phi(i, j): i downwards, j to the right, both from 1. None where there is nothing to show."""
@@ -47,17 +50,18 @@ def highest(rows: Mapping[str, Sequence[Panel]]) -> float:
     return min(1.0, max(1, math.ceil(20 * most - 1e-9)) / 20)
 
 
-def similarity_figure(rows: Mapping[str, Sequence[Panel]], caption: str, i: str, j: str, top: float = 1.0) -> Figure:
+def similarity_figure(rows: Mapping[str, Sequence[Panel]], caption: str, i: str, j: str) -> Figure:
     """Heat maps of phi(i, j), a row of panels for each key; `i` and `j` say whose directions the axes count.
 
-    All have one scale of colours, from 0 to `top`.
+    All have one scale of colours, from 0 to the highest similarity drawn.
     """
     with styled():
         columns = max(len(panels) for panels in rows.values())
         square = all(phi is None or phi.shape[0] == phi.shape[1]
                      for panels in rows.values() for panel in panels for phi in [panel.drawn])
         width, side = _size(len(rows), columns, square)
-        figure = new_figure(0.5 + side * len(rows), width)
+        height, top = 0.5 + side * len(rows), highest(rows)
+        figure = new_figure(height, width)
         grid = figure.subplots(len(rows), columns, squeeze=False)
         for axes, panel in zip(grid[0], next(iter(rows.values())), strict=False):
             axes.set_title(panel.title)
@@ -70,7 +74,8 @@ def similarity_figure(rows: Mapping[str, Sequence[Panel]], caption: str, i: str,
             line[0].set_ylabel(f"{label}\n{i}")
         for axes in grid[-1]:
             axes.set_xlabel(j)
-        figure.colorbar(ScalarMappable(scale), ax=grid, label="similarity φ(i, j)", fraction=0.03, pad=0.01)
+        figure.colorbar(ScalarMappable(scale), ax=grid, label=f"similarity φ(i, j), 0 to {top:g}", fraction=0.03,
+                        pad=0.01, aspect=height / BAR)
         add_caption(figure, caption)
     return figure
 
@@ -127,9 +132,9 @@ def shared_figure(roles: Mapping[str, tuple[Sequence[Interval], Shared, int]], c
 
 def _with_band(axes: Axes, i: np.ndarray, means: Sequence[Interval], label: str) -> None:
     """Means over i with their intervals."""
-    axes.plot(i, [each.mean for each in means], marker=dots(len(i)), color=COLOURS[0], label=label)
-    if all(each.low is not None for each in means):
-        low, high = ([getattr(each, key) for each in means] for key in ("low", "high"))
+    axes.plot(i, [interval.mean for interval in means], marker=dots(len(i)), color=COLOURS[0], label=label)
+    if all(interval.low is not None for interval in means):
+        low, high = ([getattr(interval, end) for interval in means] for end in ("low", "high"))
         axes.fill_between(i, low, high, color=COLOURS[0], alpha=0.2, linewidth=0)
 
 

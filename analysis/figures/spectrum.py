@@ -20,7 +20,7 @@ Lines = Mapping[str, Mapping[int | None, float]]  # by role and layer
 
 @dataclass(frozen=True)
 class Measure:
-    """Something that each site has one of, over the layers: a panel of lines, one a role."""
+    """A number of each site, over the layers: a panel of lines, one a role."""
 
     label: str
     values: Lines
@@ -67,7 +67,7 @@ def spectrum_figure(spectra: Tensors, caption: str) -> Figure:
 
 
 def energy_figure(roles: Mapping[str, Mapping[int | None, Tensor]], caption: str) -> Figure:
-    """Share of ||dW||_F^2 in the first k directions, layers upwards and k to the right: a heat map for each role."""
+    """Share of ||dW||_F^2 in the first k directions, layers downwards and k to the right: a heat map for each role."""
     with styled():
         figure = new_figure(2.4, max(COLUMN, min(DOUBLE, 1.0 + 2.6 * len(roles))))
         grid = figure.subplots(1, len(roles), squeeze=False, sharey=True)[0]
@@ -76,8 +76,8 @@ def energy_figure(roles: Mapping[str, Mapping[int | None, Tensor]], caption: str
             shares = np.ones((len(energies), ranks))  # a lower rank has all of its energy in fewer directions
             for line, energy in zip(shares, energies.values(), strict=True):
                 line[:len(energy)] = energy.numpy()
-            axes.imshow(shares, origin="lower", vmin=0, vmax=1, aspect="auto", interpolation="nearest",
-                        extent=(0.5, ranks + 0.5, -0.5, len(energies) - 0.5))
+            axes.imshow(shares, vmin=0, vmax=1, aspect="auto", interpolation="nearest",
+                        extent=(0.5, ranks + 0.5, len(energies) - 0.5, -0.5))
             axes.set(title=role, xlabel="first k directions", xticks=ticks(ranks))
             axes.set_yticks(range(len(energies)), ["–" if layer is None else str(layer) for layer in energies])
             axes.yaxis.set_tick_params(labelsize=5 if len(energies) > 16 else 7)

@@ -1,4 +1,4 @@
-"""How every picture of the project looks, and how it is written.
+"""The style of every picture of the project, and its caption.
 
 Pictures are as wide as a column of a paper or as two, with text that can be read at that width; colours are told apart
 by the colour-blind (Okabe & Ito 2008), and similarities are viridis on one scale in a figure, from 0.
@@ -18,6 +18,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9",
 MARKERS = ("o", "s", "^", "D", "v", "P")
 GREY = "#666666"
 LETTERS = 20  # of a caption in an inch
+LINE = 0.13   # inches, of a caption
 STYLE: dict[Any, Any] = {
     "font.size": 8, "axes.titlesize": 8, "axes.labelsize": 8, "xtick.labelsize": 7, "ytick.labelsize": 7,
     "legend.fontsize": 7, "legend.frameon": False, "axes.linewidth": 0.6, "lines.linewidth": 1.2,
@@ -36,12 +37,22 @@ def new_figure(height: float, width: float = DOUBLE) -> Figure:
 
 
 def add_caption(figure: Figure, text: str) -> None:
-    """What is compared, below the picture and as wide as it is."""
+    """A caption below the picture and as wide as it is."""
     held = text.replace("seed ", "seed\u00a0").replace("(i, j)", "(i,\u00a0j)")  # stays on one line
     for sign in "=/":
         held = held.replace(f" {sign} ", f"\u00a0{sign}\u00a0")
     lines = textwrap.wrap(held, int(LETTERS * figure.get_figwidth()))
-    figure.set_figheight(figure.get_figheight() + 0.13 * len(lines))
+    figure.set_figheight(figure.get_figheight() + LINE * len(lines))
     figure.supxlabel("\n".join(lines), x=0.005, ha="left", fontsize=7, color=GREY)
 
 
+def caption_of(figure: Figure) -> str:
+    """The caption as one line, '' where there is none."""
+    return " ".join(figure.get_supxlabel().replace("\u00a0", " ").split())
+
+
+def remove_caption(figure: Figure) -> None:
+    """The picture alone, as high as it was before its caption."""
+    if text := figure.get_supxlabel():
+        figure.set_figheight(figure.get_figheight() - LINE * len(text.split("\n")))
+        figure.supxlabel("")

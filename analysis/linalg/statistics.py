@@ -42,9 +42,9 @@ def mean_interval(values: Sequence[float], *, groups: Sequence[Hashable] | None 
     mean = float(means.mean())
     if len(means) == 1:
         return Interval(mean, None, None, 1)
-    found = stats.bootstrap((means,), np.mean, confidence_level=level, method="percentile", n_resamples=resamples,
-                            rng=np.random.default_rng(seed)).confidence_interval
-    return Interval(mean, float(found.low), float(found.high), len(means))
+    interval = stats.bootstrap((means,), np.mean, confidence_level=level, method="percentile", n_resamples=resamples,
+                               rng=np.random.default_rng(seed)).confidence_interval
+    return Interval(mean, float(interval.low), float(interval.high), len(means))
 
 
 def _group_means(values: Sequence[float], groups: Sequence[Hashable]) -> np.ndarray:
@@ -52,7 +52,7 @@ def _group_means(values: Sequence[float], groups: Sequence[Hashable]) -> np.ndar
     members: dict[Hashable, list[float]] = {}
     for value, group in zip(values, groups, strict=True):
         members.setdefault(group, []).append(value)
-    return np.array([np.mean(each) for each in members.values()], dtype=float)
+    return np.array([np.mean(member) for member in members.values()], dtype=float)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from experiments.artifacts.artifact import PrintedRow
 from experiments.artifacts.plan import GROUPS, Grid, PlannedCell, plan
 from experiments.artifacts.suite import Suite
 from experiments.config.compose import Compose
-from experiments.runs.start import changed_source
+from experiments.runs.source import changed_source
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
 from experiments.sweeps.workers import Train

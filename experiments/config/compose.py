@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.config.search_path import config_file, search_path
 from experiments.store.paths import CONF
-from lora.errors import check_choice
 
 Compose = Callable[[list[str]], DictConfig]
 
@@ -22,19 +21,21 @@ def train_configs() -> AbstractContextManager[Compose]:
 
 @contextmanager
 def configs(name: str) -> Iterator[Compose]:
-    """The same of any file of conf/."""
+    """Compose conf/<name>.yaml with overrides; groups may be files of the running command's added folders."""
+    added = ",".join(f"'file://{folder}'" for folder in search_path())
+    lines = [f"hydra.searchpath=[{added}]"] if added else []
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONF), version_base=None):
-            yield partial(compose, name)
+            yield lambda overrides: compose(name, [*lines, *overrides])
     finally:
         GlobalHydra.instance().hydra = running
 
 
 def check_file(group: str, name: str, where: str = "") -> None:
-    """Raise ValueError unless conf/<group> has a file of that name."""
-    check_choice(f"{where}{group}", name, [path.stem for path in (CONF / group).glob("*.yaml")])
+    """Raise ValueError unless conf/<group> or an added folder has a file of that name."""
+    config_file(group, name, where=where)
 
 
 def plain_dict(node: DictConfig) -> dict[str, Any]:
@@ -45,5 +46,5 @@ def plain_dict(node: DictConfig) -> dict[str, Any]:
 
 
 def run_config(cfg: DictConfig) -> dict[str, Any]:
-    """What wandb is told of how an artifact was made."""
+    """The config of an artifact without its logger: wandb's `config` of the artifact's run."""
     return {key: value for key, value in plain_dict(cfg).items() if key != "logger"}

@@ -1,4 +1,4 @@
-"""What every entry point shares: its config, one JSON object on the last line, errors without a traceback.
+"""The frame of every command: its config, one JSON object on the last line, errors without a traceback.
 
 An entry point is a function from the composed config to a record:
 
@@ -11,10 +11,15 @@ An entry point is a function from the composed config to a record:
 
 Exit codes: 0; 1 an error, or a record with `failed` above 0; 2 a misspelt command line; 130 interrupted.
 After an error the JSON object is {"status": "failed", "error": message}; the message is on standard error too.
+
+Of Hydra's internals this file and overrides.py use `_run_hydra`, `get_args_parser`, `create_config_search_path` and
+`ConfigLoaderImpl`: `hydra.main` prints errors as tracebacks, and has no hook before it composes. So pyproject.toml
+pins the minor version of hydra-core, and tests/experiments/config/test_hydra.py names all that is used.
 """
 
 import functools
 import importlib
+import importlib.metadata
 import inspect
 import logging
 import os
@@ -22,6 +27,7 @@ import sys
 import traceback
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,6 +42,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import resolvers  # noqa: F401 - it registers the resolvers of conf/
 from experiments.config.overrides import CommandLine
+from experiments.config.search_path import search_path, searching
 from experiments.store.files import json_line, write_atomic
 from experiments.store.paths import CONF
 
@@ -61,7 +68,7 @@ def entry(config_name: str, *, examples: Sequence[str], conf: Path = CONF) -> Ca
 
 
 class Job:
-    """What hydra calls for each run: it never raises, so that one failed job does not stop a sweep.
+    """The function that hydra calls for each run: it never raises, so that one failed job does not stop a sweep.
 
     A single run keeps its record or error here; a job of a sweep, which may be in a worker process, writes it
     to `job<number>.json` in the sweep's folder, from where `experiments.sweeps.summary` reads it.
@@ -69,18 +76,21 @@ class Job:
 
     def __init__(self, main: Main) -> None:
         self.main = main
+        self.added = search_path()  # a launcher's processes may be on another machine, with another environment
         self.record: Mapping[str, Any] | None = None
         self.error: Exception | None = None
 
-    def __call__(self, cfg: DictConfig) -> Mapping[str, Any] | None:
+    def __call__(self, cfg: DictConfig) -> Any:
+        """The score of the run, which a sweeper may optimise; None where it has none."""
         function: Function = inspect.unwrap(self.main)  # type: ignore[assignment]
         try:
-            self.record, self.error = function(cfg), None
+            with searching(self.added):
+                self.record, self.error = function(cfg), None
         except Exception as error:
             self.record, self.error = None, error
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             self._write()
-        return self.record
+        return (self.record or {}).get("score")
 
     def _write(self) -> None:
         job = HydraConfig.get()
@@ -123,13 +133,16 @@ def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -
         _check_installed(conf)
         args = _parsed()
         name = args.config_name or config_name
-        if args.help:
-            module = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
-            text = CommandLine(name, conf, args.overrides).help(module, inspect.getdoc(main) or "", examples)
-            print(text, flush=True)
-            return 0
-        if not (args.hydra_help or args.shell_completion or args.config_dir or args.config_path):
-            args.overrides = CommandLine(name, conf, args.overrides).checked()
+        if args.hydra_help or args.shell_completion or args.config_path:
+            return _run(main, args, name, conf)
+        line = CommandLine(name, conf, args.overrides, args.config_dir)
+        with searching(line.added):
+            if args.help:
+                module = getattr(sys.modules["__main__"].__spec__, "name", main.__module__)
+                print(line.help(module, inspect.getdoc(main) or "", examples), flush=True)
+                return 0
+            args.overrides = line.checked()
+            return _run(main, args, name, conf)
     except BrokenPipeError:  # the reader of the help has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
         return 0
@@ -137,9 +150,43 @@ def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -
         return complain(error, 2)
     except Exception as error:
         return complain(error, 1)
+
+
+def _check_installed(conf: Path) -> None:
+    """FileNotFoundError where the configs are not where the packages are."""
+    if not conf.is_dir():
+        raise FileNotFoundError(f"no configs in {conf}: this installation of lora-lab lacks them; "
+                                "install it again, or a checkout with pip install -e .")
+
+
+def _parsed() -> Namespace:
+    """The command line, overrides on both sides of -m; ValueError for an unknown flag."""
+    if "--version" in sys.argv[1:]:
+        show_version()
+        sys.exit(0)
+
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(message)
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    return parser.parse_intermixed_args()
+
+
+def show_version() -> None:
+    """Print the version of this package; Hydra's own --version would print Hydra's."""
+    print(f"lora-lab {importlib.metadata.version('lora-lab')}")
+
+
+def _run(main: Main, args: Namespace, config_name: str, conf: Path) -> int:
+    """Run hydra and print the record; returns the exit code."""
     job = Job(_importable(main) if args.multirun else main)
+    # hydra's own default comes after its groups, so that conf/hydra/output cannot say this.
+    args.overrides = ["hydra.output_subdir=null", *args.overrides]
     try:
-        _run(job, args, name, conf)
+        with _hydra_raises():
+            _run_hydra(args=args, args_parser=get_args_parser(), task_function=job, config_path=str(conf),
+                       config_name=config_name)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
@@ -153,36 +200,11 @@ def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -
     return exit_code(job.record)
 
 
-def _check_installed(conf: Path) -> None:
-    """FileNotFoundError where conf/ is not beside the packages: a wheel does not carry it."""
-    if not conf.is_dir():
-        raise FileNotFoundError(f"no configs in {conf}: install a checkout of lora-lab with pip install -e .")
-
-
-def _parsed() -> Namespace:
-    """The command line, overrides on both sides of -m; ValueError for an unknown flag."""
-
-    def refuse(message: str) -> NoReturn:
-        raise ValueError(message)
-
-    parser = get_args_parser()
-    parser.error = refuse  # type: ignore[method-assign]
-    return parser.parse_intermixed_args()
-
-
-def _run(job: Job, args: Namespace, config_name: str, conf: Path) -> None:
-    # hydra's own default comes after its groups, so that conf/hydra/output cannot say this.
-    args.overrides = ["hydra.output_subdir=null", *args.overrides]
-    # HYDRA_FULL_ERROR makes hydra raise its errors instead of printing a traceback of its own.
+def _hydra_raises() -> AbstractContextManager[None]:
+    """Make hydra raise its errors instead of printing tracebacks of its own; ours appear where either was asked for."""
     traced = "1" if "1" in (os.environ.get(TRACEBACK), os.environ.get("HYDRA_FULL_ERROR")) else "0"
-    with env_override({"HYDRA_FULL_ERROR": "1", TRACEBACK: traced}):
-        _run_hydra(
-            args=args,
-            args_parser=get_args_parser(),
-            task_function=job,
-            config_path=str(conf),
-            config_name=config_name,
-        )
+    manager: AbstractContextManager[None] = env_override({"HYDRA_FULL_ERROR": "1", TRACEBACK: traced})
+    return manager
 
 
 def _importable(main: Main) -> Main:
@@ -190,8 +212,8 @@ def _importable(main: Main) -> Main:
     spec = sys.modules["__main__"].__spec__
     if main.__module__ != "__main__" or spec is None:
         return main
-    found: Main = getattr(importlib.import_module(spec.name), main.__name__)
-    return found
+    importable: Main = getattr(importlib.import_module(spec.name), main.__name__)
+    return importable
 
 
 def complain(error: Exception, code: int) -> int:

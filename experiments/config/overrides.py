@@ -1,4 +1,4 @@
-"""What may be chosen on an entry point's command line: checking it, and showing it for --help.
+"""The choices on an entry point's command line: checked before it runs, shown by --help, offered by completion.
 
 A group is a folder of conf/ that the entry point's defaults name (model, task, ...); a key is a dotted path
 in the composed config (trainer.epochs). Additions (`+key=value`), deletions (`~key`) and `hydra.*` pass.
@@ -12,44 +12,67 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.config.presets import presets
+from experiments.config.search_path import added_folders, check_added
 from lora.errors import check_choice, nearest
 
 NOTES = """\
 -m sweeps: values with commas make one run each, and hydra/launcher=joblib runs them in parallel.
+--config-dir FOLDER adds your own choices: FOLDER/method/mine.yaml is method=mine.
 --cfg job prints the composed config; LORA_LAB_TRACEBACK=1 shows where an error came from."""
+EXTRAS = {  # an extra of this package -> the plugins of Hydra that it installs
+    "joblib": ("joblib",), "slurm": ("submitit_slurm", "submitit_local"), "ray": ("ray", "ray_aws"),
+    "optuna": ("optuna",),
+}
+PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups with what plugins bring
 
 
 class CommandLine:
     """The overrides of one command line, against the config `config_name` in the folder `conf`."""
 
-    def __init__(self, config_name: str, conf: Path, overrides: Sequence[str]) -> None:
+    def __init__(self, config_name: str, conf: Path, overrides: Sequence[str], config_dir: str | None = None) -> None:
         self.config_name, self.conf, self.overrides = config_name, conf, list(overrides)
-        self.loader = ConfigLoaderImpl(create_config_search_path(str(conf)))
-        parsed = OverridesParser.create(self.loader).parse_overrides(self.overrides)
-        own = [override for override in parsed if not override.is_hydra_override()]
-        self.choices = [override for override in own if self.options(override.key_or_group)]
-        self.settings = [override for override in own if override not in self.choices]
-        self.extends_search_path = any(override.key_or_group == "hydra.searchpath" for override in parsed)
+        search = create_config_search_path(str(conf))
+        if config_dir is not None:
+            check_added([Path(config_dir).resolve()], conf)
+            search.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
+        self.loader = ConfigLoaderImpl(search)
+        self.parsed = OverridesParser.create(self.loader).parse_overrides(self.overrides)
+        self.searchpath = [line.input_line for line in self.parsed if line.key_or_group == "hydra.searchpath"]
+        self.default = self._load(())
+        self.added = added_folders(self.default.hydra.runtime.config_sources)
+        check_added(self.added, conf)
+        ours = [override for override in self.parsed if not override.is_hydra_override()]
+        self.choices = [override for override in ours if self.options(override.key_or_group)]
+        self.settings = [override for override in ours if override not in self.choices]
 
     def options(self, group: str) -> list[str]:
-        """What can be chosen in `group`; none where there is no such group."""
-        return sorted(self.loader.get_group_options(group, ObjectType.CONFIG))
+        """The choices of `group`; none where there is no such group."""
+        folder = group.partition("@")[0]
+        return sorted(self.loader.get_group_options(folder, ObjectType.CONFIG, self.config_name, self.searchpath))
 
     def compose(self, lines: Sequence[str]) -> tuple[dict[str, Any], dict[str, str | None]]:
-        """The config under the group choices `lines`, unresolved, and the choice of each group in it."""
-        config = self.loader.load_configuration(self.config_name, list(lines), RunMode.MULTIRUN)
-        chosen = config.hydra.runtime.choices.items()
-        groups = {group: choice for group, choice in chosen if not group.startswith("hydra/")}
+        """The config under the group choices `lines`, unresolved, and the choice of each group in it.
+
+        A group that a chosen file brings along below its own keys (world@task.source.world) is not listed.
+        """
+        config = self._load(lines) if lines else self.default
+        chosen = config.hydra.runtime.choices
+        groups = {group: choice for group, choice in chosen.items()
+                  if not group.startswith("hydra/") and group.partition("@")[2].partition(".")[0] not in chosen}
         with_hydra = OmegaConf.to_container(config, resolve=False)
         assert isinstance(with_hydra, dict)
         return {str(key): value for key, value in with_hydra.items() if key != "hydra"}, groups
+
+    def _load(self, lines: Sequence[str]) -> DictConfig:
+        return self.loader.load_configuration(self.config_name, [*self.searchpath, *lines], RunMode.MULTIRUN)
 
     def checked(self) -> list[str]:
         """The overrides as hydra takes them; ValueError names a misspelt group, choice or key.
@@ -58,9 +81,14 @@ class CommandLine:
         `task.files.train=a.csv` needs no `+`. A key is right if any choice of a swept group has it: hydra
         composes each run of the sweep before the first one starts.
         """
-        if self.extends_search_path:  # its groups and keys cannot be seen from here
-            return self.overrides
-        _, groups = self.compose([])
+        groups = self.compose([])[1]
+        for override in self.parsed:
+            self._check_plugin(override)
+        outer = [override for override in self.choices if override.get_key_element() in groups]
+        for override in outer:
+            self._check_choice(override, groups)
+        for lines in choice_lines(outer):  # a choice may bring groups of its own
+            groups |= self.compose(lines)[1]
         for override in self.choices:
             self._check_choice(override, groups)
         configs = [self.compose(lines)[0] for lines in choice_lines(self.choices)]
@@ -68,34 +96,88 @@ class CommandLine:
         new = {change.input_line for change in changes if _is_addition(change.key_or_group, configs, groups)}
         return [f"++{line}" if line in new else line for line in self.overrides]
 
+    def _check_plugin(self, override: Override) -> None:
+        """ValueError for a launcher or sweeper that is not installed; names the extra that has it."""
+        if override.key_or_group not in PLUGINS or override.type is OverrideType.DEL:
+            return
+        name, installed = str(override.value()), self.options(override.key_or_group)
+        for extra, plugins in EXTRAS.items():
+            if name in plugins and name not in installed:
+                raise ValueError(f"{override.key_or_group}={name} needs a package that is not installed: "
+                                 f"pip install 'lora-lab[{extra}]'")
+        check_choice(override.key_or_group, name, installed)
+
     def _check_choice(self, override: Override, groups: Mapping[str, str | None]) -> None:
-        """ValueError unless the group is one of the entry point's `groups` and has what is chosen."""
+        """ValueError unless the group is one of the entry point's `groups` and has the chosen files."""
         if override.type is OverrideType.CHANGE:
             check_choice("group", override.get_key_element(), groups)
         for choice in _values(override) if override.type is not OverrideType.DEL else []:
             folder, _, name = f"{override.key_or_group}/{choice}".rpartition("/")
             if choice != "None":
-                check_choice(override.key_or_group, name, self.options(folder))
+                self._check_option(override.key_or_group, name, self.options(folder))
+
+    def _check_option(self, group: str, name: str, options: Sequence[str]) -> None:
+        """ValueError unless a group has this choice; of a model it says how to take any other."""
+        try:
+            check_choice(group, name, options)
+        except ValueError as error:
+            if group != "model":
+                raise
+            raise ValueError(f"{error}; any other: model=local model.path={name}") from None
+
+    def completions(self, word: str) -> list[str]:
+        """The words that can replace `word`, an unfinished last one; keys one level at a time."""
+        config, groups = self.compose(choice_lines(self.choices)[0])
+        key, assigned, value = word.partition("=")
+        if assigned:
+            before = value[: value.rfind(",") + 1]  # of a sweep, all but the last value
+            choices = presets() if key == "preset" else self.options(key)
+            words = [f"{key}={before}{choice}" for choice in choices]
+        else:
+            names = [f"{name}=" for name in (*groups, *PLUGINS, *_dotted_keys(config))]
+            ends = [name.find(".", len(word)) + 1 for name in names]
+            words = [name[: end or None] for name, end in zip(names, ends, strict=True)]
+        return sorted({candidate for candidate in words if candidate.startswith(word)})
 
     def help(self, module: str, purpose: str, examples: Sequence[str]) -> str:
         """Purpose, groups with their choices, presets, keys with the comment on their line, examples."""
         config, groups = self.compose(choice_lines(self.choices)[0])
-        lines = [purpose, "", f"usage: python -m {module} [group=choice ...] [key=value ...] [-m]"]
-        lines += ["", "Groups, the chosen one first:"]
+        lines = [purpose, "", *_usage(module), "", "Groups, the chosen one first:"]
         for group, choice in groups.items():
             others = [option for option in self.options(group) if option != choice]
             text = f"{group:<10} {', '.join([choice or '(none)', *others])}"
-            lines += textwrap.wrap(text, 108, initial_indent="  ", subsequent_indent=" " * 13)
+            lines += textwrap.wrap(text, 108, initial_indent="  ", subsequent_indent=" " * 13, break_on_hyphens=False)
         if "preset" in config:
             lines += ["", f"Presets (preset=name): {', '.join(presets())}"]
-        files = [("", self.conf / f"{self.config_name}.yaml")]
-        files += [(f"{group}.", self.conf / group / f"{choice}.yaml") for group, choice in groups.items()]
         lines += ["", "Keys:"]
-        for prefix, file in files:
-            for key, written, comment in _documented_keys(file):
-                setting = f"{prefix}{key}={_shown(config, prefix + key, written)}"
+        resolving = OmegaConf.create(config)
+        for prefix, file in [("", f"{self.config_name}.yaml"), *map(_prefix_and_file, groups.items())]:
+            path = self._path(file)
+            start = "" if _is_global(path) else prefix
+            for key, written, comment in _documented_keys(path):
+                setting = f"{start}{key}={_shown(resolving, start + key, written)}"
                 lines.append(f"  {setting:<42} {comment}")
         return "\n".join([*lines, "", NOTES, "", "Examples:", *(f"  {example}" for example in examples)])
+
+    def _path(self, file: str) -> Path:
+        """A file of conf/ or of an added folder."""
+        return next((folder / file for folder in self.added if (folder / file).is_file()), self.conf / file)
+
+
+def _usage(module: str) -> list[str]:
+    """Both ways to start a command of this package; another program's entry point has one."""
+    arguments = "[group=choice ...] [key=value ...] [-m]"
+    package, _, command = module.rpartition(".")
+    if package not in ("experiments", "analysis"):
+        return [f"usage: python -m {module} {arguments}"]
+    return [f"usage: lora-lab {command} {arguments}", f"   or: python -m {module} {arguments}"]
+
+
+def _prefix_and_file(choice: tuple[str, str | None]) -> tuple[str, str]:
+    """The prefix of a group's keys and its chosen file: of method@lora=lora `lora.` and method/lora.yaml."""
+    group, name = choice
+    folder, _, package = group.partition("@")
+    return f"{package or folder}.", f"{folder}/{name}.yaml"
 
 
 def choice_lines(choices: Sequence[Override]) -> list[list[str]]:
@@ -114,17 +196,18 @@ def _values(override: Override) -> list[str]:
 
 def _is_addition(key: str, configs: Sequence[dict[str, Any]], groups: Mapping[str, str | None]) -> bool:
     """Whether `key` is new below a free-form node of one of the configs; ValueError if it is in none."""
-    found = [_find(config, key) for config in configs]
-    if "absent" not in found or "key" in found or "free" in found:
-        return "key" not in found
-    known = sorted({*groups, *_dotted_keys(configs[0])})
+    places = [_find(config, key) for config in configs]
+    if "absent" not in places or "key" in places or "free" in places:
+        return "key" not in places
+    allowed = sorted({*groups, *_dotted_keys(configs[0])})
     last = key.rpartition(".")[2]
-    namesakes = [other for other in known if other.rpartition(".")[2] == last]
+    namesakes = [other for other in allowed if other.rpartition(".")[2] == last]
     parent = _existing_parent(configs[0], key)
-    others = [other for other in known if not key.startswith(f"{other}.")]
-    hint = f"; did you mean {namesakes[0]!r}?" if namesakes else nearest(key, others)
-    beside = [other for other in known if other.rpartition(".")[0] == parent]
-    raise ValueError(f"key {key!r} is not one of {', '.join(beside)}{hint}")
+    others = [other for other in allowed if not key.startswith(f"{other}.")]
+    shortest = min(namesakes, key=lambda name: name.count("."), default="")  # trainer.learning_rate, not pretraining's
+    hint = f"; did you mean {shortest!r}?" if namesakes else nearest(key, others)
+    siblings = [other for other in allowed if other.rpartition(".")[0] == parent]
+    raise ValueError(f"key {key!r} is not one of {', '.join(siblings)}{hint}")
 
 
 def _find(config: dict[str, Any], key: str) -> str:
@@ -156,12 +239,17 @@ def _dotted_keys(node: dict[str, Any], prefix: str = "") -> Iterator[str]:
             yield from _dotted_keys(value, f"{prefix}{name}.")
 
 
-def _shown(config: dict[str, Any], key: str, written: str) -> str:
+def _shown(config: DictConfig, key: str, written: str) -> str:
     """A key's default as its file writes it; an interpolation as what it gives, `${preset:...,16}` as 16."""
     if "${" not in written:
         return written
-    value = OmegaConf.select(OmegaConf.create(config), key)
+    value = OmegaConf.select(config, key)
     return "null" if value is None else str(value)
+
+
+def _is_global(file: Path) -> bool:
+    """Whether a group's file puts its keys at the root of the config (`# @package _global_`)."""
+    return file.is_file() and file.read_text(encoding="utf-8").startswith("# @package _global_")
 
 
 def _documented_keys(file: Path) -> Iterator[tuple[str, str, str]]:

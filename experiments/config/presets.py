@@ -1,15 +1,17 @@
 """Hyperparameters by model, method and task: the tables of conf/presets, read by `${preset:key,default}`.
 
-A preset is a CSV file, one row a setting: model, method, task (`*`: any without a row of its own; of a method also a
-pattern, as ft_top*), in some files rank
-(of method.rank, or method.bottleneck, where the command line gives one; empty: any without a row of its own), source,
-then config keys.
+A preset is a CSV file with one row for each setting. A row is found by its model, method and task (`*` stands for any
+that has no row of its own; a method may be a pattern, as ft_top*), in some files also by rank (method.rank or
+method.bottleneck where the command line gives one; an empty cell stands for any without a row of its own). Then come
+its source and config keys.
+
 `default` gives each method a learning rate of its own and no more; `paper` and `restricted` (its dagger rows) are the
 paper's tables as printed, `authors` what the released scripts do: there `trainer.batch_size` is the batch of one GPU
 times their GPUs. An empty cell was not stated and leaves the default; `null` was stated as none.
 """
 
 import csv
+import functools
 import io
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -19,19 +21,42 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.config.search_path import search_path
 from experiments.store.files import write_atomic
 from experiments.store.paths import CONF
 from lora.errors import check_choice
 
 FOLDER = CONF / "presets"
-COLUMNS = ("model", "method", "task", "rank")  # what a row is found by; not every file has a rank
-SIZES = ("rank", "bottleneck")  # of a method: what the column rank is about
+COLUMNS = ("model", "method", "task", "rank")  # the key of a row; not every file has a rank
+SIZES = ("rank", "bottleneck")  # keys of a method whose value the column rank holds
 UNSET = object()  # told apart from None, which is a value
 
 
 def presets() -> list[str]:
     """The names of the presets."""
-    return sorted(path.stem for path in FOLDER.glob("*.csv"))
+    return sorted(_files())
+
+
+def _files() -> dict[str, Path]:
+    folders = [FOLDER, *(folder / "presets" for folder in search_path())]
+    return {path.stem: path for folder in folders for path in folder.glob("*.csv")}
+
+
+def _rows(preset: str) -> dict[tuple[str, ...], dict[str, str]]:
+    """The rows of a preset by their key; ValueError names an unknown preset."""
+    check_choice("preset", preset, files := _files())
+    stat = files[preset].stat()
+    return _read(files[preset], (stat.st_mtime_ns, stat.st_ino))
+
+
+@functools.cache  # a config asks for its preset's row at every key
+def _read(path: Path, version: tuple[int, int]) -> dict[tuple[str, ...], dict[str, str]]:
+    with path.open(newline="") as file:
+        return {_key(row): row for row in csv.DictReader(file)}
+
+
+def _key(row: dict[str, str]) -> tuple[str, ...]:
+    return tuple(row.get(column, "") for column in COLUMNS)
 
 
 def find_row(preset: str, model: str, method: str, task: str, rank: str = "") -> dict[str, str]:
@@ -39,13 +64,11 @@ def find_row(preset: str, model: str, method: str, task: str, rank: str = "") ->
 
     Raises ValueError where there is none, naming the rows nearest to it.
     """
-    check_choice("preset", preset, presets())
-    with (FOLDER / f"{preset}.csv").open(newline="") as file:
-        rows = {tuple(row.get(column, "") for column in COLUMNS): row for row in csv.DictReader(file)}
+    rows = _rows(preset)
     patterns = sorted({key[1] for key in rows if key[1] not in (method, "*") and fnmatchcase(method, key[1])})
     likely = [*product((model,), (method, *patterns), (task, "*")), *product(("*",), (method, *patterns), (task, "*")),
               ("*", "*", "*")]
-    row = next((rows[*key, own] for key in likely for own in (rank, "") if (*key, own) in rows), None)
+    row = next((rows[*key, size] for key in likely for size in (rank, "") if (*key, size) in rows), None)
     if row is None:
         shared = {key: sum(map(str.__eq__, key[:3], (model, method, task))) for key in rows}
         near = [" ".join(key).strip() for key in sorted(rows, key=lambda key: (-shared[key], key)) if shared[key]][:8]
@@ -53,11 +76,11 @@ def find_row(preset: str, model: str, method: str, task: str, rank: str = "") ->
             f"preset {preset!r} has no row for model {model!r}, method {method!r}, task {task!r}; "
             f"nearest: {', '.join(near) or 'none'}"
         )
-    return row
+    return dict(row)
 
 
 def values(row: dict[str, str]) -> dict[str, Any]:
-    """What a row states, by config key."""
+    """The values that a row states, by config key."""
     return {key: parse(cell) for key, cell in row.items() if key not in (*COLUMNS, "source") and cell}
 
 
@@ -79,11 +102,11 @@ def written(number: float) -> str:
 
 
 def put_rows(preset: str, rows: list[dict[str, str]]) -> Path:
-    """Write rows into a preset's file, each in the place of the one that is found by the same words, or at the end.
+    """Write rows into a preset's file, each in place of the row with the same key, or at the end.
 
     Every other line stays byte for byte.
     """
-    path = FOLDER / f"{preset}.csv"
+    path = _files().get(preset, FOLDER / f"{preset}.csv")
     text = path.read_bytes().decode()
     header, *lines = (text if text.endswith("\n") else f"{text}\n").splitlines(keepends=True)
     columns = next(csv.reader([header]))
@@ -93,10 +116,9 @@ def put_rows(preset: str, rows: list[dict[str, str]]) -> Path:
         csv.DictWriter(out, columns, lineterminator="\r\n" if header.endswith("\r\n") else "\n").writerow(row)
         return out.getvalue()
 
-    new = {tuple(row.get(column, "") for column in COLUMNS): line(row) for row in rows}
-    found = [dict(zip(columns, next(csv.reader([old])), strict=False)) for old in lines]
-    kept = [new.pop(tuple(row.get(column, "") for column in COLUMNS), old)
-            for row, old in zip(found, lines, strict=True)]
+    new = {_key(row): line(row) for row in rows}
+    old_rows = [dict(zip(columns, next(csv.reader([old])), strict=False)) for old in lines]
+    kept = [new.pop(_key(row), old) for row, old in zip(old_rows, lines, strict=True)]
     return write_atomic(path, "".join([header, *kept, *new.values()]))
 
 
@@ -141,16 +163,16 @@ def diff(model: str, method: str, task: str) -> list[tuple[str, Any, Any]]:
 
 
 def differences(cfg: DictConfig) -> str | None:
-    """Where the paper and its released scripts differ for this config's run, one line; None where they don't.
+    """The settings in which the paper and its released scripts differ for this config's run, as one line.
 
-    Asked only of a config that uses one of the two.
+    None where they agree, or where the config uses neither of the two presets.
     """
     if cfg.preset not in ("paper", "authors"):
         return None
     try:
-        found = diff(cfg.model.name, cfg.method.name, cfg.task.name)
+        differing = diff(cfg.model.name, cfg.method.name, cfg.task.name)
     except ValueError:  # one of them has no row
         return None
-    words = [(key, *("not stated" if value is None else value for value in pair)) for key, *pair in found]
+    words = [(key, *("not stated" if value is None else value for value in pair)) for key, *pair in differing]
     parts = [f"{key} {paper} | {authors}" for key, paper, authors in words]
     return "; ".join(parts) or None

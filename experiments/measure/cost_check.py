@@ -1,19 +1,17 @@
-"""Are the costs of `experiments.cost` right? Predicted peak memory and step time beside what this machine measures.
+"""Predicted costs of a training step (experiments.cost) against measured ones: peak memory and time.
 
-Memory is the high-water mark of a fresh process over what it held after a first small step of the same model, which
-has the libraries load what they load. Time is the processor's, on one thread, so that other processes do not count.
-A step is predicted from three speeds of this machine, measured in every round between the steps, and nothing else:
-that of one matrix product, that of AdamW, and that of a LayerNorm, GELU and dropout with their gradients, for all else
-that moves. The process that is timed keeps the memory that it frees, so the system's handing it out anew is not in it.
+Memory is the high-water mark of a fresh process over what it held after a small first step of the same model, which
+makes the libraries load what they load. Time is processor time, on one thread, so that other processes do not count.
+The only inputs of a predicted time are three speeds of this machine, measured in every round between the steps: that
+of one matrix product, that of AdamW, and, for all else that moves, that of a LayerNorm, GELU and dropout with their
+gradients. The timed process keeps the memory that it frees, so the time to get it from the system again is left out.
 """
 
 import gc
 import json
 import statistics
-import time
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import psutil
@@ -23,52 +21,46 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from experiments.config.compose import check_file, configs
-from experiments.config.entry import entry
+from experiments.measure.record import CPU, BenchmarkRecord, new_record
+from experiments.measure.rounds import processor_seconds, ratio, reported, rounds
 from experiments.measure.shadow import Ledger, StepCost
 from experiments.measure.step import check_step, shadow_of, training_step
 from experiments.models.load import kind_of
-from experiments.store.files import json_line, write_atomic
-from experiments.tables.text import cell, markdown_rows, print_rows
-from experiments.training.hardware import (
-    describe,
-    in_fresh_process,
-    in_steady_process,
-    peak_memory_mb,
-    reset_peak_memory,
-)
+from experiments.training.hardware import in_fresh_process, in_steady_process, peak_memory_mb, reset_peak_memory
 from lora.errors import check_choice
 
-CPU = torch.device("cpu")
 KEYS = ("model", "batch_size", "length", "precision", "checkpointing")
 PRODUCT = (1024, 1024, 4096)  # m, k, n of the matrix product that is timed
-REST = (1024, 1024)           # of what LayerNorm, GELU and dropout are timed on
+REST = (1024, 1024)           # shape of what LayerNorm, GELU and dropout are timed on
 UPDATED = 2**22               # parameters of the update that is timed
 REPEATS = 8                   # of a probe in a round
+PROBES = ("product", "rest", "update")
+ERRORS = ("memory_error", "time_error", "ratio_error")
+Readings = Mapping[str, Sequence[float]]  # by round
 
 
-@entry("cost_check", examples=[
-    "python -m experiments.measure.cost_check",
-    "python -m experiments.measure.cost_check methods=[lora] rounds=3 output_dir=results/local/cost "
-    "'settings=[{model: minilm, batch_size: 4, length: 32, precision: fp32, checkpointing: false}]'",
-])
-def main(cfg: DictConfig) -> dict[str, Any]:
-    """Predict and measure a training step's peak memory and time, for every setting and method."""
+def cost_benchmark(cfg: DictConfig) -> BenchmarkRecord:
+    """Predicted and measured peak memory and time of a training step, for every setting and method."""
     cases = {(number, method): case(setting, method) for number, setting in enumerate(cfg.settings)
              for method in cfg.methods}
-    predicted = {key: shadow_of(each, kind_of(each.model)) for key, each in cases.items()}
-    memory = {key: in_fresh_process(measured_memory, each, cfg.memory_steps) for key, each in cases.items()}
-    rows = []
-    for number, _ in enumerate(cfg.settings):
+    predicted = {key: shadow_of(step, kind_of(step.model)) for key, step in cases.items()}
+    memory = {key: in_fresh_process(measured_memory, step, cfg.memory_steps) for key, step in cases.items()}
+    variants: dict[str, dict[str, Any]] = {}
+    for number in range(len(cfg.settings)):
         steps = {method: cases[number, method] for method in cfg.methods}
-        rounds = in_steady_process(measured_rounds, steps, cfg.rounds)
+        readings = in_steady_process(measured_rounds, steps, cfg.rounds)
         costs = {method: predicted[number, method] for method in cfg.methods}
-        rows += [row(steps[method], costs, rounds, method, memory[number, method]) for method in cfg.methods]
-    record = {"cases": rows, "worst_memory_error": worst(rows, "memory_error"),
-              "worst_time_error": worst(rows, "time_error"), "worst_ratio_error": worst(rows, "ratio_error"),
-              "rounds": cfg.rounds, "threads": 1, "device": describe(CPU, 1),
-              "versions": {name: version(name) for name in ("torch", "transformers")}}
-    publish(record, Path(cfg.output_dir))
-    return record
+        rows = [comparison(steps[method], costs, readings, method, memory[number, method]) for method in cfg.methods]
+        variants |= {variant_name(row): row for row in rows}
+    summary = {f"worst_{error}": max(abs(row[error]) for row in variants.values()) for error in ERRORS}
+    return new_record("cost", ("torch", "transformers"), 1, cfg.rounds, {}, variants, summary)
+
+
+def variant_name(row: Mapping[str, Any]) -> str:
+    """The name of a case: 'minilm 16 x 64 fp32 lora', with `checkpointing` before the method where it is on."""
+    checkpointing = ["checkpointing"] * row["checkpointing"]
+    return " ".join([row["model"], f"{row['batch_size']} x {row['length']}", row["precision"], *checkpointing,
+                     row["method"]])
 
 
 def case(setting: DictConfig, method: str) -> DictConfig:
@@ -82,11 +74,12 @@ def case(setting: DictConfig, method: str) -> DictConfig:
     with configs("cost") as compose_cost:
         made = compose_cost([f"method={method}", "device=cpu", *(f"{key}={setting[key]}" for key in KEYS)])
     check_step(made)
+    OmegaConf.resolve(made)  # another process may lack the resolvers
     return made
 
 
 def measured_memory(cfg: DictConfig, steps: int) -> int:
-    """Bytes that `steps` steps add to this process's memory at the most."""
+    """The most bytes that `steps` steps add to this process's memory."""
     torch.set_num_threads(1)
     kind = kind_of(cfg.model)
     small = OmegaConf.merge(cfg, {"batch_size": 1, "length": 8})
@@ -101,20 +94,20 @@ def measured_memory(cfg: DictConfig, steps: int) -> int:
     return round(peak_memory_mb(CPU) * 1e6) - before
 
 
-def measured_rounds(cases: Mapping[str, DictConfig], rounds: int) -> list[dict[str, float]]:
-    """Of each round: speed of product (FLOP/s), update and rest (bytes/s), and the seconds of each method's step."""
+def measured_rounds(cases: Mapping[str, DictConfig], n: int) -> dict[str, list[float]]:
+    """By round: speed of product (FLOP/s), rest and update (bytes/s), and the seconds of each method's step."""
     torch.set_num_threads(1)
     steps = {method: training_step(cfg, kind_of(cfg.model)) for method, cfg in cases.items()}
     bf16 = {cfg.precision for cfg in cases.values()} == {"bf16"}
-    product, flops = product_probe(torch.bfloat16 if bf16 else torch.float32)
-    probes = {"update": probe(update_step), "rest": probe(rest_step)}
-    found = []
-    for number in range(rounds + 1):
-        one = {"product": flops / repeated(product)}
-        one |= {name: moved / repeated(step) for name, (step, moved) in probes.items()}
-        one |= {method: seconds(step) for method, step in steps.items()}
-        found += [one] if number > 0 else []  # the first round warms up
-    return found
+    product = product_probe(torch.bfloat16 if bf16 else torch.float32)
+    probes = dict(zip(PROBES, (product, probe(rest_step), probe(update_step)), strict=True))
+    return rounds({**{name: partial(probe_speed, *probed) for name, probed in probes.items()},
+                   **{method: partial(processor_seconds, step) for method, step in steps.items()}}, n, reported)
+
+
+def probe_speed(step: Callable[[], Any], work: int) -> float:
+    """Work of a probe per second, from the median of its repeats."""
+    return work / statistics.median(processor_seconds(step) for _ in range(REPEATS))
 
 
 def product_probe(dtype: torch.dtype) -> tuple[Callable[[], Any], int]:
@@ -125,14 +118,14 @@ def product_probe(dtype: torch.dtype) -> tuple[Callable[[], Any], int]:
 
 
 def update_step() -> Callable[[], Any]:
-    """An update of one tensor as a step has it, of more numbers than a core's cache holds."""
+    """AdamW's update of one tensor, which is larger than a core's cache."""
     parameter = nn.Parameter(torch.randn(UPDATED))
     parameter.grad = torch.randn(UPDATED)
     return torch.optim.AdamW([parameter], fused=True).step
 
 
 def rest_step() -> Callable[[], Any]:
-    """What a Transformer does beside matrix products, forward and backward."""
+    """The operations of a Transformer that are not matrix products, forward and backward."""
     layers = nn.Sequential(nn.LayerNorm(REST[1]), nn.GELU(), nn.Dropout(0.1)).requires_grad_(False)
     x, gradient = torch.randn(REST, requires_grad=True), torch.ones(REST)
     return lambda: layers(x).backward(gradient)
@@ -148,18 +141,6 @@ def probe(made: Callable[[], Callable[[], Any]]) -> tuple[Callable[[], Any], int
     return made(), ledger.work.moved_bytes
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    """Processor seconds of a call."""
-    start = time.process_time()
-    function()
-    return time.process_time() - start
-
-
-def repeated(function: Callable[[], Any]) -> float:
-    """Median processor seconds of a probe."""
-    return statistics.median(seconds(function) for _ in range(REPEATS))
-
-
 def predicted_seconds(cost: StepCost, speeds: Mapping[str, float]) -> float:
     """Seconds of a step at these speeds of the product, the rest and the update."""
     passes = sum(part.flops / speeds["product"] + part.moved_bytes / speeds["rest"]
@@ -167,57 +148,22 @@ def predicted_seconds(cost: StepCost, speeds: Mapping[str, float]) -> float:
     return passes + cost.update.moved_bytes / speeds["update"]
 
 
-def row(cfg: DictConfig, costs: Mapping[str, StepCost], rounds: list[dict[str, float]], method: str,
-        memory: int) -> dict[str, Any]:
+def comparison(cfg: DictConfig, costs: Mapping[str, StepCost], readings: Readings, method: str,
+               memory: int) -> dict[str, Any]:
     """One case: predicted and measured, errors as a share of the measured; ratios are to the first method's step."""
     cost, first = costs[method], next(iter(costs))
-    time_ratio = statistics.median(predicted_seconds(cost, one) / one[method] for one in rounds)
-    ratio = statistics.median(one[method] / one[first] for one in rounds)
-    expected = statistics.median(predicted_seconds(cost, one) / predicted_seconds(costs[first], one) for one in rounds)
+    speeds = [dict(zip(PROBES, values, strict=True))
+              for values in zip(*(readings[name] for name in PROBES), strict=True)]
+    predicted = {name: [predicted_seconds(costs[name], speed) for speed in speeds] for name in (first, method)}
+    against = {"predicted": predicted[method], "measured": readings[method]}
+    predicted_ratio, measured_ratio = ratio(predicted, method, first), ratio(readings, method, first)
     return {"model": cfg.model.name, "method": method, **{key: cfg[key] for key in KEYS[1:]},
             "predicted_memory_mb": cost.peak_bytes / 1e6, "measured_memory_mb": memory / 1e6,
             "memory_error": cost.peak_bytes / memory - 1,
-            "predicted_seconds": statistics.median(predicted_seconds(cost, one) for one in rounds),
-            "measured_seconds": statistics.median(one[method] for one in rounds), "time_error": time_ratio - 1,
-            "ratio_to": first, "predicted_ratio": expected, "measured_ratio": ratio,
-            "ratio_error": expected / ratio - 1,
-            "product_gflops": statistics.median(one["product"] for one in rounds) / 1e9,
-            **{f"{name}_gb_per_second": statistics.median(one[name] for one in rounds) / 1e9
-               for name in ("rest", "update")}}
-
-
-def worst(rows: list[dict[str, Any]], key: str) -> float:
-    """The largest error, without its sign."""
-    return max(abs(each[key]) for each in rows)
-
-
-def publish(record: Mapping[str, Any], folder: Path) -> None:
-    """Print the table; write it and the record."""
-    shown = {"model": "model", "method": "method", "batch_size": "batch", "length": "length", "precision": "precision",
-             "checkpointing": "checkpointing", "predicted_memory_mb": "predicted MB", "measured_memory_mb": "measured",
-             "memory_error": "error", "predicted_seconds": "predicted s", "measured_seconds": "measured",
-             "time_error": "error", "predicted_ratio": "predicted ratio", "measured_ratio": "measured",
-             "ratio_error": "error"}
-    lines = [[_shown(key, each[key]) for key in shown] for each in record["cases"]]
-    print_rows(list(shown.values()), lines)
-    first = record["cases"][0]["ratio_to"]
-    notes = [f"Worst error: memory {record['worst_memory_error']:.1%}, time {record['worst_time_error']:.1%}, "
-             f"ratio to the time of {first} {record['worst_ratio_error']:.1%}.",
-             f"{record['device']}, {record['threads']} thread, median of {record['rounds']} rounds, torch "
-             f"{record['versions']['torch']}; random weights."]
-    print(*notes, sep="\n")
-    text = markdown_rows(list(shown.values()), [[cell(value) for value in line] for line in lines])
-    write_atomic(folder / "cost.md", "\n\n".join([text, *notes]) + "\n")
-    write_atomic(folder / "cost.json", json_line(record) + "\n")
-
-
-def _shown(key: str, value: Any) -> Any:
-    if key.endswith("error"):
-        return f"{value:+.1%}"
-    if key.endswith("memory_mb"):
-        return f"{value:,.0f}"
-    return f"{value:.3f}" if isinstance(value, float) else str(value).lower()
-
-
-if __name__ == "__main__":
-    main()
+            "predicted_seconds": statistics.median(predicted[method]),
+            "measured_seconds": statistics.median(readings[method]),
+            "time_error": ratio(against, "predicted", "measured") - 1,
+            "ratio_to": first, "predicted_ratio": predicted_ratio, "measured_ratio": measured_ratio,
+            "ratio_error": predicted_ratio / measured_ratio - 1,
+            "product_gflops": statistics.median(readings["product"]) / 1e9,
+            **{f"{name}_gb_per_second": statistics.median(readings[name]) / 1e9 for name in ("rest", "update")}}

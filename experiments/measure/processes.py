@@ -1,82 +1,76 @@
-"""How a CPU trains fastest: one process with all its cores or one a core, fp32 or bf16, fused attention or not.
+"""Throughput of LoRA training on a CPU: one process with all cores or one a core, fp32 or bf16, fused attention or not.
 
-A variant's figure is the tokens per second of all processes together, LoRA training with random weights, median over
-rounds; within a round every variant is run once, so that what else the machine does hits all alike. The defaults of
-`experiments.training.hardware` and of conf/model stand on the committed record, results/cpu/arithmetic.json.
+A variant's reading is the tokens per second of all its processes together, with random weights. The defaults of
+`experiments.training.hardware` and of conf/model rest on the committed record, results/cpu/processes.
 """
 
 import itertools
+import json
 import statistics
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from functools import cache
-from importlib.metadata import version
+from functools import cache, partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.core.utils import env_override
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from rich.table import Table
 
-import experiments.config.resolvers  # noqa: F401  (the resolver in conf/model and conf/method)
-from experiments.config.entry import entry
+from experiments.config.compose import check_file, configs
+from experiments.measure.record import BenchmarkRecord, new_record
+from experiments.measure.rounds import reported, rounds
 from experiments.models.architectures import attentions_of
 from experiments.models.load import load_model
-from experiments.store.files import json_line, write_atomic
-from experiments.store.paths import CONF
-from experiments.tables.text import console_for
-from experiments.training.hardware import describe
-from lora.errors import check_choice
 
 LAYOUTS = ("one process", "one a core")
 PRECISIONS = ("fp32", "bf16")
+LORA = ("method.rank=8", "method.alpha=16", "method.dropout=0.0")
 Workers = list[ProcessPoolExecutor]
 
 
-@entry("arithmetic", examples=[
-    "python -m experiments.measure.processes",
-    "python -m experiments.measure.processes models=[roberta-nano] rounds=9 output=results/local/arithmetic.json",
-])
-def main(cfg: DictConfig) -> dict[str, Any]:
+def processes_benchmark(cfg: DictConfig) -> BenchmarkRecord:
     """Tokens per second by layout of processes, precision and attention, for each model."""
-    for model in cfg.models:
-        check_choice("model", model, [path.stem for path in (CONF / "model").glob("*.yaml")])
     from joblib import cpu_count
 
-    cores = cfg.cores or cpu_count()
-    record = {"models": {model: measure(cfg, model, cores) for model in cfg.models}, "cores": cores,
-              "batch_size": cfg.batch_size, "length": cfg.length, "rounds": cfg.rounds, "seconds": cfg.seconds,
-              "device": describe(torch.device("cpu"), 1),
-              "versions": {name: version(name) for name in ("torch", "transformers")}}
-    show(record)
-    write_atomic(Path(cfg.output), json_line(record) + "\n")
-    return record
-
-
-def measure(cfg: DictConfig, model: str, cores: int) -> dict[str, Any]:
-    """Tokens per second of the machine by variant, and the model's number of parameters."""
-    shape = model_config(model)
-    attentions = attentions_of(shape.config.model_type)
-    variants = list(itertools.product(LAYOUTS, PRECISIONS, attentions))
-    speeds: dict[str, list[float]] = {" ".join(variant): [] for variant in variants}
-    job: tuple[Any, str] = (OmegaConf.to_container(cfg, resolve=True), model)
+    for model in cfg.models:
+        check_file("model", model)
+    threads = cfg.threads or cpu_count()
+    variants: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         with env_override({"OMP_NUM_THREADS": "1"}):
-            many = _workers(stack, cores)
-        with env_override({"OMP_NUM_THREADS": str(cores)}):
+            many = _workers(stack, threads)
+        with env_override({"OMP_NUM_THREADS": str(threads)}):
             one = _workers(stack, 1)
-        parameters = one[0].submit(count, *job).result()
-        for number, (layout, precision, attention) in itertools.product(range(cfg.rounds + 1), variants):
-            workers = one if layout == LAYOUTS[0] else many
-            found = _together(workers, (*job, precision, attention))
-            if number > 0:  # the first round warms up
-                speeds[f"{layout} {precision} {attention}"].append(found)
-    return {"parameters": parameters,
-            "tokens_per_second": {variant: statistics.median(found) for variant, found in speeds.items()}}
+        for model in cfg.models:
+            variants |= model_variants(cfg, model, dict(zip(LAYOUTS, (one, many), strict=True)))
+    settings = {key: cfg[key] for key in ("batch_size", "length", "seconds")}
+    return new_record("processes", ("torch", "transformers"), threads, cfg.rounds, settings, variants, {})
+
+
+def model_variants(cfg: DictConfig, model: str, workers: dict[str, Workers]) -> dict[str, dict[str, Any]]:
+    """Labels and tokens per second of every variant of one model."""
+    adapted = adapted_config(model)
+    attentions = attentions_of(adapted["model"]["config"]["model_type"])
+    text = json.dumps(adapted)
+    parameters = workers[LAYOUTS[0]][0].submit(number_of_parameters, text).result()
+    labels = {f"{model} {layout} {precision} {attention}": {
+        "model": model, "parameters": parameters, "layout": layout, "precision": precision, "attention": attention}
+        for layout, precision, attention in itertools.product(LAYOUTS, PRECISIONS, attentions)}
+    sizes = (cfg.batch_size, cfg.length, cfg.seconds)
+    steps = {name: partial(speed_together, workers[row["layout"]], text, row["precision"], row["attention"], *sizes)
+             for name, row in labels.items()}
+    speeds = rounds(steps, cfg.rounds, reported)
+    return {name: {**row, "tokens_per_second": statistics.median(speeds[name])} for name, row in labels.items()}
+
+
+def adapted_config(model: str) -> dict[str, Any]:
+    """A model of conf/model with random weights, and LoRA on q and v, as data."""
+    with configs("cost") as compose_cost:
+        cfg = compose_cost([f"model={model}", "model.init=random", "model.classifier_dropout=null", *LORA])
+    return {key: OmegaConf.to_container(cfg[key], resolve=True) for key in ("model", "method")}
 
 
 def _workers(stack: ExitStack, number: int) -> Workers:
@@ -87,62 +81,40 @@ def _workers(stack: ExitStack, number: int) -> Workers:
     return pools
 
 
-def _together(workers: Workers, job: tuple[Any, ...]) -> float:
-    """Tokens per second of all workers at once."""
-    return sum(future.result() for future in [pool.submit(speed, *job) for pool in workers])
+def speed_together(workers: Workers, *job: Any) -> float:
+    """Tokens per second of all workers at once; `job` is what `training_speed` takes."""
+    return sum(future.result() for future in [pool.submit(training_speed, *job) for pool in workers])
 
 
-def model_config(model: str) -> DictConfig:
-    """A file of conf/model, with random weights."""
-    given = {"init": "random", "classifier_dropout": None}
-    cfg = OmegaConf.merge(OmegaConf.load(CONF / "model" / f"{model}.yaml"), given)
-    assert isinstance(cfg, DictConfig)
-    return cfg
+def number_of_parameters(adapted: str) -> int:
+    """Parameters of the adapted model."""
+    return sum(parameter.numel() for parameter in _trained(adapted, "eager")[0].parameters())
 
 
-def count(cfg: dict[str, Any], model: str) -> int:
-    """Parameters of a model."""
-    return sum(parameter.numel() for parameter in _trained(model, "eager")[0].parameters())
-
-
-def speed(cfg: dict[str, Any], model: str, precision: str, attention: str) -> float:
+def training_speed(adapted: str, precision: str, attention: str, batch_size: int, length: int,
+                   seconds: float) -> float:
     """Tokens per second of this process's training steps in `seconds`."""
-    network, optimizer = _trained(model, attention)
-    ids = torch.randint(5, network.config.vocab_size, (cfg["batch_size"], cfg["length"]))
-    labels = torch.randint(0, 2, (cfg["batch_size"],))
-    steps, start = 0, time.perf_counter()
-    while time.perf_counter() - start < cfg["seconds"]:
+    network, optimizer = _trained(adapted, attention)
+    ids = torch.randint(5, network.config.vocab_size, (batch_size, length))
+    labels = torch.randint(0, 2, (batch_size,))
+    steps, started = 0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             loss = network(input_ids=ids, attention_mask=torch.ones_like(ids), labels=labels).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         steps += 1
-    return steps * ids.numel() / (time.perf_counter() - start)
+    return steps * ids.numel() / (time.perf_counter() - started)
 
 
 @cache
-def _trained(model: str, attention: str) -> tuple[Any, torch.optim.Optimizer]:
-    """The adapted model and its optimizer, made once in a process."""
+def _trained(adapted: str, attention: str) -> tuple[Any, torch.optim.Optimizer]:
+    """The adapted model and its optimizer, made once in a process; `adapted` is JSON of `adapted_config`."""
     torch.manual_seed(0)
-    cfg = model_config(model)
-    cfg.attention = attention
-    network = load_model(cfg, "classification", 2, ["0", "1"])
-    method = OmegaConf.load(CONF / "method" / "lora.yaml")
-    method.update({"rank": 8, "alpha": 16, "dropout": 0.0})
-    instantiate(method).apply(network, pooler=cfg.pooler)
+    cfg = OmegaConf.create(json.loads(adapted))
+    cfg.model.attention = attention
+    network = load_model(cfg.model, "classification", 2, ["0", "1"])
+    instantiate(cfg.method).apply(network, pooler=cfg.model.pooler)
     network.train()
     return network, torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-4, fused=True)
-
-
-def show(record: dict[str, Any]) -> None:
-    """One line a model and variant: tokens per second, and how it stands to one process in fp32."""
-    table = Table("model", "parameters", "variant", "tokens/s", title=f"{record['device']}: LoRA training")
-    for model, found in record["models"].items():
-        for variant, tokens in sorted(found["tokens_per_second"].items(), key=lambda pair: -pair[1]):
-            table.add_row(model, f"{found['parameters']:,}", variant, f"{tokens:,.0f}")
-    console_for(table).print(table)
-
-
-if __name__ == "__main__":
-    main()

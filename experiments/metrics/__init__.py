@@ -34,7 +34,7 @@ def check_metric(name: str, kind: str) -> None:
 
 
 def better(name: str, value: float, than: float) -> bool:
-    """Whether one value of a metric is better than another; never where either is NaN."""
+    """True if one value of a metric is better than another; never where either is NaN."""
     return value < than if name in LOWER_IS_BETTER else value > than
 
 

@@ -1,4 +1,4 @@
-"""What the metrics share: integer or real columns, nothing on disk, and when a column is constant."""
+"""The base of the metrics: integer or real columns, nothing on disk; and the test for a constant column."""
 
 import datasets
 import evaluate
@@ -34,6 +34,6 @@ class Metric(evaluate.Metric):
 
 
 def is_constant(values: ArrayLike) -> bool:
-    """Whether all values are equal, to 1e-9 of their size (float32 values that differ do so by more)."""
+    """True if all values are equal, to 1e-9 of their size (float32 values that differ do so by more)."""
     array = np.asarray(values, dtype=np.float64)
     return bool(np.ptp(array) <= 1e-9 * np.abs(array).max())

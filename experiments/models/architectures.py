@@ -1,4 +1,4 @@
-"""What an architecture has, and its transformers config for a task.
+"""The attention implementations and dropout keys of an architecture, and its transformers config for a task.
 
 `cfg` is one file of conf/model.
 """
@@ -38,8 +38,8 @@ def task_config(cfg: DictConfig, fields: Mapping[str, Any], folder: Path | None,
     else:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
         for key, value in fields.items():
-            if (found := getattr(config, key, None)) != value:
-                raise ValueError(f"{cfg.path}: config.json has {key} {found!r}, model.config.{key} is {value!r}")
+            if (actual := getattr(config, key, None)) != value:
+                raise ValueError(f"{cfg.path}: config.json has {key} {actual!r}, model.config.{key} is {value!r}")
     if kind == "causal_lm":
         _check_decoder(cfg, config)
     else:

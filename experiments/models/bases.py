@@ -8,14 +8,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from analysis.adapters.base_weights import BaseWeights
-from analysis.adapters.read import Adapter
+from analysis.adapters.read import AdapterUpdates
 from analysis.adapters.updates import Problem
 from experiments.models.files import model_folder
 from experiments.store.paths import CONF, ROOT
 from lora.errors import nearest
 
 
-def open_base(base: str | None, adapter: Adapter) -> tuple[BaseWeights | None, list[Problem]]:
+def open_base(base: str | None, adapter: AdapterUpdates) -> tuple[BaseWeights | None, list[Problem]]:
     """The weights of `base`, or of the model that the adapter names, None where that is not on this machine.
 
     A problem says that the adapter is of another model than `base`.
@@ -27,18 +27,26 @@ def open_base(base: str | None, adapter: Adapter) -> tuple[BaseWeights | None, l
     return BaseWeights(folder), [] if other is None else [Problem("base model", other)]
 
 
-def needed_base(base: str | None, adapter: Adapter) -> tuple[BaseWeights, list[Problem]]:
+def needed_base(base: str | None, adapter: AdapterUpdates) -> tuple[BaseWeights, list[Problem]]:
     """As open_base; ValueError where there is none."""
     weights, problems = open_base(base, adapter)
     if weights is None:
-        known = adapter.base.get("name")
-        raise ValueError(f"base is not given, and {adapter.source} names {repr(known) if known else 'none'}"
-                         f"{', which is not on this machine' if known else ''}: "
+        name = adapter.base.get("name")
+        raise ValueError(f"base is not given, and {adapter.source} names {repr(name) if name else 'none'}"
+                         f"{', which is not on this machine' if name else ''}: "
                          "base=<name in conf/model, or safetensors file or folder>")
     return weights, problems
 
 
-def _other_model(base: str, folder: Path, adapter: Adapter) -> str | None:
+def base_or_problem(base: str | None, adapter: AdapterUpdates) -> tuple[BaseWeights | None, list[Problem]]:
+    """As open_base, with a problem where the weights cannot be read."""
+    try:
+        return open_base(base, adapter)
+    except (ValueError, OSError) as error:
+        return None, [Problem("base", str(error))]
+
+
+def _other_model(base: str, folder: Path, adapter: AdapterUpdates) -> str | None:
     """Why `base` is another model than the adapter's: by its name, or where it is a path by its config.json."""
     name, architecture = adapter.base.get("name"), adapter.base.get("architecture")
     if not Path(base).expanduser().exists():

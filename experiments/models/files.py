@@ -16,18 +16,15 @@ import json
 import logging
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.models.architectures import ATTENTION
-from experiments.models.record import SMALL_FILES
+from experiments.models.record import SMALL_FILES, check_record
 from experiments.store.files import sha256
 from experiments.store.paths import ROOT
 from lora.errors import check_choice
-
-if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where it is used
-    pass
 
 CHOICES = {"init": ("pretrained", "random"), "weights": ("safetensors", "pickle"), "pooler": ("train", "frozen"),
            "attention": ATTENTION}
@@ -37,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def model_identity(cfg: DictConfig) -> dict[str, Any]:
-    """What of `cfg` can change a result: the origin of the weights, and what is read into them.
+    """The part of `cfg` that can change a result: the origin of the weights, and how they are read.
 
     A hub model is its path and revision; a folder or a package is the sha256 of each file that is read, which raises
     where load_model would; a random one is its architecture. `attention` is left out: both ways compute the same.
@@ -80,8 +77,6 @@ def model_folder(cfg: DictConfig) -> Path:
 
 def checked_folder(cfg: DictConfig) -> Path:
     """The folder of a model whose files are what its record and model.checksum say, or the error that names one."""
-    from experiments.models.record import check_record
-
     folder = model_folder(cfg)
     check_record(cfg, folder)
     check_weights(cfg, folder)
@@ -114,7 +109,7 @@ def declared(cfg: DictConfig) -> dict[str, Any] | None:
 
 
 def _is_local(cfg: DictConfig) -> bool:
-    """Whether the path is a folder, there or not, rather than the name of a hub repository."""
+    """True for a path that is a folder, there or not, rather than the name of a hub repository."""
     return bool(cfg.package) or _local_folder(cfg.path).is_dir() or not HUB_ID.fullmatch(cfg.path)
 
 
@@ -132,12 +127,12 @@ def _download(path: str, revision: str | None, weights: str) -> Path:
     log.info("looking for model %s (revision %s) on the hub", path, revision or "main")
     stem, suffix = FILES[weights].split(".")
     try:
-        found = snapshot_download(path, revision=revision, allow_patterns=[*SMALL_FILES, f"{stem}*.{suffix}*"])
+        folder = snapshot_download(path, revision=revision, allow_patterns=[*SMALL_FILES, f"{stem}*.{suffix}*"])
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"model.path {path!r} is not a folder, and the hub did not give it "
                                 f"({type(error).__name__}, revision {revision or 'main'}); without network, use "
                                 "model.path=<folder>") from error
-    return Path(found)
+    return Path(folder)
 
 
 def _weight_files(cfg: DictConfig, folder: Path) -> list[Path]:
@@ -156,5 +151,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no {path.name} in {path.parent}")
     return json.loads(path.read_text())
-
-

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from experiments.models.architectures import task_config
 from experiments.models.files import check, checked_folder, declared, model_folder
+from experiments.models.record import check_record
 from lora.errors import check_choice
 
 if TYPE_CHECKING:
@@ -49,8 +50,6 @@ def load_model(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -
 def load_tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
     """The tokenizer beside the model; without a padding token of its own (GPT-2) it pads with end-of-text."""
     from transformers import AutoTokenizer
-
-    from experiments.models.record import check_record
 
     folder = model_folder(cfg)
     check_record(cfg, folder)
@@ -95,7 +94,7 @@ def _auto_class(kind: str) -> Any:
 
 
 def _may_be_new(key: str, model: PreTrainedModel, kind: str, pooler: str) -> bool:
-    """Whether a tensor that the file lacks belongs to the task head."""
+    """True if a tensor that the file lacks belongs to the task head."""
     if "pooler." in key:  # under `bert.` in BERT, beside `deberta.` in DeBERTa
         return pooler == "train"
     return kind != "causal_lm" and not key.startswith(f"{model.base_model_prefix}.")

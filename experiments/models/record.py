@@ -17,7 +17,7 @@ SMALL_FILES = (
 
 
 def ships(cfg: DictConfig) -> bool:
-    """Whether a model is one of those in the repository, and at its place there."""
+    """True for a model of the repository at its place there."""
     return "pretraining" in cfg and cfg.path == cfg.pinned
 
 
@@ -69,8 +69,8 @@ def read_record(folder: Path) -> PretrainRecord | None:
         raise ValueError(f"{path} is not a record of a pre-training: {error}") from None
     if (schema := data.get("schema", SCHEMA)) != SCHEMA:
         raise ValueError(f"{path} has schema {schema}, this code reads {SCHEMA}")
-    known = [field.name for field in fields(PretrainRecord)]
-    lacks, extra = [key for key in known if key not in {"schema", *data}], sorted(data.keys() - set(known))
+    names = [field.name for field in fields(PretrainRecord)]
+    lacks, extra = [key for key in names if key not in {"schema", *data}], sorted(data.keys() - set(names))
     if lacks or extra:
         raise ValueError(f"{path} is not a record of a pre-training: lacks {lacks[:3]}, has extra {extra[:3]}")
     return PretrainRecord(**data)

@@ -1,7 +1,7 @@
-"""What a language model has learnt: its loss on held-out text, and whether it prefers the right word of a sentence.
+"""Measures of a language model: loss on held-out text, and accuracy on cloze probes.
 
-An encoder is shown the sentence with the word masked, and its highest logit among the candidates is its answer. A
-causal model answers with the candidate that makes the sentence likeliest, first word included.
+An encoder answers a probe with the candidate of the highest logit at the masked word, a causal model with the
+candidate that makes the whole sentence most likely, first word included.
 """
 
 from __future__ import annotations
@@ -37,14 +37,15 @@ def held_out_loss(model: PreTrainedModel, batches: Sequence[Batch]) -> float:
 
 
 def accuracies(model: PreTrainedModel, language: Language, probes: Mapping[str, Sequence[Probe]]) -> dict[str, float]:
-    """Share of right answers by kind of probe."""
+    """Share of correct answers by kind of probe."""
     model.eval()
     answer = causal_answers if language.causal else masked_answers
-    found = {}
-    for kind, asked in probes.items():
-        answers = answer(model, language, asked)
-        found[kind] = sum(word == probe.answer for word, probe in zip(answers, asked, strict=True)) / len(asked)
-    return found
+    accuracy = {}
+    for kind, same_kind in probes.items():
+        answers = answer(model, language, same_kind)
+        correct = sum(word == probe.answer for word, probe in zip(answers, same_kind, strict=True))
+        accuracy[kind] = correct / len(same_kind)
+    return accuracy
 
 
 @torch.no_grad()
@@ -70,29 +71,29 @@ def causal_answers(model: PreTrainedModel, language: Language, probes: Sequence[
     scores = iter(log_likelihoods(model, language, filled))
     answers = []
     for probe in probes:
-        of = [next(scores) for _ in probe.candidates]
-        answers.append(probe.candidates[of.index(max(of))])
+        likelihoods = [next(scores) for _ in probe.candidates]
+        answers.append(probe.candidates[likelihoods.index(max(likelihoods))])
     return answers
 
 
 @torch.no_grad()
 def log_likelihoods(model: PreTrainedModel, language: Language, texts: Sequence[str]) -> list[float]:
-    """log P(text) of each text after an end-of-text, the end of this one not counted."""
+    """log P(text) of each text, given an end-of-text before it; its own end-of-text is not counted."""
     end = language.tokenizer.eos_token_id
     rows = [[end, *ids] for ids in language.tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
-    found = [0.0] * len(rows)
+    values = [0.0] * len(rows)
     for places in evaluation_batches([len(row) for row in rows], ROWS):
         ids, real = _padded([rows[i] for i in places], language.pad)
         logits = head(model)(model.base_model(input_ids=ids)[0][:, :-1]).float()  # (rows, length - 1, vocabulary)
-        right = logits.gather(-1, ids[:, 1:, None]).squeeze(-1)
-        likelihoods = ((right - logits.logsumexp(-1)) * real[:, 1:]).sum(-1)  # (rows,)
+        chosen = logits.gather(-1, ids[:, 1:, None]).squeeze(-1)
+        likelihoods = ((chosen - logits.logsumexp(-1)) * real[:, 1:]).sum(-1)  # (rows,)
         for place, value in zip(places, likelihoods.tolist(), strict=True):
-            found[place] = value
-    return found
+            values[place] = value
+    return values
 
 
 def _padded(rows: list[list[int]], pad: int) -> tuple[Tensor, Tensor]:
-    """ids and whether each is real, both (rows, length)."""
+    """Padded ids and the mask of real tokens, both (rows, length)."""
     length = max(map(len, rows))
     real = torch.arange(length) < torch.tensor([[len(row)] for row in rows])
     return torch.tensor([row + [pad] * (length - len(row)) for row in rows]), real

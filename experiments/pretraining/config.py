@@ -1,4 +1,4 @@
-"""What a pre-training may be configured with: every setting is checked before anything is made."""
+"""Checks of the settings of a pre-training, before anything is made."""
 
 import importlib
 import inspect
@@ -12,8 +12,9 @@ from experiments.models.architectures import attentions_of
 from experiments.store.paths import CONF
 from lora.errors import check_choice, check_number, check_whole, is_number
 
+SURFACE = "surface"  # the check that measures what words alone score
 CHOICES = {"precision": ("auto", "fp32", "bf16"), "attention": ("auto", "sdpa", "eager")}
-LIMITS: tuple[tuple[tuple[str, ...], Callable[[str, Any], None]], ...] = (  # keys, and what refuses a value of them
+LIMITS: tuple[tuple[tuple[str, ...], Callable[[str, Any], None]], ...] = (  # keys, and the check of their values
     (("tokens", "batch_size", "max_length", "held_out_documents", "probe_count", "probes_in_curve", "evaluate_every",
       "checkpoint_every", "threads"), partial(check_whole, least=1)),
     (("seed",), partial(check_whole, least=0)),
@@ -31,6 +32,8 @@ def check_config(cfg: DictConfig) -> None:
         nano = ", ".join(path.stem for path in files if "pretraining" in OmegaConf.load(path))
         raise ValueError(f"model {cfg.model.name!r} is no nano model: its file in conf/model has no shape and settings "
                          f"(config and pretraining) to pre-train with; these have: {nano}")
+    if not isinstance(cfg.check, bool):
+        check_choice("check", cfg.check, ("true", "false", SURFACE))
     for choice, allowed in CHOICES.items():
         check_choice(choice, cfg[choice], allowed)
     if cfg.positions is not None:
@@ -57,20 +60,20 @@ def check_gates(function: str) -> None:
     """Raise ValueError unless `function` is the dotted name of a function that returns a list of gates."""
     module = function.rpartition(".")[0]
     try:
-        there = importlib.import_module(module)
+        namespace = vars(importlib.import_module(module))
     except (ImportError, ValueError):
         raise ValueError(f"gates: there is no module {module!r} of {function!r}; the functions of "
                          "experiments.pretraining.gates are experiments.pretraining.gates.understanding and "
                          "experiments.pretraining.gates.generation") from None
-    named = [name for name, value in vars(there).items()
+    names = [name for name, value in namespace.items()
              if inspect.isfunction(value) and str(value.__annotations__.get("return")).endswith("Gate]")]
-    check_choice("gates", function, [f"{module}.{name}" for name in named])
+    check_choice("gates", function, [f"{module}.{name}" for name in names])
 
 
 def check_stages(shares: Any, stages: int) -> None:
-    """Raise ValueError unless `shares` say where each stage of the corpus but the first begins."""
-    found = list(shares) if OmegaConf.is_list(shares) or isinstance(shares, list) else None
-    good = found is not None and all(is_number(share) and 0 <= share <= 1 for share in found) and found == sorted(found)
-    if found is None or not good or len(found) != stages - 1:
+    """Raise ValueError unless `shares` are increasing shares of the budget, one for each stage but the first."""
+    starts: list[Any] = list(shares) if OmegaConf.is_list(shares) or isinstance(shares, list) else [None]
+    valid = all(is_number(start) and 0 <= start <= 1 for start in starts) and starts == sorted(starts)
+    if not valid or len(starts) != stages - 1:
         raise ValueError(f"stages {shares} is not a list of {stages - 1} shares of the budget in 0..1, in order: the "
                          f"corpus has {stages} stages, and the first begins at 0")

@@ -1,7 +1,7 @@
 """The folder of a pre-trained model: weights in bf16, config, tokenizer, record and curve; written whole or not at all.
 
     model.safetensors  config.json  tokenizer.json  tokenizer_config.json   what transformers loads
-    record.json                                                             PretrainRecord below
+    record.json                                                             experiments.models.record
     curve.png                                                               losses and probes over tokens
 """
 
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from analysis.figures.style import COLOURS, new_figure, styled
+from experiments.models.load import quiet_transformers
 from experiments.models.record import CURVE, RECORD, PretrainRecord
 from experiments.pretraining.cloze import GATES
 from experiments.pretraining.loop import new_model
@@ -25,14 +27,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-SAMPLED = 16
+SAMPLED = 16  # logits
 
 
 def save_language_model(model: PreTrainedModel, config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase,
                         folder: Path) -> None:
-    """Write weights in bf16, with `config` beside them rather than the one trained with, and the tokenizer."""
-    from experiments.models.load import quiet_transformers
-
+    """Write the weights in bf16, `config` in place of the one trained with, and the tokenizer."""
     stored = new_model(config, "eager")
     stored.load_state_dict(model.state_dict())
     with quiet_transformers():
@@ -43,8 +43,6 @@ def save_language_model(model: PreTrainedModel, config: PreTrainedConfig, tokeni
 def load_language_model(folder: Path) -> PreTrainedModel:
     """The language model of a folder, in fp32 and eval mode; ValueError where a tensor is missing."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
-
-    from experiments.models.load import quiet_transformers
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     auto: Any = AutoModelForCausalLM if config.model_type == "gpt2" else AutoModelForMaskedLM
@@ -57,7 +55,7 @@ def load_language_model(folder: Path) -> PreTrainedModel:
 
 
 def sample_logits(folder: Path, text: str) -> list[float]:
-    """Logits of the first SAMPLED ids of the vocabulary at the last place of `text`, in fp32."""
+    """Logits of the first SAMPLED ids of the vocabulary at the last token of `text`, in fp32."""
     from transformers import AutoTokenizer
 
     ids = AutoTokenizer.from_pretrained(folder, local_files_only=True)(text, return_tensors="pt")["input_ids"]
@@ -66,12 +64,12 @@ def sample_logits(folder: Path, text: str) -> list[float]:
 
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """sha256 of each file that is loaded."""
+    """sha256 of each file but the record and the curve, by name."""
     return {path.name: sha256(path) for path in sorted(folder.iterdir()) if path.name not in (RECORD, CURVE)}
 
 
 def finish_folder(partial: Path, folder: Path, record: PretrainRecord) -> None:
-    """Write record and curve into `partial`, then put it in the place of `folder`."""
+    """Write record and curve into the folder `partial`, then replace `folder` by it."""
     draw_curve(record, partial / CURVE)
     write_atomic(partial / RECORD, json.dumps(plain(asdict(record)), indent=1) + "\n")
     for path in partial.iterdir():
@@ -84,16 +82,12 @@ def finish_folder(partial: Path, folder: Path, record: PretrainRecord) -> None:
 
 
 def draw_curve(record: PretrainRecord, path: Path) -> None:
-    """Losses, and accuracies of the probes with their gates, over tokens; where a stage of the corpus begins."""
-    from analysis.figures.style import styled
-
+    """Draw losses, and accuracies of the probes with their gates, over tokens, with the stages of the corpus."""
     with styled():
         _curve(record).savefig(path, metadata={"Software": None})
 
 
 def _curve(record: PretrainRecord) -> Figure:
-    from analysis.figures.style import new_figure
-
     figure = new_figure(3.1)
     losses, probes = figure.subplots(1, 2)
     millions = [entry["tokens"] / 1e6 for entry in record.curve]
@@ -115,6 +109,4 @@ def _curve(record: PretrainRecord) -> Figure:
 
 
 def _styles() -> list[dict[str, Any]]:
-    from analysis.figures.style import COLOURS
-
     return [{"color": colour} for colour in COLOURS] + [{"color": colour, "linestyle": "--"} for colour in COLOURS]

@@ -1,4 +1,4 @@
-"""What fine-tuning must gain from a nano model's pre-training before the model ships, task by task.
+"""Gates: how much fine-tuning must gain from a nano model's pre-training before the model ships, task by task.
 
 Full fine-tuning and LoRA (r = 8) are run from the shipped weights and from random ones, on the validation split, with
 one seed, one process a core. A rate that suits the shipped weights may not suit random ones: these are trained at each
@@ -28,6 +28,7 @@ from experiments.store.paths import CONF
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
 from experiments.sweeps.workers import train_apart
+from experiments.tasks.world.surface import bag_of_words, overlap
 
 GLUE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
 TEXTS = ("e2e", "webnlg", "samsum")
@@ -41,8 +42,33 @@ LESS_LOSS = 0.8                   # of the loss from random weights, on target t
 SECONDS = 40                      # that a run may take on one core, imports left out
 
 
+@dataclass(frozen=True)
+class Gate:
+    """A condition for shipping a model: `value` lies in least..most, limits included unless `strict`."""
+
+    name: str
+    value: float
+    least: float | None = None
+    most: float | None = None
+    strict: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """True where the condition holds; NaN, a value that could not be measured, never passes."""
+        if math.isnan(self.value) or (self.strict and self.value in (self.least, self.most)):
+            return False
+        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+
+    @property
+    def limits(self) -> str:
+        """The limits as `> 50, < 99`; '-' without any."""
+        equal = "" if self.strict else "="
+        signs = ((">", self.least), ("<", self.most))
+        return ", ".join(f"{sign}{equal} {limit:.3g}" for sign, limit in signs if limit is not None) or "-"
+
+
 class Key(NamedTuple):
-    """What a run is of; from random weights it has a learning rate, from the shipped ones that of the preset."""
+    """Task, method and learning rate of a run; the rate is None, the preset's, from the shipped weights."""
 
     task: str
     method: str
@@ -50,20 +76,18 @@ class Key(NamedTuple):
 
 
 def understanding(cfg: DictConfig) -> list[Gate]:
-    """The eight GLUE-like tasks: each score, what words alone give, and in how many tasks pre-training pays."""
-    from experiments.tasks.world.surface import bag_of_words, overlap
-
+    """The eight GLUE-like tasks: each score, that of words alone, and in how many tasks pre-training gains enough."""
     runs = finished(cfg, GLUE, ("ft", "lora"))
     gates, gained = [], {method: 0 for method in GAIN}
     for task in GLUE:
-        made = instantiate(composed(cfg, task).task)
-        gates.append(Gate(f"{task}: bag of words", bag_of_words(made)[made.main_metric]))
-        if len(made.text) == 2:
-            gates.append(Gate(f"{task}: word overlap", overlap(made)[made.main_metric]))
+        miniature = instantiate(composed(cfg, task).task)
+        gates.append(Gate(f"{task}: bag of words", bag_of_words(miniature)[miniature.main_metric]))
+        if len(miniature.text) == 2:
+            gates.append(Gate(f"{task}: word overlap", overlap(miniature)[miniature.main_metric]))
         for method, gain in GAIN.items():
             shipped, random, collapsed = scores(runs, task, method, max)
             gained[method] += shipped - random >= gain
-            least, most = (chance(made), NEVER_SOLVED) if method == "ft" else (None, None)
+            least, most = (chance(miniature), NEVER_SOLVED) if method == "ft" else (None, None)
             gates.append(Gate(f"{task}: {method}", shipped, least, most, strict=True))
             gates.append(Gate(f"{task}: {method} from random weights{collapsed}", random))
     for method, gain in GAIN.items():
@@ -96,23 +120,23 @@ def finished(cfg: DictConfig, tasks: tuple[str, ...], methods: tuple[str, ...]) 
 
 
 def scores(runs: dict[Key, RunRecord], task: str, method: str, best: Callable[..., Any]) -> tuple[float, float, str]:
-    """From the shipped weights, and the best from random ones, NaN of runs that failed or have no score.
+    """The score from the shipped weights, the best one from random weights, and a remark where the latter collapsed.
 
-    And what is to be said of the latter: that a run has learnt nothing, constant predictions.
+    A score is NaN where runs failed or have none; a collapsed run predicts one class only.
     """
-    known = {key: (run.score, run.status) for key, run in runs.items()
+    scored = {key: (run.score, run.status) for key, run in runs.items()
              if (key.task, key.method) == (task, method) and run.score is not None}
-    shipped = known.pop(Key(task, method, None), (math.nan, ""))[0]
-    random, status = best(known.values(), default=(math.nan, ""), key=itemgetter(0))
+    shipped = scored.pop(Key(task, method, None), (math.nan, ""))[0]
+    random, status = best(scored.values(), default=(math.nan, ""), key=itemgetter(0))
     return shipped, random, " (collapsed)" if status == "collapsed" else ""
 
 
 def store_folder(cfg: DictConfig) -> Path:
-    """Where runs are kept: what ships has a place among the committed results, anything else has one below `output`."""
-    usual = cfg.model.path == cfg.model.pinned and cfg.world == OmegaConf.load(CONF / "world" / "default.yaml")
-    if not usual:
+    """The store of the runs: STORE for a shipped model and the default world, else a folder below `output`."""
+    shipped = cfg.model.path == cfg.model.pinned and cfg.world == OmegaConf.load(CONF / "world" / "default.yaml")
+    if not shipped:
         return Path(cfg.output) / "gates"
-    return STORE.relative_to(Path.cwd()) if STORE.is_relative_to(Path.cwd()) else STORE  # records name it as it is here
+    return STORE.relative_to(Path.cwd()) if STORE.is_relative_to(Path.cwd()) else STORE  # records hold this path
 
 
 def _overrides(cfg: DictConfig, key: Key) -> list[str]:
@@ -122,19 +146,19 @@ def _overrides(cfg: DictConfig, key: Key) -> list[str]:
 
 
 def _model(cfg: DictConfig) -> list[str]:
-    """The model that is checked, for another process's command line: its file, what was changed of it, its path."""
+    """Overrides that give another process the model that is checked: its file, its changed keys, its path."""
     choice, changes = cfg.model.name, []
     if HydraConfig.initialized():
         hydra = HydraConfig.get()
         choice = hydra.runtime.choices["model"]
         changes = [line for line in hydra.overrides.task if re.match(r"[+~]*model\.(?!path=)", line)]
-    if cfg.model.path != cfg.model.pinned:  # as it is here: what it refers to may be unknown there
+    if cfg.model.path != cfg.model.pinned:  # resolved: the keys that it interpolates may be unknown there
         changes.append(f"model.path='{cfg.model.path}'")
     return [f"model={choice}", *changes]
 
 
 def _task(cfg: DictConfig, task: str) -> list[str]:
-    """The miniature of a task, in the world of the config."""
+    """Overrides that choose the miniature of a task, in the world of the config."""
     world = cfg.get("world", {}).items()
     return [f"task={task}-nano", *(f"task.source.world.{key}={value}" for key, value in world if key != "_target_")]
 
@@ -146,7 +170,7 @@ def composed(cfg: DictConfig, task: str) -> DictConfig:
 
 
 def chance(task: Any) -> float:
-    """Score of the most frequent answer of each evaluation set; 0 for a correlation."""
+    """Score of predicting the most frequent label of each evaluation set; 0 for a correlation."""
     if task.main_metric != "accuracy":
         return 0.0
     tables = [task.split(split) for split in task.evaluation_splits]
@@ -155,43 +179,17 @@ def chance(task: Any) -> float:
 
 
 def slowest(runs: dict[Key, RunRecord]) -> Gate:
-    """Seconds of the run that took longest: making and loading what it needs, training, evaluation.
+    """Seconds of the slowest run: preparation, training and evaluation.
 
-    A process keeps the rows that it has made for its next run of the task, so that each run counts the longest wait for
-    its task. NaN where a record does not have them all.
+    A process keeps the rows of a task for its next run, so each run counts the longest preparation of its task. NaN
+    where a record lacks one of the times.
     """
-    ready: dict[str, list[float]] = {}
+    preparation: dict[str, list[float]] = {}
     for key, run in runs.items():
-        ready.setdefault(key.task, []).append(_known(run.ready_seconds))
-    waited = [_known(run.seconds) + np.max(ready[key.task]) for key, run in runs.items()]
-    return Gate("slowest run, seconds", float(np.max(waited or [math.nan])), None, SECONDS)
+        preparation.setdefault(key.task, []).append(_or_nan(run.ready_seconds))
+    totals = [_or_nan(run.seconds) + np.max(preparation[key.task]) for key, run in runs.items()]
+    return Gate("slowest run, seconds", float(np.max(totals or [math.nan])), None, SECONDS)
 
 
-def _known(seconds: float | None) -> float:
+def _or_nan(seconds: float | None) -> float:
     return math.nan if seconds is None else seconds
-
-
-
-@dataclass(frozen=True)
-class Gate:
-    """Something that must hold before a model ships: a value of at least and at most so much; if strict, in between."""
-
-    name: str
-    value: float
-    least: float | None = None
-    most: float | None = None
-    strict: bool = False
-
-    @property
-    def passed(self) -> bool:
-        """Whether it holds; not for NaN, which stands for what could not be measured, even where nothing is asked."""
-        if math.isnan(self.value) or (self.strict and self.value in (self.least, self.most)):
-            return False
-        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
-
-    @property
-    def limits(self) -> str:
-        """What is asked of the value, as `> 50, < 99`; '-' where nothing is."""
-        equal = "" if self.strict else "="
-        asked = ((">", self.least), ("<", self.most))
-        return ", ".join(f"{sign}{equal} {limit:.3g}" for sign, limit in asked if limit is not None) or "-"

@@ -1,7 +1,7 @@
-"""Text for a language model: what comes from a world, which sequences it makes, what is masked, and the loss.
+"""Text for a language model: the corpus of a world, its sequences and batches, masking, and the loss.
 
-A batch is a function of (seed, step, stage) alone: a pool of `POOL` batches is made of documents of a stream of its
-own, and masks are drawn from a generator of the step's. So a resumed run sees what it would have seen.
+A batch is a function of (seed, step, stage) alone: each pool of `POOL` batches has a stream of documents of its own,
+and each step a generator for its masks. A resumed run therefore sees the batches that it would have seen.
 
 Shapes: ids and targets (rows, length), hidden (rows, length, width), logits (targets that count, vocabulary).
 """
@@ -31,20 +31,20 @@ HELD_OUT_SEED = 1_000_003
 
 
 @dataclass(frozen=True)
-class Source:
-    """What pre-training takes from a world."""
+class CorpusSource:
+    """The corpus and the probes of a world, as pre-training takes them."""
 
     vocabulary: Sequence[str]
     function_words: frozenset[str]
-    answers: frozenset[str]  # words that the rest of a document decides
-    documents: Callable[[int, bool, int], Iterator[Document]]  # from (seed, held_out, stage), endless
-    probes: Callable[[int], Mapping[str, Sequence[Probe]]]  # from a number of each kind
+    answers: frozenset[str]  # words that follow from the rest of their document
+    documents: Callable[[int, bool, int], Iterator[Document]]  # (seed, held_out, stage) -> endless stream
+    probes: Callable[[int], Mapping[str, Sequence[Probe]]]  # number of each kind -> probes by kind
     stages: int  # of the corpus, one after the other; the last has documents of all kinds
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Padded inputs and what to guess at each place; `mask` is None where a place sees only those before it."""
+    """Padded inputs and the target at each place; `mask` is None for causal models, which see earlier places only."""
 
     ids: Tensor
     targets: Tensor
@@ -53,9 +53,9 @@ class Batch:
 
 
 class Language:
-    """Sequences and batches of a world's text for one architecture."""
+    """Sequences and batches of a corpus for one architecture."""
 
-    def __init__(self, source: Source, tokenizer: PreTrainedTokenizerBase, masking: Mapping[str, float],
+    def __init__(self, source: CorpusSource, tokenizer: PreTrainedTokenizerBase, masking: Mapping[str, float],
                  max_length: int) -> None:
         self.source, self.tokenizer, self.max_length = source, tokenizer, max_length
         self.causal = tokenizer.mask_token is None
@@ -64,28 +64,28 @@ class Language:
         self.words = torch.tensor(sorted(set(tokenizer.get_vocab().values()) - set(tokenizer.all_special_ids)))
 
     def sequences(self, documents: Sequence[Document], seed: int) -> list[list[int]]:
-        """Ids of each document; which of two forms it has is drawn from `seed`.
+        """Ids of each document, in one of two forms drawn from `seed`.
 
-        Encoders read two segments as a pair or as one text. Causal models read an end-of-text after each segment,
-        and before the first in half of the documents, so that they can begin with a word and with none.
+        For encoders two segments are a pair or one text. For causal models an end-of-text follows each segment; in
+        half of the documents one also precedes the first, so that the model learns texts with and without it.
         """
         first_form = (torch.rand(len(documents), generator=_generator(seed)) < 0.5).tolist()
         if self.causal:
             end = [self.tokenizer.eos_token_id]
             segments = iter(self._encode([text for document in documents for text in document.segments], plain=True))
-            made = [end * form + [i for _ in document.segments for i in next(segments) + end]
+            sequences = [end * form + [i for _ in document.segments for i in next(segments) + end]
                     for document, form in zip(documents, first_form, strict=True)]
-            return [ids[:self.max_length] for ids in made]
+            return [ids[:self.max_length] for ids in sequences]
         texts: list[Any] = [
             tuple(document.segments) if form and len(document.segments) == 2 else " ".join(document.segments)
             for document, form in zip(documents, first_form, strict=True)
         ]
-        found: list[list[int]] = [[]] * len(texts)
+        sequences = [[]] * len(texts)
         for kind in (str, tuple):
             places = [i for i, text in enumerate(texts) if isinstance(text, kind)]
             for place, ids in zip(places, self._encode([texts[i] for i in places]), strict=True):
-                found[place] = ids
-        return found
+                sequences[place] = ids
+        return sequences
 
     def batch(self, rows: Sequence[list[int]], seed: int) -> Batch:
         """One batch, padded on the right; masks are drawn from `seed`."""
@@ -118,21 +118,21 @@ class Language:
 
 
 class Stream:
-    """The training batches of a seed, by step; steps are cheapest in order."""
+    """The training batches of a seed, by step; cheapest when steps come in order."""
 
     def __init__(self, language: Language, batch_size: int, seed: int) -> None:
         self.language, self.batch_size, self.seed = language, batch_size, seed
-        self.made, self.pool = (-1, -1), [[[0]]]  # (number, stage) of the pool, its batches
+        self.key, self.pool = (-1, -1), [[[0]]]  # (number, stage) of the pool, its batches
 
     def batch(self, step: int, stage: int) -> Batch:
         """The batch of a step, from 0, in a stage of the corpus, from 0."""
         number, place = divmod(step, POOL)
-        if self.made != (number, stage):
-            self.made, self.pool = (number, stage), self._make_pool(number, stage)
+        if self.key != (number, stage):
+            self.key, self.pool = (number, stage), self._make_pool(number, stage)
         return self.language.batch(self.pool[place], self.seed * 1_000_000_007 + step)
 
     def _make_pool(self, number: int, stage: int) -> list[list[list[int]]]:
-        """POOL batches of sequences alike in length, in random order."""
+        """POOL batches of sequences of similar length, in random order."""
         seed = self.seed * 1_000_000 + number
         endless = self.language.source.documents(seed, False, stage)
         rows = self.language.sequences(list(itertools.islice(endless, self.batch_size * POOL)), seed)
@@ -142,7 +142,7 @@ class Stream:
 
 def masking_rates(tokenizer: PreTrainedTokenizerBase, function_words: frozenset[str], answers: frozenset[str],
                   masking: Mapping[str, float]) -> Tensor:
-    """The chance of each id to be masked, (ids,): by kind of word, 0 for special tokens."""
+    """Masking probability of each id, (vocabulary size,): by kind of word, 0 for special tokens."""
     rates = torch.zeros(len(tokenizer))
     for word, i in tokenizer.get_vocab().items():
         if i not in tokenizer.all_special_ids:
@@ -154,7 +154,7 @@ def masking_rates(tokenizer: PreTrainedTokenizerBase, function_words: frozenset[
 def masked(
     ids: Tensor, rates: Tensor, mask_id: int, words: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Inputs in which words, chosen by the rate of their id, are hidden or replaced; and targets, those words."""
+    """Inputs with tokens chosen by the rate of their id masked or replaced, and the chosen tokens as targets."""
     chosen = torch.rand(ids.shape, generator=generator) < rates[ids]
     fate = torch.rand(ids.shape, generator=generator)
     others = words[torch.randint(len(words), ids.shape, generator=generator)]
@@ -164,16 +164,16 @@ def masked(
 
 
 def loss_sum(model: PreTrainedModel, batch: Batch) -> tuple[Tensor, int]:
-    """Cross entropy summed over the targets that count, and how many those are; the head runs on these places only."""
+    """Cross entropy summed over the targets that count, and their number; the head runs on these places only."""
     hidden = model.base_model(input_ids=batch.ids, attention_mask=batch.mask)[0]
-    counts = batch.targets != IGNORED
-    targets = batch.targets[counts]
-    return functional.cross_entropy(head(model)(hidden[counts]).float(), targets, reduction="sum"), len(targets)
+    counted = batch.targets != IGNORED
+    targets = batch.targets[counted]
+    return functional.cross_entropy(head(model)(hidden[counted]).float(), targets, reduction="sum"), len(targets)
 
 
 def head(model: PreTrainedModel) -> torch.nn.Module:
-    """What turns hidden states into logits over the vocabulary."""
-    return model.get_submodule("cls" if hasattr(model, "cls") else "lm_head")  # DeBERTa's name, and the others'
+    """The module that maps hidden states to logits over the vocabulary."""
+    return model.get_submodule("cls" if hasattr(model, "cls") else "lm_head")  # DeBERTa has "cls"
 
 
 def _generator(seed: int) -> torch.Generator:

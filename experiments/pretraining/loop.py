@@ -1,6 +1,6 @@
-"""The pre-training loop: AdamW, a budget in tokens, stages of the corpus; it resumes where it was killed.
+"""The pre-training loop: AdamW, a budget in tokens, stages of the corpus; it resumes from its last checkpoint.
 
-Arithmetic is chosen by measuring a few steps of each kind on the run's own batches, or is stated by the config.
+Precision and attention are stated by the config, or chosen by timing a few steps of each on the run's own batches.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class Progress:
-    """Where a pre-training is; with weights, optimizer and random state all that a checkpoint holds."""
+class PretrainingProgress:
+    """Progress of a pre-training; a checkpoint also holds weights, optimizer and random state."""
 
     step: int = 0
     tokens: int = 0
@@ -45,7 +45,7 @@ class Progress:
 
 
 def new_model(config: PreTrainedConfig, attention: str, dropout: float | None = None) -> PreTrainedModel:
-    """A language model with weights from torch's generator; `dropout` replaces the config's own rates."""
+    """A language model with weights drawn from torch's generator; `dropout` replaces the rates of the config."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
     fields = config.to_dict()
@@ -57,9 +57,9 @@ def new_model(config: PreTrainedConfig, attention: str, dropout: float | None = 
 
 @torch.no_grad()
 def begin_positions(model: PreTrainedModel, how: str | None) -> None:
-    """Initial position embeddings: sinusoids (Vaswani et al. 2017, section 3.5) as large as other weights, or as drawn.
+    """Overwrite the position embeddings with sinusoids of the standard deviation of other weights; None: as drawn.
 
-    With sinusoids a place is like its neighbours from the start.
+    With sinusoids (Vaswani et al. 2017, section 3.5) neighbouring positions are similar from the start.
     """
     if how is None:
         return
@@ -77,9 +77,9 @@ def begin_positions(model: PreTrainedModel, how: str | None) -> None:
 
 
 class Pretraining:
-    """Trains `model` on the text of `language`.
+    """Trains `model` on the corpus of `language`.
 
-    `checkpoints` is the folder of its state, which also holds `identity`: the run, and the arithmetic chosen for it.
+    Its state is kept in the folder `checkpoints`, with `identity`: the run, and its precision and attention.
     """
 
     def __init__(self, cfg: DictConfig, model: PreTrainedModel, language: Language, checkpoints: Path,
@@ -91,9 +91,9 @@ class Pretraining:
         self.optimizer = make_optimizer([group], cfg)
         self.held_out = language.held_out(cfg.held_out_documents, cfg.batch_size)
         self.probes = language.source.probes(cfg.probe_count)
-        self.progress = Progress()
+        self.progress = PretrainingProgress()
 
-    def fit(self) -> Progress:
+    def fit(self) -> PretrainingProgress:
         """Train to the end of the budget, from the checkpoint if there is one."""
         self._resume()
         progress, cfg = self.progress, self.cfg
@@ -109,20 +109,20 @@ class Pretraining:
         return progress
 
     def measure(self, model: PreTrainedModel | None = None) -> None:
-        """Enter held-out loss and probes into the curve and say them: of a finished `model`, or the one in training."""
+        """Add held-out loss and probes to the curve and log them: of a finished `model`, or the one in training."""
         progress, count = self.progress, self.cfg.probe_count if model else self.cfg.probes_in_curve
         model = model or self.model
-        probes = {kind: asked[:count] for kind, asked in self.probes.items()}
-        loss, found = held_out_loss(model, self.held_out), accuracies(model, self.language, probes)
+        probes = {kind: same_kind[:count] for kind, same_kind in self.probes.items()}
+        loss, accuracy = held_out_loss(model, self.held_out), accuracies(model, self.language, probes)
         progress.curve.append({"tokens": progress.tokens, "step": progress.step,
                                "loss": statistics.mean(progress.losses) if progress.losses else None,
-                               "held_out_loss": loss, "probes": found})
+                               "held_out_loss": loss, "probes": accuracy})
         progress.losses.clear()
         speed = progress.tokens / progress.train_seconds
         left = max(0, self.cfg.tokens - progress.tokens) / speed / 60
-        known = " ".join(f"{kind} {value:.2f}" for kind, value in found.items())
+        shares = " ".join(f"{kind} {value:.2f}" for kind, value in accuracy.items())
         log.info("%s: %.2fM of %.2fM tokens, %.0f tokens/s, %.1f min left; held-out loss %.3f; %s", self.cfg.model.name,
-                 progress.tokens / 1e6, self.cfg.tokens / 1e6, speed, left, loss, known)
+                 progress.tokens / 1e6, self.cfg.tokens / 1e6, speed, left, loss, shares)
 
     def _step(self) -> None:
         cfg, progress = self.cfg, self.progress
@@ -148,18 +148,18 @@ class Pretraining:
             return
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.progress = Progress(**state["progress"])
-        log.info("%s: goes on from %.2fM tokens", self.cfg.model.name, self.progress.tokens / 1e6)
+        self.progress = PretrainingProgress(**state["progress"])
+        log.info("%s: resumes at %.2fM tokens", self.cfg.model.name, self.progress.tokens / 1e6)
 
 
 def trapezoid(done: float, warmup: float, decay: float) -> float:
-    """Share of the full learning rate after a share `done` of the budget: up from 0, level, and in a line to 0."""
+    """Share of the highest learning rate after `done` of the budget: linear warm-up, constant, linear decay."""
     return min(1.0, done / warmup if warmup else 1.0, (1 - done) / decay if decay else 1.0)
 
 
 def train_step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batch: Batch, precision: str,
                clip: float) -> float:
-    """One step of the optimizer on the mean loss of a batch, which is returned."""
+    """One optimizer step on the mean loss of a batch, which is returned."""
     model.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
         total, count = loss_sum(model, batch)
@@ -172,10 +172,11 @@ def train_step(model: PreTrainedModel, optimizer: torch.optim.Optimizer, batch: 
 
 
 def fastest(cfg: DictConfig, config: PreTrainedConfig, language: Language) -> tuple[str, str, dict[str, float]]:
-    """(precision, attention, tokens a second of processor time by pair tried); what the config states is not tried.
+    """(precision, attention, tokens per second of processor time of each pair that was timed).
 
-    Other processes disturb a clock, so what counts is the processor's time; every round takes one step of each pair on
-    the same batch, in turning order, and the pair with the lowest median of times relative to the first's is taken.
+    A choice that the config states is not timed. Other processes disturb wall-clock time, so processor time is
+    measured. Each round takes one step of each pair on the same batch, in rotating order; the pair with the lowest
+    median ratio to the first one's time wins.
     """
     precisions = ("fp32", "bf16") if cfg.precision == "auto" else (cfg.precision,)
     attentions = attentions_of(config.model_type) if cfg.attention == "auto" else (cfg.attention,)
@@ -202,7 +203,7 @@ def fastest(cfg: DictConfig, config: PreTrainedConfig, language: Language) -> tu
 
 
 def _trial(cfg: DictConfig, config: PreTrainedConfig, precision: str, attention: str) -> Callable[[Batch], float]:
-    """A training step of a model of its own, in the arithmetic given."""
+    """A training step with a new model in this precision and attention."""
     with torch.random.fork_rng():
         model = new_model(config, attention, cfg.dropout)
     optimizer = make_optimizer([ParameterGroup(name="model", parameters=dict(model.named_parameters()))], cfg)

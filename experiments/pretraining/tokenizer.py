@@ -1,7 +1,7 @@
 """A word-level tokenizer over a closed vocabulary, with the special tokens and pairs of RoBERTa, DeBERTa-v2 or GPT-2.
 
-Text is lower-cased, split at whitespace, and each punctuation mark stands alone. Decoding puts one space between
-words, so a text whose words and marks are separated by single spaces comes back as it was.
+Text is lower-cased and split at white space; each punctuation mark is a token. Decoding joins tokens by single spaces,
+so a text whose words and marks are separated by single spaces is restored exactly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Specials:
 
     tokens: tuple[str, ...]
     roles: dict[str, str]  # role in transformers -> token
-    single: str | None     # templates of one text and of a pair; None adds nothing
+    single: str | None     # templates of one text and of a pair; None: no special tokens
     pair: str | None
     inputs: tuple[str, ...]
 
@@ -79,7 +79,7 @@ def build_tokenizer(vocabulary: Sequence[str], architecture: str, max_length: in
 
 
 def rounded_size(words: int, multiple: int = 8) -> int:
-    """Rows of the embedding for that many words: the next multiple; the rows above are never an input."""
+    """Rows of the embedding for a vocabulary of so many words: the next multiple; rows above `words` are never used."""
     return -(-words // multiple) * multiple
 
 

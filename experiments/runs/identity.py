@@ -4,11 +4,15 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+
+from experiments.config.compose import plain_dict
+from experiments.models.files import model_identity
+from experiments.runs.code import foreign_code
+from experiments.runs.source import source_name
 
 
 @dataclass(frozen=True)
@@ -28,40 +32,21 @@ class Run:
 # keys of conf/trainer that say on what and how visibly a run is computed, not what it computes
 NOT_IDENTITY = ("device", "threads", "device_batch_size", "evaluation_batch_size", "compile", "log_every",
                 "save_adapter", "save_checkpoints")
+# a method's keys that say how large it is, and their letters in a run's name
+SIZES = {"rank": "r", "bottleneck": "b", "dropped_layers": "d", "blocks": "top", "l_p": "p", "l_i": "i"}
 # numbers that may be written with a point or without; alpha may be one for each target
 WHOLE = ("alpha", "init_std", "learning_rate_scale_B")
 REAL = ("learning_rate", "warmup_ratio", "weight_decay", "epsilon", "gradient_clip", "label_smoothing")
 
 
 def identity_of(cfg: DictConfig) -> dict[str, Any]:
-    """What can change the result of a run, as data."""
-    from experiments.models.files import model_identity
-
-    trainer = OmegaConf.to_container(cfg.trainer, resolve=True)
-    method = OmegaConf.to_container(cfg.method, resolve=True)
-    assert isinstance(trainer, dict)
+    """Everything that can change the result of a run, as data."""
+    trainer, method, task = (plain_dict(cfg[group]) for group in ("trainer", "method", "task"))
     parts = {"model": model_identity(cfg.model), "task": instantiate(cfg.task).identity(), "method": method,
              "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
     start = {} if cfg.init_from is None else {"init_from": source_name(cfg.init_from, cfg.store)}
-    return _stated(_typed(parts)) | start | {"seed": cfg.seed}
-
-
-def source_name(source: str, store: str) -> str:
-    """What a run knows the adapter by that it starts from: the run that made it, or the tensors' sha256 if none did.
-
-    A run has its name, of which a part is its identity, before it is computed, so that what depends on it has too.
-    """
-    path = source_path(source, store)
-    if not (file := path / "adapter.json").is_file():
-        return path.name.removesuffix(".json")
-    description = json.loads(file.read_text())
-    return description["extra"].get("run") or description["sha256"]
-
-
-def source_path(source: str, store: str) -> Path:
-    """Where an adapter to start from should be; a run may be named alone where it is one of `store`."""
-    in_store = Path(store) / "runs" / f"{source}.json"
-    return in_store if in_store.is_file() else Path(source).expanduser()
+    code = foreign_code([method, task])
+    return _stated(_typed(parts)) | start | ({"code": code} if code else {}) | {"seed": cfg.seed}
 
 
 def _typed(parts: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +61,7 @@ def _typed(parts: dict[str, Any]) -> dict[str, Any]:
 def _typed_method(value: Any, key: str = "") -> Any:
     """The fields of a method and of its parts; a number by target has the key of them all."""
     if isinstance(value, dict):
-        return {name: _typed_method(each, key if key in WHOLE else name) for name, each in value.items()}
+        return {name: _typed_method(item, key if key in WHOLE else name) for name, item in value.items()}
     if key in WHOLE and isinstance(value, float) and value.is_integer():
         return int(value)
     return float(value) if key == "dropout" else value
@@ -90,15 +75,37 @@ def _stated(value: Any) -> Any:
 
 
 def identity(cfg: DictConfig) -> str:
-    """sha256 of what can change the result of a run, 64 hexadecimal digits."""
+    """sha256 of everything that can change the result of a run, 64 hexadecimal digits."""
     return hashlib.sha256(json.dumps(identity_of(cfg), sort_keys=True).encode()).hexdigest()
 
 
 def run_name(cfg: DictConfig) -> str:
-    """Name of the run of a config, such as mrpc-minilm-lora-seed0-1a2b3c4d."""
-    return _name(cfg, identity(cfg))
+    """Name of the run of a config, such as mrpc-minilm-lora-r8-qv-seed0-1a2b3c4d: see `name_of`."""
+    return name_of(cfg, identity(cfg))
 
 
-def _name(cfg: DictConfig, identity: str) -> str:
-    words = [cfg.task.name, cfg.model.name, cfg.method.name, f"seed{cfg.seed}", identity[:8]]
-    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in words)
+def name_of(cfg: DictConfig, identity: str) -> str:
+    """Task, model, method with its size and targets, seed, and the first digits of the identity."""
+    method = plain_dict(cfg.method)
+    words = [cfg.task.name, cfg.model.name, cfg.method.name, _size(method), _targets(method), f"seed{cfg.seed}",
+             identity[:8]]
+    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in words if word != "")
+
+
+def _parts(method: dict[str, Any]) -> list[dict[str, Any]]:
+    """The methods that a combined one has, or the method itself."""
+    return list(method["parts"].values()) if "parts" in method else [method]
+
+
+def _size(method: dict[str, Any]) -> str:
+    """r8 for a rank of 8, r8_4 for ranks of 8 and 4 by target, p4i2 for l_p=4 and l_i=2; '' for a method without."""
+    sizes = [(letter, part[key]) for part in _parts(method) for key, letter in SIZES.items()
+             if part.get(key) is not None]
+    return "".join(f"{letter}{'_'.join(map(str, size.values())) if isinstance(size, dict) else size}"
+                   for letter, size in sizes)
+
+
+def _targets(method: dict[str, Any]) -> str:
+    """qv for targets=[q,v]; names that are longer are joined by _ and cut after 24 letters."""
+    targets = [str(target) for part in _parts(method) for target in part.get("targets") or ()]
+    return ("_" if any(len(target) > 1 for target in targets) else "").join(targets)[:24]

@@ -57,3 +57,13 @@ def _sha256(path: Path, size: int, mtime: int) -> str:
 def json_line(record: Mapping[str, Any]) -> str:
     """The record as JSON on one line: NaN and infinity as null, numbers of numpy and torch as numbers."""
     return json.dumps(plain(record), allow_nan=False)
+
+
+def check_writable(name: str, folder: Path) -> None:
+    """Make the folder; raise OSError, in which it is called `name`, where nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{name} cannot be written: {error.strerror or error}") from None

@@ -1,4 +1,4 @@
-"""Where an adapter is: a folder, a state dict, or what a run of a store kept."""
+"""Where an adapter is: a folder, a state dict, or the adapter that a run of a store kept."""
 
 from pathlib import Path
 
@@ -7,7 +7,11 @@ from lora.errors import nearest
 
 
 def locate(source: Path | str) -> Path:
-    """The adapter's folder or state dict; that of a run is where its record says."""
+    """The adapter's folder or state dict; that of a run is where its record says.
+
+    A run is given as its record's JSON file, or as its name below the store
+    (results/local/mrpc-minilm-lora-seed0-1a2b3c4d).
+    """
     path = Path(source).expanduser()
     if path.is_file() and path.suffix == ".json":
         return _of_run(path.parent.parent, path.stem)
@@ -17,13 +21,11 @@ def locate(source: Path | str) -> Path:
         if (store / "runs" / f"{path.name}.json").is_file():
             return _of_run(store, path.name)
     runs = [file.stem for file in path.parent.glob("runs/*.json")]
-    beside = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise FileNotFoundError(f"no adapter and no run at {source}{nearest(path.name, runs + beside)}")
+    siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise FileNotFoundError(f"no adapter and no run at {source}{nearest(path.name, runs + siblings)}")
 
 
 def _of_run(root: Path, run: str) -> Path:
-    from experiments.store.store import Store
-
     record = Store(root).read(run)
     if record is None or record.adapter is None:
         status = "not in the store" if record is None else record.status
@@ -35,7 +37,7 @@ def _of_run(root: Path, run: str) -> Path:
 
 
 def run_of(source: str | Path) -> tuple[Store, RunRecord] | None:
-    """The run that an adapter is of, where its store is known."""
+    """The run that trained an adapter, where its store is known."""
     folder = locate(source)
     if folder.parent.name != "adapters":
         return None
@@ -48,10 +50,11 @@ def run_of(source: str | Path) -> tuple[Store, RunRecord] | None:
 
 
 def short_name(source: str | Path) -> str:
-    """What a caption calls an adapter: method, task, model and seed of a run, or the name of the file or folder."""
-    if (found := run_of(source)) is None:
+    """An adapter's name in captions: method, task, model and seed of its run, or the name of the file or folder."""
+    if (run := run_of(source)) is None:
         return locate(source).name
-    config = found[1].config
+    _, record = run
+    config = record.config
     method = config["method"]
     size = f" r = {method['rank']}" if "rank" in method else ""
-    return f"{method['name']}{size} on {config['task']['name']}, {config['model']['name']}, seed {found[1].seed}"
+    return f"{method['name']}{size} on {config['task']['name']}, {config['model']['name']}, seed {record.seed}"

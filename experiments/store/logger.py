@@ -1,4 +1,4 @@
-"""What wandb gets of a run: config, metrics of steps and epochs, tables, pictures, pages, the adapter; the store too.
+"""Runs in wandb: config, metrics of steps and epochs, tables, pictures, pages and the adapter, beside the store.
 
 Offline by default: files under `<folder>/wandb`, nothing sent, `wandb sync` sends them later. Whatever goes
 wrong in wandb is one warning, and the run goes on without it.
@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lora.errors import check_choice
@@ -49,7 +51,8 @@ class Logger:
     """One wandb run named `run`, with the resolved `config`, under `folder`.
 
     `logger` is the config group: wandb.mode (offline, online or disabled; ValueError for any other), project,
-    entity, group, tags. `job_type` is wandb's word for a kind of run: train or sweep.
+    entity, group, tags. A job of a sweep has the sweep's folder as its group and its overrides as tags, where the
+    config names none. `job_type` is wandb's word for a kind of run: train or sweep.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Logger:
         check_logger(logger)
         self.name = run
         self._run: Run | None = None
+        self.folder = folder if logger.wandb.mode == "offline" else None
         if logger.wandb.mode == "disabled":
             return
         try:
@@ -135,22 +139,40 @@ class Logger:
         assert self._run is not None
         run, self._run = self._run, None
         run.finish(exit_code=exit_code)
+        if self.folder is not None:
+            _tell_how_to_sync(self.folder)
 
     def _give_up(self, error: Exception) -> None:
         self._run = None
         log.warning("wandb failed, the run goes on without it: %s: %s", type(error).__name__, error)
 
 
+@functools.cache  # once for all runs of a folder
+def _tell_how_to_sync(folder: Path) -> None:
+    log.info("wandb is offline: `wandb sync %s` sends what it has", folder / "wandb" / "offline-run-*")
+
+
+def _sweep() -> tuple[str | None, list[str]]:
+    """Group and tags of a job of a sweep: the sweep's folder, and the overrides that say what is computed."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return None, []
+    job = HydraConfig.get()
+    aside = ("logger", "store", "overwrite")
+    tags = [line for line in (line.lstrip("+") for line in job.overrides.task) if not line.startswith(aside)]
+    return Path(job.sweep.dir).name, [tag[:64] for tag in tags]  # wandb refuses longer ones
+
+
 def _start(settings: DictConfig, run: str, config: Mapping[str, Any], folder: Path, job_type: str) -> "Run":
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
+    group, tags = _sweep()
     started = wandb.init(
         mode=settings.mode,
         project=settings.project,
         entity=settings.entity,
-        group=settings.group,
-        tags=list(settings.tags),
+        group=settings.group or group,
+        tags=list(settings.tags) or tags,
         name=run,
         job_type=job_type,
         config=dict(config),

@@ -1,6 +1,6 @@
 """The store of finished runs: one JSON file a run, found by the identity of its resolved config.
 
-    <store>/runs/<run>.json          the record, RunRecord below
+    <store>/runs/<run>.json          the record, RunRecord below; older ones have no size and targets in their names
     <store>/adapters/<run>/          what the run trained (lora.adapter_file)
     <store>/checkpoints/<run>/       state of a run in progress, removed when it is done
     <store>/locks/, sweeps/          working files
@@ -9,10 +9,11 @@ A run is a function of its resolved config, so its identity is a hash of what ca
 and hardware are left out, and a model or data set in a folder is named by its content.
 """
 
+import glob
 import json
 import logging
+import re
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -21,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from experiments.store.files import plain, write_atomic
+from experiments.store.files import check_writable, plain, write_atomic
 from experiments.store.paths import ROOT
 
 SCHEMA = 1
@@ -34,7 +35,7 @@ class RunRecord:
     """Everything that is kept of one run. Scores and metrics are in the units that the paper prints."""
 
     schema: int = SCHEMA
-    run: str                              # name: task-model-method-seed-identity
+    run: str                              # name: task-model-method-size-targets-seed-identity
     identity: str                         # sha256 over what can change the result
     status: str                           # done | collapsed (constant predictions, a loss not finite) | failed
     config: dict[str, Any]                # the resolved config
@@ -55,7 +56,7 @@ class RunRecord:
     trainable: int | None = None          # trained by the method, head excluded
     head: int | None = None               # parameters of the task head
     seconds: float | None = None          # wall clock of training and evaluation
-    ready_seconds: float | None = None    # from the start of the process to the first step, imports left out
+    ready_seconds: float | None = None    # making data, model and trainer, up to the first step; imports left out
     tokens_per_second: float | None = None  # real tokens (no padding) through training, evaluation excluded
     peak_memory_mb: float | None = None   # resident set on a CPU, allocated on a GPU
     merge_error: dict[str, float] | None = None  # largest error of merged weights at the last evaluation, by dtype
@@ -66,7 +67,7 @@ class RunRecord:
 
     @property
     def finished_well(self) -> bool:
-        """Whether the run need not be computed again."""
+        """True if the run need not be computed again."""
         return self.status in ("done", "collapsed")
 
     def summary(self) -> dict[str, Any]:
@@ -91,11 +92,19 @@ class Store:
     def path(self, run: str) -> Path:
         return self.root / "runs" / f"{run}.json"
 
+    def find(self, run: str) -> Path | None:
+        """The record's file, which may be named without the size and targets that `run` states; None without one."""
+        if (path := self.path(run)).is_file():
+            return path
+        alike = (self.root / "runs").glob(f"*-{glob.escape(run.rpartition('-')[2])}.json")
+        return next((file for file in alike if run_key(file.stem) == run_key(run)), None)
+
     def adapter_folder(self, run: str) -> Path:
-        return self.root / "adapters" / run
+        record = self.find(run)
+        return self.root / "adapters" / (run if record is None else record.stem)
 
     def has_adapter(self, record: RunRecord) -> bool:
-        """Whether what a run trained is here: records are committed and adapters are not."""
+        """True if the adapter of a run is here: records are committed and adapters are not."""
         return record.adapter is not None and (self.root / record.adapter).is_dir()
 
     def checkpoint_folder(self, run: str) -> Path:
@@ -103,19 +112,17 @@ class Store:
 
     def read(self, run: str) -> RunRecord | None:
         """The record of `run`, or None. Raises ValueError where the file is no record of this schema."""
-        path = self.path(run)
-        if not path.exists():
+        if (path := self.find(run)) is None:
             return None
         try:
             data = json.loads(path.read_text())
-            found = data["schema"]
+            schema = data["schema"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is not a run record: {error}") from None
-        if found != SCHEMA:
-            raise ValueError(f"{path} has schema {found}, this code reads {SCHEMA}")
-        known = {f.name for f in fields(RunRecord)}
-        if data.keys() - known:
-            raise ValueError(f"{path} has unknown fields {sorted(data.keys() - known)}")
+        if schema != SCHEMA:
+            raise ValueError(f"{path} has schema {schema}, this code reads {SCHEMA}")
+        if unknown := sorted(data.keys() - {field.name for field in fields(RunRecord)}):
+            raise ValueError(f"{path} has unknown fields {unknown}")
         try:
             return RunRecord(**data)
         except TypeError as error:
@@ -138,12 +145,7 @@ class Store:
 
     def check_writable(self) -> None:
         """Raise OSError naming the folder before any work where the store cannot be written."""
-        try:
-            (self.root / "runs").mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root / "runs"):
-                pass
-        except OSError as error:
-            raise OSError(f"store {self.root} cannot be written: {error.strerror or error}") from None
+        check_writable(f"store {self.root}", self.root / "runs")
 
     @contextmanager
     def lock(self, run: str) -> Iterator[None]:
@@ -164,11 +166,18 @@ class Store:
             lock.release()
 
 
+def run_key(run: str) -> str:
+    """A run's name without its method's size and targets, as identities of runs that start from it have it."""
+    words = run.split("-")
+    named = len(words) > 5 and re.fullmatch(r"seed\d+-[0-9a-f]{8}", "-".join(words[-2:]))
+    return "-".join([*words[:3], *words[-2:]]) if named else run
+
+
 def git_state() -> tuple[str | None, bool | None]:
     """Commit of this code and whether its tracked files differ from it."""
     def git(*words: str) -> str:
-        ended = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
-        return ended.stdout.strip()
+        process = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
+        return process.stdout.strip()
 
     try:
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno", "--", "lora", "experiments", "conf"))
@@ -178,10 +187,10 @@ def git_state() -> tuple[str | None, bool | None]:
 
 def versions() -> dict[str, str]:
     """Version of each library that a result depends on."""
-    found = {}
+    installed = {}
     for library in LIBRARIES:
         try:
-            found[library] = version(library)
+            installed[library] = version(library)
         except PackageNotFoundError:
-            found[library] = "not installed"
-    return found
+            installed[library] = "not installed"
+    return installed

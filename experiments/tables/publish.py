@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
-from analysis.figures.style import styled
+from analysis.figures.style import caption_of, remove_caption, styled
 from analysis.studies.study import Study
 from experiments.config.compose import plain_dict
 from experiments.store.files import plain, write_atomic
@@ -99,10 +99,11 @@ def publish_command(study: Study, cfg: DictConfig) -> dict[str, Any]:
 
 
 def publish_study(study: Study, folder: Path, logger_config: DictConfig, config: Mapping[str, Any],
-            also: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
+                  also: Mapping[str, pd.DataFrame], caption: bool = True) -> dict[str, Any]:
     """Print a study, write its tables and figures, give wandb the same; returns the record of the last line.
 
-    wandb's run has the `config`, and the tables of `also`, which are written elsewhere.
+    wandb's run has the `config`, and the tables of `also`, which are written elsewhere. Captions stand in the
+    Markdown, and where `caption` is true below the figures too.
     """
     sheets = {name: _sheet(name, table) for name, table in study.tables.items()}
     for name, sheet in reversed(sheets.items()):
@@ -112,7 +113,7 @@ def publish_study(study: Study, folder: Path, logger_config: DictConfig, config:
     every = {**study.tables, **study.details}
     files = [write_atomic(folder / f"{name}.csv", table.to_csv(index=False)) for name, table in every.items()]
     files.append(write_atomic(folder / f"{study.name}.md", study_markdown(study)))
-    pictures = {name: save_figure(figure, folder, name) for name, figure in study.figures.items()}
+    pictures = {name: save_figure(figure, folder, name, caption=caption) for name, figure in study.figures.items()}
     files += [file for saved in pictures.values() for file in saved]
     first = next(iter(study.tables.values()))
     record = {"study": study.name, "title": study.title, "summary": first.to_dict("records"),
@@ -128,11 +129,12 @@ def publish_study(study: Study, folder: Path, logger_config: DictConfig, config:
 
 
 def study_markdown(study: Study) -> str:
-    """Title, tables, pictures, notes and problems."""
+    """Title, tables, pictures with their captions, notes and problems."""
     parts = [f"**{escape_markdown(study.title)}**"]
     sheets = [_sheet(name, table) for name, table in study.tables.items()]
     parts += [markdown_rows(sheet.header(), sheet.texts()) for sheet in sheets]
-    parts += [f"![{name}]({name}.png)" for name in study.figures]
+    for name, figure in study.figures.items():
+        parts += [f"![{name}]({name}.png)", *filter(None, [escape_markdown(caption_of(figure))])]
     lines = [*study.notes, *(f"problem: {problem}" for problem in study.problems)]
     return "\n\n".join([*parts, "\n".join(f"- {escape_markdown(line)}" for line in lines)]) + "\n"
 
@@ -148,8 +150,11 @@ def _sheet(name: str, table: pd.DataFrame) -> Sheet:
 METADATA = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}
 
 
-def save_figure(figure: Figure, folder: Path, name: str, formats: Iterable[str] = ("png", "pdf")) -> list[Path]:
-    """<name>.png and .pdf, each whole or not at all, the same bytes from the same numbers."""
+def save_figure(figure: Figure, folder: Path, name: str, formats: Iterable[str] = ("png", "pdf"),
+                caption: bool = True) -> list[Path]:
+    """<name>.png and .pdf, each whole or not at all, the same bytes from the same numbers; with its caption or not."""
+    if not caption:
+        remove_caption(figure)
     files = []
     for suffix in formats:
         content = BytesIO()

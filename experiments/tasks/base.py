@@ -1,22 +1,24 @@
-"""What the trainer asks of a task, and the tasks whose input is one or two texts and whose answer a class
-or a number."""
+"""The interface between a task and the trainer, and the tasks whose input is one or two texts and whose output
+is a class or a number."""
+
+from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
-from torch.nn import functional
-from transformers import PreTrainedTokenizerBase
 
 from experiments.metrics import as_printed, check_metric
-from experiments.tasks.data import Source, Table
+from experiments.tasks.data import Source, TextTable
 from lora.errors import check_choice
+
+if TYPE_CHECKING:  # torch takes seconds to import: it is imported where it is used
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 Encoded = dict[str, Any]  # one row: input_ids, token_type_ids where the model has them, labels
 
@@ -25,8 +27,8 @@ Encoded = dict[str, Any]  # one row: input_ids, token_type_ids where the model h
 class TaskData:
     """Rows to train on, and rows to evaluate on by the name of their set."""
 
-    train: Table
-    evaluation: dict[str, Table]
+    train: TextTable
+    evaluation: dict[str, TextTable]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +50,11 @@ class Task(ABC):
         check_choice("task.evaluate_on", self.evaluate_on, ("validation", "development"))
 
     @abstractmethod
-    def split(self, split: str) -> Table:
+    def split(self, split: str) -> TextTable:
         """All rows of a split, checked; the label column of a TextTask holds class indices or numbers."""
 
     @abstractmethod
-    def encode(self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
+    def encode(self, table: TextTable, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
         """Rows of at most `max_length` tokens, not padded."""
 
     def check_separators(  # noqa: B027 (rows of most tasks have none)
@@ -76,13 +78,13 @@ class Task(ABC):
 
     @abstractmethod
     def predictions(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """What the metrics compare with the references, one value a row; logits in the precision they came in."""
+        """One value a row, which the metrics compare with its reference; logits in the precision they came in."""
 
     def reference(self, row: Encoded) -> int | float:
-        """What the metrics compare a row's prediction with."""
+        """The value that the metrics compare a row's prediction with."""
         return row["labels"]
 
-    def groups(self, train: Table) -> Sequence[Hashable]:
+    def groups(self, train: TextTable) -> Sequence[Hashable]:
         """For each training row what it must not share with a held-out one, such as its prompt."""
         return range(len(train))
 
@@ -94,7 +96,7 @@ class Task(ABC):
         sets = {split.removeprefix("validation_"): self.split(split) for split in self.evaluation_splits}
         return TaskData(train, sets)
 
-    def development(self, train: Table) -> TaskData:
+    def development(self, train: TextTable) -> TaskData:
         """Rows to choose hyperparameters on: a tenth of the training rows."""
         return TaskData(*hold_out_tenth(train, self.groups(train)))
 
@@ -114,7 +116,7 @@ class Task(ABC):
         return scores
 
     def collapsed(self, predictions: Mapping[str, ArrayLike]) -> bool:
-        """Whether all rows of the evaluation got the same answer (to 1e-5 for numbers), or any got NaN."""
+        """True if all rows of the evaluation got the same answer (to 1e-5 for numbers), or any got NaN."""
         values = np.concatenate([np.asarray(part, dtype=np.float64) for part in predictions.values()])
         return len(values) > 1 and not bool(np.ptp(values) > 1e-5)
 
@@ -129,11 +131,11 @@ class SourceTask(Task):
 
     source: Source
 
-    def read(self, split: str) -> Table:
+    def read(self, split: str) -> TextTable:
         """All rows of a split as they are stored."""
         return self.source.load(split)
 
-    def development(self, train: Table) -> TaskData:
+    def development(self, train: TextTable) -> TaskData:
         """The source's own development rows where it has some."""
         if not self.source.has("development"):
             return super().development(train)
@@ -145,8 +147,8 @@ class SourceTask(Task):
 
     def stored_splits(self) -> list[str]:
         """The splits of the source that this task reads."""
-        own = self.source.has("development")
-        evaluated = self.evaluation_splits if self.evaluate_on == "validation" else ["development"] * own
+        development = ["development"] if self.source.has("development") else []
+        evaluated = self.evaluation_splits if self.evaluate_on == "validation" else development
         return ["train", *evaluated]
 
 
@@ -161,6 +163,8 @@ class TextTask(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.text, str):
+            raise ValueError(f"task.text {self.text!r} is not a list of columns: write [{self.text}]")
         if len(self.text) not in (1, 2):
             raise ValueError(f"task.text must name one or two columns, not {len(self.text)}: {self.text}")
         if self.kind == "classification" and len(set(self.labels)) < max(2, len(self.labels)):
@@ -174,14 +178,14 @@ class TextTask(Task):
         return len(self.labels) or 1
 
     @abstractmethod
-    def read(self, split: str) -> Table:
+    def read(self, split: str) -> TextTable:
         """All rows of a split as they are stored."""
 
     def codes(self) -> dict[str, int]:
         """Class index by what the label column holds, as text."""
         return {name: index for index, name in enumerate(self.labels)}
 
-    def split(self, split: str) -> Table:
+    def split(self, split: str) -> TextTable:
         """All rows of a split; ValueError names the first row whose text or label is not valid."""
         table = self.read(split)
         texts = {column: table[column] for column in self.text}
@@ -189,22 +193,22 @@ class TextTask(Task):
             for row, value in enumerate(values):
                 if not isinstance(value, str):
                     raise ValueError(f"{table.source}, row {row}: {column} is {value!r}, not text")
-        return Table(table.source, texts | {self.label: self._targets(table)})
+        return TextTable(table.source, texts | {self.label: self._targets(table)})
 
-    def _targets(self, table: Table) -> list[Any]:
+    def _targets(self, table: TextTable) -> list[Any]:
         """The label column as class indices, or as numbers for regression."""
         values, codes = table[self.label], self.codes()
         convert = _number if self.kind == "regression" else lambda value: codes.get(label_name(value))
         targets = [convert(value) for value in values]
         if None in targets:
             row = targets.index(None)
-            what = f"{table.source}, row {row}: {self.label}"
+            place = f"{table.source}, row {row}: {self.label}"
             if self.kind == "regression":
-                raise ValueError(f"{what} {values[row]!r} is not a finite number")
-            check_choice(what, label_name(values[row]), codes)
+                raise ValueError(f"{place} {values[row]!r} is not a finite number")
+            check_choice(place, label_name(values[row]), codes)
         return targets
 
-    def encode(self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
+    def encode(self, table: TextTable, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
         """Rows of at most `max_length` tokens, the longer text of a pair cut first; not padded."""
         texts = [table[column] for column in self.text]
         encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
@@ -215,6 +219,8 @@ class TextTask(Task):
         self, rows: list[Encoded], pad_token_id: int, pad_to_multiple_of: int = 8
     ) -> dict[str, Tensor]:
         """input_ids, attention_mask and token_type_ids (rows, length), labels (rows); padded on the right."""
+        import torch
+
         batch = padded(rows, {"input_ids": pad_token_id, "token_type_ids": 0}, pad_to_multiple_of)
         label_type = torch.float32 if self.kind == "regression" else torch.long
         batch["labels"] = torch.tensor([row["labels"] for row in rows], dtype=label_type)
@@ -222,6 +228,8 @@ class TextTask(Task):
 
     def loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
         """Cross entropy or squared error, summed over the rows, in fp32; logits (rows, num_labels)."""
+        from torch.nn import functional
+
         if self.kind == "classification":
             return functional.cross_entropy(
                 logits.float(), labels, reduction="sum", label_smoothing=label_smoothing
@@ -237,6 +245,8 @@ class TextTask(Task):
 
 def padded(rows: list[Encoded], paddings: Mapping[str, int], multiple: int) -> dict[str, Tensor]:
     """attention_mask, and of `paddings` the columns that the rows have, (rows, length), filled up on the right."""
+    import torch
+
     lengths = torch.tensor([len(row["input_ids"]) for row in rows])
     length = -(-int(lengths.max()) // multiple) * multiple
     batch = {"attention_mask": (torch.arange(length) < lengths[:, None]).long()}  # (rows, length)
@@ -247,7 +257,7 @@ def padded(rows: list[Encoded], paddings: Mapping[str, int], multiple: int) -> d
     return batch
 
 
-def hold_out_tenth(train: Table, groups: Sequence[Hashable]) -> tuple[Table, dict[str, Table]]:
+def hold_out_tenth(train: TextTable, groups: Sequence[Hashable]) -> tuple[TextTable, dict[str, TextTable]]:
     """The training rows without a tenth of their groups, and that tenth: those of the lowest hash of their number.
 
     Groups are numbered as they first occur; `groups` has one for each row. The choice depends on them alone, so it

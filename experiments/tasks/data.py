@@ -1,6 +1,6 @@
 """Rows of text from the hub at a pinned revision, from a local mirror of it, or from the user's own files.
 
-A source names the files of each split; its `load` reads them into a `Table`. A mirror is a folder in
+A source names the files of each split; its `load` reads them into a `TextTable`. A mirror is a folder in
 the hub's layout, LORA_LAB_HUB/nyu-mll/glue/mrpc/train-00000-of-00001.parquet; where it is set it is the
 only place looked in.
 """
@@ -12,6 +12,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Rows by column; `source` says where they come from, for messages."""
 
     source: str
@@ -36,23 +37,23 @@ class Table:
         check_choice(f"{self.source}: column", column, self.columns)
         return self.columns[column]
 
-    def select(self, rows: list[int]) -> "Table":
+    def select(self, rows: list[int]) -> "TextTable":
         """The rows at these indices, in this order."""
         columns = {name: [values[row] for row in rows] for name, values in self.columns.items()}
-        return Table(self.source, columns)
+        return TextTable(self.source, columns)
 
 
 class Source(Protocol):
-    """Where a task's rows come from."""
+    """The origin of a task's rows."""
 
-    def load(self, split: str) -> Table:
+    def load(self, split: str) -> TextTable:
         """All rows of a split, as they are stored."""
 
     def identity(self, splits: list[str]) -> dict[str, Any]:
-        """What stands for the rows of these splits in the identity of a run."""
+        """The part of a run's identity that stands for the rows of these splits."""
 
     def has(self, split: str) -> bool:
-        """Whether there is such a split."""
+        """True if there is such a split."""
 
 
 class Files(ABC):
@@ -62,12 +63,12 @@ class Files(ABC):
     def paths(self, split: str) -> list[Path]:
         """The files of a split."""
 
-    def load(self, split: str) -> Table:
+    def load(self, split: str) -> TextTable:
         """All rows of a split; ValueError where a file cannot be read or there is no row."""
         paths = self.paths(split)
         parts = [READERS[path.suffix](path) for path in paths]
         columns = {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}
-        table = Table(str(paths[0]), columns)
+        table = TextTable(str(paths[0]), columns)
         if len(table) == 0:
             raise ValueError(f"{table.source}: split {split!r} has no rows")
         return table
@@ -90,16 +91,16 @@ class HubSource(Files):
         root = Path(mirror) / self.name if mirror else self._download(f"{self.config}/{split}-*.parquet")
         paths = sorted((root / self.config).glob(f"{split}-*.parquet"))
         if not paths:
-            there = sorted({path.name.split("-")[0] for path in (root / self.config).glob("*.parquet")})
+            splits = sorted({path.name.split("-")[0] for path in (root / self.config).glob("*.parquet")})
             place = f"LORA_LAB_HUB={mirror}" if mirror else f"{self.name} at revision {self.revision}"
             raise FileNotFoundError(
                 f"no {root / self.config / split}-*.parquet in {place}; "
-                f"splits there: {', '.join(there) or 'none'}{nearest(split, there)}"
+                f"splits there: {', '.join(splits) or 'none'}{nearest(split, splits)}"
             )
         return paths
 
     def has(self, split: str) -> bool:
-        """Whether development rows are published apart: never, they are held out of the training rows."""
+        """False for development rows, which are not published apart but held out of the training rows."""
         return split != "development"
 
     def identity(self, splits: list[str]) -> dict[str, Any]:
@@ -133,7 +134,7 @@ class HubSource(Files):
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource(Files):
-    """The user's own files, one a split: .csv, .json (a list of objects), .jsonl or .parquet."""
+    """The user's own files, one a split: .csv, .tsv, .json (a list of objects), .jsonl or .parquet."""
 
     files: dict[str, str | None]
 
@@ -142,7 +143,8 @@ class FileSource(Files):
         check_choice("split", split, self.files)
         file = self.files[split]
         if file is None:
-            raise ValueError(f"task.files.{split} is not set: give a {', '.join(READERS)} file")
+            held_out = "" if split == "train" else ", or task.evaluate_on=development for a tenth of the training file"
+            raise ValueError(f"task.files.{split} is not set: give a {', '.join(READERS)} file{held_out}")
         path = Path(file).expanduser()
         check_choice(f"extension of {path}", path.suffix, READERS)
         if not path.is_file():
@@ -150,9 +152,13 @@ class FileSource(Files):
             raise FileNotFoundError(f"no file {path} (split {split!r}){nearest(path.name, siblings)}")
         return [path]
 
-    def digest(self, split: str) -> str:
-        """sha256 of a split's file."""
-        return sha256(self.paths(split)[0])
+    def has(self, split: str) -> bool:
+        """True if a file is given for a split."""
+        return self.files.get(split) is not None
+
+    def identity(self, splits: list[str]) -> dict[str, Any]:
+        """sha256 of the file of each split that has one."""
+        return {split: sha256(self.paths(split)[0]) for split in splits if self.has(split)}
 
 
 def _read_parquet(path: Path) -> dict[str, list[Any]]:
@@ -168,9 +174,9 @@ def _read_parquet(path: Path) -> dict[str, list[Any]]:
     return {name: table[name].to_pylist() for name in table.column_names}
 
 
-def _read_csv(path: Path) -> dict[str, list[Any]]:
+def _read_csv(path: Path, delimiter: str = ",") -> dict[str, list[Any]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, strict=True)
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         try:
             rows, names = list(reader), reader.fieldnames or []
         except (csv.Error, UnicodeDecodeError) as error:
@@ -214,6 +220,7 @@ def _columns(path: Path, rows: Any) -> dict[str, list[Any]]:
 
 READERS: dict[str, Callable[[Path], dict[str, list[Any]]]] = {
     ".csv": _read_csv,
+    ".tsv": partial(_read_csv, delimiter="\t"),
     ".json": _read_json,
     ".jsonl": _read_jsonl,
     ".parquet": _read_parquet,

@@ -3,15 +3,26 @@
 from dataclasses import dataclass
 
 from experiments.tasks.base import SourceTask
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from experiments.tasks.generation import Generation
+from experiments.tasks.schemas import SCHEMAS, Pair, read_pairs
+from lora.errors import check_choice
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataToText(SourceTask, Generation):
     """A data set of the hub, of its mirror, or in miniature."""
 
-    def split(self, split: str) -> Table:
+    schema: str  # of experiments.tasks.schemas: how a row becomes a prompt and references
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("task.schema", self.schema, SCHEMAS)
+
+    def pairs(self, table: TextTable) -> list[Pair]:
+        return read_pairs(self.schema, table)
+
+    def split(self, split: str) -> TextTable:
         return self.read(split)
 
     def stored_splits(self) -> list[str]:
@@ -27,7 +38,7 @@ class DataToText(SourceTask, Generation):
 class WebNLG(DataToText):
     """WebNLG 2017, whose test split has categories that the training split lacks: test_seen, test_unseen."""
 
-    def split(self, split: str) -> Table:
+    def split(self, split: str) -> TextTable:
         """Rows of a split, or with _seen and _unseen those of categories that training has and has not."""
         table = super().split(stored := self.stored_split(split))
         if stored == split:
@@ -38,7 +49,7 @@ class WebNLG(DataToText):
         return split.removesuffix("_seen").removesuffix("_unseen")
 
 
-def by_category(table: Table, trained: set[str], seen: bool) -> Table:
+def by_category(table: TextTable, trained: set[str], seen: bool) -> TextTable:
     """The rows whose category is among the trained ones, or is not; ValueError where there are none."""
     rows = [row for row, category in enumerate(table["category"]) if (category in trained) == seen]
     if not rows:

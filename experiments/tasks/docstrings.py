@@ -1,4 +1,4 @@
-"""Which package is a docstring from? A classification task made of the installed packages' sources.
+"""A classification task made of the installed packages' sources: the package that a docstring is from.
 
 Each row is the first sentence of a public function's, class's or method's docstring; package names and
 the names in the module's own path are masked. The sources are parsed, not imported, and nothing is
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.tasks.base import TextTask
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from lora.errors import nearest
 
 MASK = "_"
@@ -34,13 +34,13 @@ class Docstrings(TextTask):
     train_share: float  # of all rows, by the hash of their text
     masked: list[str]  # beside the package names; a word that starts with one is masked
 
-    def read(self, split: str) -> Table:
+    def read(self, split: str) -> TextTable:
         rows = [row for row in self.rows if (_fraction(row[0]) < self.train_share) == (split == "train")]
         source = f"docstrings of {', '.join(self.packages)} ({split})"
         if not rows:
             raise ValueError(f"{source}: no rows with task.train_share={self.train_share}")
         columns = [list(column) for column in zip(*rows, strict=True)]
-        return Table(source, dict(zip((self.text[0], self.label), columns, strict=True)))
+        return TextTable(source, dict(zip((self.text[0], self.label), columns, strict=True)))
 
     @property
     def rows(self) -> list[tuple[str, str]]:
@@ -83,8 +83,8 @@ def _sentences(package: str, masked: tuple[str, ...], minimum_words: int) -> Ite
     for module in sorted(modules, key=lambda module: hashlib.sha256(module.as_posix().encode()).digest()):
         if {"test", "tests"} & set(module.parts):
             continue
-        own = "|".join(map(re.escape, module.with_suffix("").parts))
-        mask = re.compile(rf"\b(?:(?:{names})\w*|(?:{own})\b)", re.IGNORECASE)
+        own_names = "|".join(map(re.escape, module.with_suffix("").parts))
+        mask = re.compile(rf"\b(?:(?:{names})\w*|(?:{own_names})\b)", re.IGNORECASE)
         for docstring in public_docstrings((root / module).read_bytes()):
             sentence = mask.sub(MASK, first_sentence(docstring))
             if len(sentence.split()) >= minimum_words:
@@ -116,7 +116,7 @@ def first_sentence(docstring: str) -> str:
 
 
 def _folder(package: str) -> Path:
-    """Where a package's sources are; ValueError if it is not installed. Does not import it."""
+    """The folder of a package's sources; ValueError if it is not installed. Does not import it."""
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         installed = importlib.metadata.packages_distributions()

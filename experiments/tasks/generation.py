@@ -5,23 +5,23 @@ the separator is GPT-2's end-of-text token, the target begins with a space). The
 labels are -100 elsewhere, and logits at position t are scored with the label at t + 1.
 """
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
-from torch import Tensor
-from torch.nn import functional
-from transformers import PreTrainedTokenizerBase
 
 from experiments.tasks.base import Encoded, Task, TaskData, padded
-from experiments.tasks.data import Table
-from experiments.tasks.schemas import SCHEMAS, Pair, read_pairs
-from lora.errors import check_choice
-from lora.positions import BeforeSeparator
+from experiments.tasks.data import TextTable
+from experiments.tasks.schemas import Pair
+
+if TYPE_CHECKING:  # torch takes seconds to import: it is imported where it is used
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # the label of a token that has no part in the loss
 
@@ -33,25 +33,23 @@ class Generation(Task):
     kinds: ClassVar[tuple[str, ...]] = ("causal_lm",)
     num_labels: ClassVar[int] = 0  # no head
     labels: ClassVar[list[str]] = []
-    schema: str  # of experiments.tasks.schemas: how a row becomes a prompt and references
     separator: str | None  # text between prompt and target; null: the tokenizer's beginning- or end-of-text token
     test_splits: list[str]  # evaluated beside, by set: never in what the best epoch is chosen by
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("task.schema", self.schema, SCHEMAS)
         if both := set(self.test_splits) & set(self.evaluation_splits):
             raise ValueError(f"task.test_splits and task.evaluation_splits share {', '.join(sorted(both))}")
 
     @abstractmethod
-    def split(self, split: str) -> Table:
-        """All rows of a split, in the columns of `schema`."""
+    def split(self, split: str) -> TextTable:
+        """All rows of a split."""
 
-    def pairs(self, table: Table) -> list[Pair]:
+    @abstractmethod
+    def pairs(self, table: TextTable) -> list[Pair]:
         """Prompt and references of each row."""
-        return read_pairs(self.schema, table)
 
-    def groups(self, train: Table) -> Sequence[Hashable]:
+    def groups(self, train: TextTable) -> Sequence[Hashable]:
         """Prompts: the references of one are held out together."""
         return [prompt for prompt, _ in self.pairs(train)]
 
@@ -62,7 +60,7 @@ class Generation(Task):
             return data
         return TaskData(data.train, data.evaluation | {split: self.split(split) for split in self.test_splits})
 
-    def encode(self, table: Table, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
+    def encode(self, table: TextTable, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
         """A row for each reference, at most `max_length` tokens: the prompt is cut from its left, the target never.
 
         ValueError names the row whose target does not fit even without a prompt.
@@ -96,17 +94,19 @@ class Generation(Task):
 
     def check_separators(self, rows: list[Encoded], tokenizer: PreTrainedTokenizerBase,
                          separators: Mapping[str, int]) -> None:
-        """ValueError unless an infix, before the separator that the method finds, stands before this task's."""
+        """ValueError unless an infix, before the separator that the method finds, stands before this task's.
+
+        The method finds the first one after a row's first token (lora.positions.BeforeSeparator).
+        """
         ours = self.separator_ids(tokenizer)
         for field, token in separators.items():
             if ours != [token]:
                 hint = f"set method.{field}={ours[0]}" if len(ours) == 1 else "take a separator of one token"
                 raise ValueError(f"task.separator {self.separator!r} is token {', '.join(map(str, ours))}, but "
                                  f"method.{field} is {token}, before which the infix stands: {hint}, or l_i=0")
-            find_end = BeforeSeparator(token)
             for number, row in enumerate(rows):
-                ids, begins = torch.tensor([row["input_ids"]]), len(row["labels"]) - self.weight(row)
-                if begins < 2 or int(find_end(ids, torch.ones_like(ids, dtype=torch.bool))) != begins - 1:
+                begins = len(row["labels"]) - self.weight(row)  # where the target does
+                if begins < 2 or row["input_ids"].index(token, 1) != begins - 1:
                     why = "an empty prompt" if begins < 2 else f"the separator (token {token}) in its prompt, too"
                     raise ValueError(f"row {number} of those encoded has {why}: the infix would not stand before the "
                                      f"separator of prompt and target; set another task.separator and method.{field}, "
@@ -117,7 +117,9 @@ class Generation(Task):
         return padded(rows, {"input_ids": pad_token_id, "labels": IGNORED}, pad_to_multiple_of)
 
     def loss(self, logits: Tensor, labels: Tensor, label_smoothing: float) -> Tensor:
-        """Cross entropy summed over target tokens, in fp32; logits (rows, length, words), labels (rows, length)."""
+        """Cross entropy summed over target tokens, in fp32; logits (rows, length, vocabulary), labels (rows, length)."""
+        from torch.nn import functional
+
         scored, targets, _ = _scored(logits, labels)
         return functional.cross_entropy(scored, targets, reduction="sum", label_smoothing=label_smoothing)
 
@@ -127,6 +129,9 @@ class Generation(Task):
 
     def predictions(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Negative log-likelihood of each row's target, (rows,), in nats."""
+        import torch
+        from torch.nn import functional
+
         scored, targets, where = _scored(logits, labels)
         losses = functional.cross_entropy(scored, targets, reduction="none")  # (target tokens of all rows,)
         return torch.zeros_like(where, dtype=torch.float32).masked_scatter(where, losses).sum(-1)
@@ -147,7 +152,7 @@ class Generation(Task):
         return super().metrics(predictions, references) | super().metrics(pooled(predictions), pooled(references))
 
     def collapsed(self, predictions: Mapping[str, ArrayLike]) -> bool:
-        """Whether the likelihood of any row is NaN or zero."""
+        """True if the likelihood of any row is NaN or zero."""
         return not all(np.isfinite(np.asarray(part, dtype=np.float64)).all() for part in predictions.values())
 
 
@@ -165,7 +170,7 @@ def _ids(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]
 
 
 def _scored(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (tokens, words) in fp32 that predict a target token, those tokens, and where they are predicted.
+    """Logits (tokens, vocabulary) in fp32 that predict a target token, those tokens, and where they are predicted.
 
     Only these are taken to fp32: the logits of GPT-2 are the largest tensor of a step.
     """

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from lora.errors import check_choice
 
 Pair = tuple[str, list[str]]  # a prompt and its references
@@ -67,7 +67,7 @@ SCHEMAS = {
 }
 
 
-def read_pairs(schema: str, table: Table) -> list[Pair]:
+def read_pairs(schema: str, table: TextTable) -> list[Pair]:
     """Prompt and references of each row; ValueError names a column that is not there, or a row without the schema."""
     check_choice("task.schema", schema, SCHEMAS)
     names, read = SCHEMAS[schema].columns, SCHEMAS[schema].read

@@ -1,4 +1,4 @@
-"""Which examples go into which batch: random over the epoch, alike in length within a batch.
+"""The examples of each batch: random over the epoch, alike in length within a batch.
 
 The order is a function of (seed, epoch) alone, so a resumed run meets the batches that it would have met, and a
 global batch holds the same examples under any number of processes and any size that one device takes at a time.
@@ -29,9 +29,9 @@ def device_batches(batch: Sequence[int], rank: int, processes: int, size: int | 
 
     A process that would have nothing yields one empty piece: it still takes part in the exchange of gradients.
     """
-    own = list(batch[rank::processes])
-    size = size or max(len(own), 1)
-    yield from ([own[i:i + size] for i in range(0, len(own), size)] or [[]])
+    share = list(batch[rank::processes])
+    size = size or max(len(share), 1)
+    yield from ([share[i:i + size] for i in range(0, len(share), size)] or [[]])
 
 
 def evaluation_batches(lengths: Sequence[int], size: int) -> list[list[int]]:

@@ -1,4 +1,6 @@
-"""What a run is computed on: device, precision, threads, memory; chosen by configuration, recorded as it was."""
+"""Device, precision, threads and memory of a run: chosen by configuration, recorded as they were."""
+
+from __future__ import annotations
 
 import contextlib
 import os
@@ -8,14 +10,16 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from hydra.types import RunMode
 
 from lora.errors import check_choice
+
+if TYPE_CHECKING:  # torch takes seconds to import: it is imported where it is used
+    import torch
 
 PRECISIONS = ("auto", "fp32", "bf16")
 DEVICES = ("auto", "cpu", "cuda")
@@ -28,7 +32,7 @@ FREE_AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 # glibc: no block goes back, so that a step does not wait for the system to hand out the pages that the last one freed
 KEEP_FREED = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**40)}
 Arguments = ParamSpec("Arguments")
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
@@ -41,12 +45,14 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     if device.type == "cuda":
+        import torch
+
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if device.type == "cpu" and bf16_instructions() else "fp32"
 
 
 def bf16_instructions() -> bool:
-    """Whether this CPU multiplies bf16 matrices in hardware (AMX or avx512_bf16)."""
+    """True if this CPU multiplies bf16 matrices in hardware (AMX or avx512_bf16)."""
     try:
         flags = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -56,6 +62,8 @@ def bf16_instructions() -> bool:
 
 def choose_device(device: str) -> torch.device:
     """The device of this process; `auto` takes a GPU where there is one."""
+    import torch
+
     check_choice("trainer.device", device, DEVICES)
     if device == "cuda" and not torch.cuda.is_available():
         raise RuntimeError("trainer.device=cuda: torch finds no GPU here; use trainer.device=auto or cpu")
@@ -64,6 +72,8 @@ def choose_device(device: str) -> torch.device:
 
 def describe(device: torch.device, processes: int) -> str:
     """Kind of device and number of processes, without the machine's name."""
+    import torch
+
     kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"cpu {_cpu()}"
     return f"{kind} x {processes}" if processes > 1 else kind
 
@@ -78,6 +88,8 @@ def _cpu() -> str:
 def reset_peak_memory(device: torch.device) -> None:
     """Start a new high-water mark where the system lets us; otherwise the mark is the process's."""
     if device.type == "cuda":
+        import torch
+
         torch.cuda.reset_peak_memory_stats(device)
         return
     with contextlib.suppress(OSError):
@@ -87,6 +99,8 @@ def reset_peak_memory(device: torch.device) -> None:
 def peak_memory_mb(device: torch.device) -> float:
     """High-water mark in MB (10^6 bytes): allocated on a GPU, resident set of the process on a CPU."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device) / 1e6
     try:
         status = Path("/proc/self/status").read_text()
@@ -98,21 +112,20 @@ def peak_memory_mb(device: torch.device) -> float:
         return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def in_fresh_process(function: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
+def in_fresh_process(function: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
     """The result of a call in a new process, which gives freed memory back at once: for its high-water mark."""
     return _in_process(FREE_AT_ONCE, function, *args, **kwargs)
 
 
-def in_steady_process(function: Callable[Arguments, Found], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Found:
+def in_steady_process(function: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Value:
     """The result of a call in a new process, which keeps the memory that it has freed: for its time."""
     return _in_process(KEEP_FREED, function, *args, **kwargs)
 
 
-def _in_process(variables: dict[str, str], function: Callable[Arguments, Found], *args: Arguments.args,
-                **kwargs: Arguments.kwargs) -> Found:
+def _in_process(variables: dict[str, str], function: Callable[Arguments, Value], *args: Arguments.args,
+                **kwargs: Arguments.kwargs) -> Value:
     with env_override(variables), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *args, **kwargs).result()
-
 
 
 def parallel_jobs(jobs: int) -> int:
@@ -134,7 +147,7 @@ def joblib_jobs(jobs: int) -> int:
 
 
 def jobs_beside() -> int:
-    """How many jobs the launcher of this one runs at a time, this one counted; 1 outside a sweep."""
+    """The number of jobs that the launcher of this one runs at a time, this one counted; 1 outside a sweep."""
     if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
         return 1
     return joblib_jobs(HydraConfig.get().launcher.get("n_jobs", 1))
@@ -147,7 +160,6 @@ def threads_for_this_process(parameters: int | None = None) -> int:
     OMP_NUM_THREADS, where it is set, is the most.
     """
     from joblib import cpu_count
-
 
     small = parameters is not None and parameters < FEW_PARAMETERS
     share = 1 if small else max(1, cpu_count() // jobs_beside())  # cpu_count heeds affinity and container limits

@@ -1,4 +1,4 @@
-"""What moves the parameters: AdamW over a method's groups, its learning-rate schedule, and how the rest is held."""
+"""AdamW over a method's parameter groups, its learning-rate schedule, and the storage of frozen weights."""
 
 import torch
 from omegaconf import DictConfig
@@ -19,13 +19,13 @@ def schedule(kind: str, step: int, warmup: int, steps: int) -> float:
 
 def make_optimizer(groups: list[ParameterGroup], cfg: DictConfig) -> torch.optim.AdamW:
     """AdamW over a method's groups; vectors and scalars (biases, norms) are not decayed."""
-    made = []
+    parameter_groups = []
     for group in groups:
         for decays in (True, False):
             if parameters := [p for p in group.parameters.values() if (p.dim() > 1) == decays]:
-                made.append({"params": parameters, "weight_decay": cfg.weight_decay if decays else 0.0,
+                parameter_groups.append({"params": parameters, "weight_decay": cfg.weight_decay if decays else 0.0,
                              "learning_rate_scale": group.learning_rate_scale})
-    return torch.optim.AdamW(made, lr=cfg.learning_rate, betas=tuple(cfg.betas), eps=cfg.epsilon, fused=True)
+    return torch.optim.AdamW(parameter_groups, lr=cfg.learning_rate, betas=tuple(cfg.betas), eps=cfg.epsilon, fused=True)
 
 
 def hold_frozen(model: nn.Module, held: str, dtype: torch.dtype) -> None:

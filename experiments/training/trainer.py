@@ -4,14 +4,14 @@ The loop is ours on top of accelerate because a checkpoint holds only what train
 and a global batch means the same under any number of devices. A method only names its parameter groups.
 """
 
+import hashlib
 import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from accelerate.state import AcceleratorState
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from experiments.metrics import better, decimals
 from experiments.store.checkpoint import cpu_copy, load_checkpoint, save_checkpoint
@@ -28,10 +29,10 @@ from experiments.store.logger import Logger
 from experiments.tasks.base import Task
 from experiments.training.batches import device_batches, epoch_batches, evaluation_batches
 from experiments.training.hardware import choose_device, choose_precision, peak_memory_mb, reset_peak_memory
+from experiments.training.limits import check_trainer
 from experiments.training.optimizer import hold_frozen, make_optimizer, schedule
 from lora.adapter_file import adapter_tensors, load_tensors
 from lora.bank import bank, merge, unmerge
-from lora.errors import check_choice, check_number, check_whole
 from lora.layer import MergeError
 from lora.methods import ParameterGroup
 from lora.quantised import HELD, check_available
@@ -40,19 +41,9 @@ log = logging.getLogger(__name__)
 Rows = list[dict[str, Any]]
 
 
-LIMITS: list[tuple[tuple[str, ...], Callable[[str, Any], None]]] = [  # keys of conf/trainer, and what refuses a value
-    (("epochs", "batch_size", "device_batch_size", "evaluation_batch_size", "max_length", "log_every"),
-     partial(check_whole, least=1)),
-    (("warmup_steps",), partial(check_whole, least=0)),
-    (("learning_rate", "gradient_clip"), partial(check_number, above=0)),
-    (("weight_decay",), partial(check_number, least=0)),
-    (("warmup_ratio", "label_smoothing"), partial(check_number, least=0, most=1))]
-MAY_BE_NULL = ("device_batch_size", "gradient_clip", "warmup_ratio", "warmup_steps")
-
-
 @dataclass
 class Progress:
-    """Where a training is: all that a checkpoint must bring back besides parameters and optimizer."""
+    """State of a training: all that a checkpoint must bring back besides parameters and optimizer."""
 
     epoch: int = 0                     # epochs finished
     step: int = 0                      # optimizer steps taken
@@ -64,7 +55,7 @@ class Progress:
 
 @dataclass
 class Outcome:
-    """What a training gives its record; the model holds the best epoch."""
+    """Result of a training, for its record; the model holds the best epoch."""
 
     history: list[dict[str, Any]]
     best_epoch: int
@@ -79,21 +70,13 @@ class Outcome:
     merge_error: dict[str, float]
 
 
-def check_trainer(cfg: DictConfig) -> None:
-    """Raise ValueError for a setting that cannot be trained with, before anything is loaded."""
-    check_choice("trainer.schedule", cfg.schedule, ("linear", "constant"))
-    check_choice("trainer.frozen", cfg.frozen, ("fp32", "bf16", *HELD))
+def check_device(cfg: DictConfig) -> None:
+    """Raise ValueError where the device of this process cannot hold or compute what conf/trainer asks for."""
+    device = choose_device(cfg.device)
     if cfg.frozen in HELD:
-        check_available(cfg.frozen, choose_device(cfg.device))
-    precision = choose_precision(cfg.precision, choose_device(cfg.device))
-    if cfg.frozen == "bf16" and precision != "bf16":
+        check_available(cfg.frozen, device)
+    if cfg.frozen == "bf16" and choose_precision(cfg.precision, device) != "bf16":
         raise ValueError("trainer.frozen=bf16 needs trainer.precision=bf16: fp32 arithmetic needs fp32 weights")
-    for keys, check in LIMITS:
-        for key in keys:
-            if not (cfg[key] is None and key in MAY_BE_NULL):
-                check(f"trainer.{key}", cfg[key])
-    if cfg.warmup_steps is None and cfg.warmup_ratio is None:
-        raise ValueError("trainer.warmup_steps and trainer.warmup_ratio are both null: give one, 0 for no warm-up")
 
 
 class Trainer:
@@ -103,7 +86,8 @@ class Trainer:
                  evaluation: dict[str, Rows], *, seed: int, pad_token_id: int, logger: Logger,
                  checkpoints: Path | None) -> None:
         check_trainer(cfg)
-        OmegaConf.resolve(cfg := cfg.copy())  # else each look at a key would read the preset
+        check_device(cfg)
+        OmegaConf.resolve(cfg := cfg.copy())
         self.cfg, self.task, self.train_rows, self.evaluation = cfg, task, train, evaluation
         self.seed, self.pad_token_id, self.logger, self.checkpoints = seed, pad_token_id, logger, checkpoints
         device = choose_device(cfg.device)
@@ -126,9 +110,7 @@ class Trainer:
         """Train from the last checkpoint, or the start, to the end; leave the best epoch in the model."""
         self._resume()
         reset_peak_memory(self.accelerator.device)
-        show = self.accelerator.is_main_process
-        with tqdm(total=self.steps, initial=self.progress.step, file=sys.stderr, disable=not show, unit="step",
-                  mininterval=0.5 if sys.stderr.isatty() else 15) as bar:
+        with logging_redirect_tqdm(), self._bar() as bar:  # a line of the log stands above the bar
             for epoch in range(self.progress.epoch, self.cfg.epochs):
                 started = time.perf_counter()
                 entry = {"epoch": epoch + 1} | self.train_epoch(epoch, bar) | self._evaluate()
@@ -144,11 +126,16 @@ class Trainer:
                        peak_memory_mb(self.accelerator.device), self.precision, self.accelerator.num_processes,
                        self.merge_error)
 
+    def _bar(self) -> tqdm:
+        """The progress of this run, shown by the first process."""
+        return tqdm(desc=self.logger.name, total=self.steps, initial=self.progress.step, file=sys.stderr, unit="step",
+                    disable=not self.accelerator.is_main_process, mininterval=0.5 if sys.stderr.isatty() else 15)
+
     def train_epoch(self, epoch: int, bar: tqdm) -> dict[str, Any]:
         """One pass over the training set: mean loss, tokens, seconds."""
         self.forward.train()
         if self.accelerator.num_processes > 1:  # else every process would drop out the same units of its rows
-            torch.manual_seed(hash((self.seed, epoch, self.accelerator.process_index)) % 2**32)
+            torch.manual_seed(process_seed(self.seed, epoch, self.accelerator.process_index))
         started, losses, tokens = time.perf_counter(), [], 0
         for batch in epoch_batches(self.lengths, self.cfg.batch_size, self.seed, epoch, self.cfg.bucket):
             rate = self._set_learning_rate()
@@ -232,7 +219,7 @@ class Trainer:
     def _predict(self, rows: Rows) -> list[Any]:
         """Predictions in the order of `rows`, computed by all processes together."""
         lengths = [len(row["input_ids"]) for row in rows]
-        places, found = [], []
+        places, predictions = [], []
         batches = evaluation_batches(lengths, self.cfg.evaluation_batch_size)
         for batch in batches[self.accelerator.process_index::self.accelerator.num_processes]:
             inputs = self._collate([rows[i] for i in batch])
@@ -240,17 +227,17 @@ class Trainer:
             # the module under DDP: processes may have different numbers of batches here
             with self.accelerator.autocast():
                 logits = self.model(**inputs).logits
-            found.append(self.task.predictions(logits, labels))
+            predictions.append(self.task.predictions(logits, labels))
             places.extend(batch)
-        return self._gather(places, torch.cat(found) if found else torch.empty(0), len(rows))
+        return self._gather(places, torch.cat(predictions) if predictions else torch.empty(0), len(rows))
 
-    def _gather(self, places: list[int], found: Tensor, size: int) -> list[Any]:
+    def _gather(self, places: list[int], predictions: Tensor, size: int) -> list[Any]:
         if self.accelerator.num_processes > 1:
             from accelerate.utils import gather_object
 
-            pairs = gather_object(list(zip(places, found.tolist(), strict=True)))
+            pairs = gather_object(list(zip(places, predictions.tolist(), strict=True)))
         else:
-            pairs = list(zip(places, found.tolist(), strict=True))
+            pairs = list(zip(places, predictions.tolist(), strict=True))
         by_place = dict(pairs)
         return [by_place[i] for i in range(size)]
 
@@ -268,8 +255,9 @@ class Trainer:
         # a language model's metric is named as the training loss is
         named = {f"evaluation_{name}" if name in plain else name: value for name, value in entry["metrics"].items()}
         self.logger.log_epoch(entry["epoch"], plain | named)
-        log.info("epoch %d: training loss %.4f, %s", entry["epoch"], entry["loss"],
-                 ", ".join(f"{name} {value:.{decimals(name)}f}" for name, value in entry["metrics"].items()))
+        scores = ", ".join(f"{name} {value:.{decimals(name)}f}" for name, value in entry["metrics"].items())
+        log.info("%s, epoch %d of %d: training loss %.4f, %s", self.logger.name, entry["epoch"], self.cfg.epochs,
+                 entry["loss"], scores)
         if self.checkpoints is not None and self.accelerator.is_main_process:
             save_checkpoint(self.checkpoints, vars(progress) | {"tensors": cpu_copy(adapter_tensors(self.model)),
                                                                 "optimizer": self.optimizer.state_dict()})
@@ -282,7 +270,12 @@ class Trainer:
         load_tensors(self.model, state.pop("tensors"))
         self.optimizer.load_state_dict(state.pop("optimizer"))
         self.progress = Progress(**state)
-        log.info("resuming after epoch %d of %d", self.progress.epoch, self.cfg.epochs)
+        log.info("%s: resuming after epoch %d of %d", self.logger.name, self.progress.epoch, self.cfg.epochs)
+
+
+def process_seed(seed: int, epoch: int, process: int) -> int:
+    """Seed of one process's dropout in one epoch: the first 4 bytes of a sha256, the same on any Python."""
+    return int.from_bytes(hashlib.sha256(f"dropout {seed} {epoch} {process}".encode()).digest()[:4], "big")
 
 
 @contextmanager

@@ -45,22 +45,22 @@ class LoRA(Method):
             raise ValueError(f"targets {self.targets!r} is not a list: write [{','.join(self.targets)}]")
         if not isinstance(self.targets, Sequence) or not all(isinstance(target, str) for target in self.targets):
             raise ValueError(f"targets {self.targets!r} is not a list of words")
-        for what in ("rank", "alpha"):
-            if isinstance(by_target := getattr(self, what), Mapping):
+        for name in ("rank", "alpha"):
+            if isinstance(by_target := getattr(self, name), Mapping):
                 for target in self.targets:
-                    check_choice(f"{what} for target", target, by_target)
+                    check_choice(f"{name} for target", target, by_target)
                 for target in by_target:
-                    check_choice(f"target of {what}", target, self.targets)
-        for what, value in _each("rank", self.rank):
-            check_whole(what, value, 1)
-        for what, value in _each("alpha", self.alpha):
-            check_number(what, value, above=0)
+                    check_choice(f"target of {name}", target, self.targets)
+        for name, value in _by_target("rank", self.rank):
+            check_whole(name, value, 1)
+        for name, value in _by_target("alpha", self.alpha):
+            check_number(name, value, above=0)
         check_number("dropout", self.dropout, least=0, below=1)
         if self.learning_rate_scale_B is not None:
             check_number("learning_rate_scale_B", self.learning_rate_scale_B, above=0)
-        for what in ("rank_stabilised", "dora", "layernorm", "position_query"):
-            if not isinstance(value := getattr(self, what), bool):
-                raise ValueError(f"{what} {value!r} is not true or false")
+        for name in ("rank_stabilised", "dora", "layernorm", "position_query"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name} {value!r} is not true or false")
 
     def inject(self, model: nn.Module, adapter: str, heads: Sequence[str]) -> None:
         sites = [(site, target) for target in dict.fromkeys(self.targets)
@@ -68,7 +68,7 @@ class LoRA(Method):
         for site, target in sites:
             self._add(model, adapter, site, target)
         if not self.position_query:
-            _leave_position_query(model, adapter)
+            _separate_position_query(model)
 
     def _add(self, model: nn.Module, adapter: str, site: Site, target: str) -> None:
         layer = model.get_submodule(site.module)
@@ -77,7 +77,8 @@ class LoRA(Method):
             model.set_submodule(site.module, layer)
         try:
             layer.add(adapter, site.role, site.part, rank=_for(self.rank, target), alpha=_for(self.alpha, target),
-                      dropout=self.dropout, init=self.init, rank_stabilised=self.rank_stabilised, dora=self.dora)
+                      dropout=self.dropout, init=self.init, rank_stabilised=self.rank_stabilised, dora=self.dora,
+                      content_only=not self.position_query)
         except ValueError as error:
             raise ValueError(f"{site.module} ({site.role}): {error}") from None
 
@@ -111,36 +112,31 @@ class LoRA(Method):
         return "position_query=false cannot be routed: the position query has no rows of the batch to tell apart"
 
 
-def _each(what: str, value: object) -> list[tuple[str, Any]]:
-    """The value, or each of a mapping's by target, with what to call it."""
-    by_target = value if isinstance(value, Mapping) else {}
-    return [(f"{what} for target {target!r}", each) for target, each in by_target.items()] or [(what, value)]
+def _by_target(name: str, value: object) -> list[tuple[str, Any]]:
+    """(description, number) of one value, or of each value of a mapping by target."""
+    if not isinstance(value, Mapping):
+        return [(name, value)]
+    return [(f"{name} for target {target!r}", number) for target, number in value.items()]
 
 
 def _for(value: float | Mapping[str, float], target: str) -> float:
     return value[target] if isinstance(value, Mapping) else value
 
 
-def _leave_position_query(model: nn.Module, adapter: str) -> None:
-    """DeBERTa-v2 projects positions with the content query's W_q; keep W0 for them, as the authors' code does."""
-    places = [module for module in model.modules()
-              if hasattr(module, "disentangled_attention_bias") and hasattr(module, "query_proj")]
-    if not places:
+def _separate_position_query(model: nn.Module) -> None:
+    """Make DeBERTa-v2, which projects content and positions with one W_q, skip content-only updates for positions."""
+    attentions = [module for module in model.modules()
+                  if hasattr(module, "disentangled_attention_bias") and hasattr(module, "query_proj")]
+    if not attentions:
         raise ValueError("position_query=false is for DeBERTa-v2 models: this one has no query shared with positions")
-    for attention in places:
+    for attention in attentions:
         if isinstance(attention.query_proj, AdaptedDense):
-            for update in attention.query_proj.of(adapter).values():
-                update.content_only = True
+            # the bias is where positions are projected; no hook of the module tells this call from the content's
             attention.disentangled_attention_bias = partial(  # type: ignore[assignment]
                 _position_bias, attention, attention.query_proj)
 
 
 def _position_bias(attention: nn.Module, query: AdaptedDense, *args: Tensor, **kwargs: Tensor) -> Tensor:
-    """The class's disentangled_attention_bias without the updates that the position query is left out of."""
-    running, query._running = query._running, tuple(each for each in query._running if not each.content_only)
-    try:
+    """The class's disentangled_attention_bias without the content-only updates of the query."""
+    with query.leaving_out(lambda update: update.content_only):
         return type(attention).disentangled_attention_bias(attention, *args, **kwargs)  # type: ignore[attr-defined]
-    finally:
-        query._running = running
-
-

@@ -67,18 +67,18 @@ def call(main: Callable[[], None], name: str, folder: Path, pictures: bool = Fal
     """What a command returns; its figures are made, and written only if asked for, which takes a second."""
     with pytest.MonkeyPatch.context() as patch:
         if not pictures:
-            patch.setattr(publish, "save_figure", _nowhere)
+            patch.setattr(publish, "save_figure", nowhere)
         return inspect.unwrap(main)(config(name, folder, **values))
 
 
-def _nowhere(figure: Figure, folder: Path, name: str) -> list[Path]:
+def nowhere(figure: Figure, folder: Path, name: str, caption: bool) -> list[Path]:
     """In place of save_figure."""
     return [folder / f"{name}.{suffix}" for suffix in ("png", "pdf")]
 
 
 def config(name: str, folder: Path, **values: Any) -> DictConfig:
     """conf/<name>.yaml with these values, few draws, and no wandb."""
-    cfg = compose("logger.wandb.mode=disabled", f"output_dir={folder}", config=name)
+    cfg = compose("logger.wandb.mode=disabled", f"output={folder}", config=name)
     for key, value in values.items():
         cfg[key] = str(value) if isinstance(value, Path) else value
     if "samples" in cfg:

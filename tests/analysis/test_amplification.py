@@ -136,7 +136,7 @@ def test_the_base_is_the_one_that_the_adapter_names(tmp_path: Path):
     adapter = save_adapter(model, tmp_path / "adapter", base={"name": "tiny", "path": str(tmp_path / "model")})
     found = amplify(tmp_path / "out", adapter=adapter)
     assert [row["sites"] for row in found["summary"]] == [2, 2]
-    again = amplify(tmp_path / "out", adapter=adapter, base=tmp_path / "model", sites=["q"])
+    again = amplify(tmp_path / "out", adapter=adapter, base=tmp_path / "model", roles=["q"])
     assert again["summary"][0]["factor"] == pytest.approx(found["summary"][0]["factor"])
     other = base(tmp_path / "other.safetensors", layers=2, d=16)
     assert amplify(tmp_path / "out", adapter=adapter, base=other)["summary"] != found["summary"]

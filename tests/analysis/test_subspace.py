@@ -112,15 +112,15 @@ def test_peft_loralib_and_our_files_give_the_same_numbers(which: str, tmp_path: 
             [pytest.approx(value) for value in row.values()] for row in found[0]["summary"]]
 
 
-def test_the_command_ends_with_json_and_names_a_misspelt_site(
+def test_the_command_ends_with_json_and_names_a_misspelt_role(
         pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(sys, "argv", ["subspace", f"a={pair[0]}", f"b={pair[1]}", "sites=[qq]",
-                                      f"output_dir={tmp_path / 'out'}"])
+    monkeypatch.setattr(sys, "argv", ["subspace", f"a={pair[0]}", f"b={pair[1]}", "roles=[qq]",
+                                      f"output={tmp_path / 'out'}"])
     with pytest.raises(SystemExit) as ended:
         subspace.main()
     assert ended.value.code == 1
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert "site 'qq'" in said["error"]
+    assert "role 'qq'" in said["error"]
     assert "is not one of q, v" in said["error"]
     assert not (tmp_path / "out").exists()
 
@@ -168,7 +168,7 @@ def test_nothing_is_written_where_nothing_can_be_compared(tmp_path: Path):
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"layers": [0, 12]}, "layer 12 .* is not one of 0, 1, 2"), ({"layers": "last"}, "neither all nor numbers"),
-    ({"sites": ["q", "k"]}, "site 'k' .* is not one of q, v"), ({"which": "C"}, "which 'C' is not one of A, B, dW"),
+    ({"roles": ["q", "k"]}, "role 'k' .* is not one of q, v"), ({"which": "C"}, "which 'C' is not one of A, B, dW"),
     ({"level": 1.5}, "level 1.5 is not between 0 and 1"), ({"b": None}, "b is not given")])
 def test_a_choice_that_cannot_be_is_named(values: dict, message: str, pair: tuple[Path, Path], tmp_path: Path):
     with pytest.raises(ValueError, match=message):
@@ -176,8 +176,8 @@ def test_a_choice_that_cannot_be_is_named(values: dict, message: str, pair: tupl
     assert not (tmp_path / "out").exists()
 
 
-def test_sites_and_layers_are_chosen(pair: tuple[Path, Path], tmp_path: Path):
-    compare(tmp_path / "out", *pair, sites=["v"], layers=[2])
+def test_roles_and_layers_are_chosen(pair: tuple[Path, Path], tmp_path: Path):
+    compare(tmp_path / "out", *pair, roles=["v"], layers=[2])
     sites = pd.read_csv(tmp_path / "out" / "subspace_sites.csv")
     assert (list(sites.layer), list(sites.role)) == ([2], ["v"])
 

@@ -157,9 +157,10 @@ def trainer_of(
 
 
 def write(path: Path, rows: list[dict]) -> Path:
-    if path.suffix == ".csv":
+    if path.suffix in (".csv", ".tsv"):
+        comma = "," if path.suffix == ".csv" else "\t"
         cells = [[*rows[0]], *([str(value).replace('"', '""') for value in row.values()] for row in rows)]
-        path.write_text("\n".join(",".join(f'"{cell}"' for cell in line) for line in cells))
+        path.write_text("\n".join(comma.join(f'"{cell}"' for cell in line) for line in cells))
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows))
     elif path.suffix == ".jsonl":

@@ -70,8 +70,10 @@ def test_unselected_slices_are_exactly_zero_and_selected_ones_of_rank_r(layout: 
 def test_each_role_has_its_own_rank(rank: int) -> None:
     layer = adapted(parts={"q": GPT2["q"]})
     layer.add("a", "v", GPT2["v"], **OPTIONS | dict(rank=rank, alpha=rank))
+    nn.init.normal_(layer.of("a")["v"].B)
     assert [update.A.shape[0] for update in layer.of("a").values()] == [RANK, rank]
-    assert layer._running == tuple(layer.of("a").values())
+    x = torch.randn(4, N_IN, dtype=torch.float64)  # an update that is added to the active adapter acts at once
+    torch.testing.assert_close(layer(x) - layer.base(x), x @ layer.delta("a").T)
 
 
 @pytest.mark.parametrize("parts", [WHOLE, GPT2, DEBERTA], ids=["whole", "gpt2", "deberta"])

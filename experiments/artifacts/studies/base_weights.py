@@ -11,14 +11,13 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from analysis.adapters.read import Adapter, select
+from analysis.adapters.read import AdapterUpdates, select
 from analysis.adapters.updates import Problem
-from analysis.figures.similarity import Panel, highest, similarity_figure
+from analysis.figures.similarity import Panel, similarity_figure
 from analysis.linalg.similarity import expected_similarity, right_singular, similarity
 from analysis.linalg.statistics import mean_interval
-from analysis.studies.amplification import Site, draw_table_7, measure_all, sites_table, summarise
-from analysis.studies.phi import phi_table
-from analysis.studies.study import Study, place
+from analysis.studies.amplification import AmplifiedSite, draw_table_7, measure_all, sites_table, summarise
+from analysis.studies.study import Study, interval_words, layer_name, phi_table
 from experiments.artifacts.studies.question import (
     Answer,
     Key,
@@ -34,14 +33,14 @@ from experiments.models.bases import needed_base, own_base
 from experiments.tables.table import Cell, Row, Table
 from lora.errors import check_choice
 
-Measured = Mapping[Key, Sequence[Site]]
+Measured = Mapping[Key, Sequence[AmplifiedSite]]
 NORMS = ("projected", "weight", "update")  # columns of table 7: ||U^T W V||, ||W||, ||dW||
 FACTOR = "factor"                          # our further column: ||dW|| over ||U^T W V|| with U, V of dW
 PROJECTIONS = {"delta_w": "through_update", "w": "through_weight", "random": "through_random"}  # rows of table 7
 
 
 class OfRuns:
-    """What a study of runs by rank and seed needs: all of `of`, at least one."""
+    """A study of runs by rank and seed: it needs those of `of`, and at least one."""
 
     of: Sequence[Sequence[int]]
 
@@ -49,9 +48,9 @@ class OfRuns:
         """The runs that it needs."""
         return [key_of(run) for run in self.of]
 
-    def ready(self, there: Sequence[Key]) -> bool:
+    def ready(self, trained: Sequence[Key]) -> bool:
         """Whether one run is there."""
-        return any(key in there for key in self.runs())
+        return any(key in trained for key in self.runs())
 
 
 @dataclass(frozen=True)
@@ -79,43 +78,43 @@ class BaseDirections(OfRuns):
         """Every run in numbers, the first of each rank in pictures."""
         measured, problems = measure_runs(subject, self.runs(), self.roles, self.full_svd, self.seed)
         first = first_of_rank(measured)
-        there = sorted({site.layer for sites in measured.values() for site in sites if site.layer is not None})
-        layers = drawn_layers(self.layers, there)
-        figure = self._figure(subject, first, layers, layer_words(layers, there))
+        trained = trained_layers(measured)
+        layers = drawn_layers(self.layers, trained)
+        figure = self._figure(subject, first, layers, layer_words(layers, trained))
         tables = {subject.name: self._summary(measured), f"{subject.name}_sites": self._sites(measured)}
         details = {f"{subject.name}_phi": pd.concat([
             phi_table([site for site in sites if site.layer in layers]).assign(rank=key[0], seed=key[1])
             for key, sites in first.items()], ignore_index=True)}
         notes = ["own: φ(r, r), the share of ΔW's r directions found in W's first r; chance: r / d; low, high: "
-                 f"{self.level:.0%} bootstrap interval over layers", *subject.notes]
+                 f"{interval_words(self.level, trained)}", *subject.notes]
         study = Study(subject.name, subject.title, tables, details, {subject.name: figure}, notes, problems)
         return Answer(study, None)
 
     def _figure(self, subject: Subject, first: Measured, layers: Sequence[int | None], words: str) -> Figure:
         """A row for each drawn layer and role, a column for each rank; in the last row what chance gives."""
         roles = dict.fromkeys(site.role for sites in first.values() for site in sites)
-        rows = {f"{place(layer)}, {role}": self._row({key: _at(sites, layer, role) for key, sites in first.items()},
-                                                     role) for layer in layers for role in roles}
-        some = [sites[0] for sites in first.values()]
-        shapes = [(len(site.phi), site.rank, site.d) for site in some]
-        shapes += [(len(some[-1].phi), some[-1].rank, some[-1].d)] * self.gaussian
+        rows = {f"{layer_name(layer)}, {role}": self._row(
+            {key: _at(sites, layer, role) for key, sites in first.items()}, role) for layer in layers for role in roles}
+        examples = [sites[0] for sites in first.values()]
+        shapes = [(len(site.phi), site.rank, site.d) for site in examples]
+        shapes += shapes[-1:] * self.gaussian
         rows["by chance"] = [Panel("", expected_similarity(*shape)[:self.window]) for shape in shapes]
-        widths = " and ".join(dict.fromkeys(str(site.d) for site in some))
-        column = f" Last column: a random Gaussian matrix of {some[-1].rank} rows." if self.gaussian else ""
+        widths = " and ".join(dict.fromkeys(str(site.d) for site in examples))
+        column = f" Last column: a random Gaussian matrix of {examples[-1].rank} rows." if self.gaussian else ""
         window = f" The first {self.window} of W's directions are drawn." if self.window < max(shapes)[0] else ""
         caption = (f"{subject.title}. φ(i, j) of the first i right singular vectors of W and the first j of ΔW, "
                    f"{subject.model} on {subject.task}, {words}; runs: {'; '.join(map(run_words, first))}. Last row: "
                    f"random subspaces of {widths} dimensions, on average max(i, j) / {widths}.{column}{window}")
-        return similarity_figure(rows, caption, "i, of W", "j, of ΔW", highest(rows))
+        return similarity_figure(rows, caption, "i, of W", "j, of ΔW")
 
-    def _row(self, found: Mapping[Key, Site | None], role: str) -> list[Panel]:
+    def _row(self, by_run: Mapping[Key, AmplifiedSite | None], role: str) -> list[Panel]:
         """The panels of one matrix: a rank each, then a Gaussian with as many directions as the last of them."""
         def panel(title: str, phi: Tensor | None) -> Panel:
             return Panel(title, None if phi is None else phi[:self.window])
 
         words = f"{update_words(role)}, " if len(self.roles) == 1 else ""
-        panels = [panel(f"{words}r = {key[0]}", None if site is None else site.phi) for key, site in found.items()]
-        sites = [site for site in found.values() if site is not None]
+        panels = [panel(f"{words}r = {key[0]}", None if site is None else site.phi) for key, site in by_run.items()]
+        sites = [site for site in by_run.values() if site is not None]
         if self.gaussian:
             panels.append(panel("random Gaussian", gaussian_phi(sites[-1], self.seed) if sites else None))
         return panels
@@ -138,7 +137,7 @@ class BaseDirections(OfRuns):
 
 
 @dataclass(frozen=True)
-class Amplification(OfRuns):
+class AmplificationTable(OfRuns):
     """Table 7: norms of W seen through dW, through its own and through random directions, a block for each rank."""
 
     of: Sequence[Sequence[int]]  # runs as [rank, seed]
@@ -158,20 +157,20 @@ class Amplification(OfRuns):
     def answer(self, subject: Subject) -> Answer:
         """The table for the chosen layers, and every layer of the first run of each rank in a picture."""
         measured, problems = measure_runs(subject, self.runs(), self.roles, self.full_svd, self.seed)
-        there = sorted({site.layer for sites in measured.values() for site in sites if site.layer is not None})
-        layers = drawn_layers(self.layers, there)
+        trained = trained_layers(measured)
+        layers = drawn_layers(self.layers, trained)
         chosen = {key: [site for site in sites if site.layer in layers] for key, sites in measured.items()}
         of = f"{', '.join(self.roles)} of {subject.model} on {subject.task}"
-        notes = [f"ours: {of}, {layer_words(layers, there)}; mean over runs ± standard deviation over runs (number of "
-                 "runs)", "factor: norm of dW over the norm of W in the directions of dW; the paper's from its two "
+        notes = [f"ours: {of}, {layer_words(layers, trained)}; mean over runs ± standard deviation over runs (number "
+                 "of runs)", "factor: norm of dW over the norm of W in the directions of dW; the paper's from its two "
                  "printed norms", *subject.notes, *(f"problem: {problem}" for problem in problems)]
         name = f"{subject.name}_layers"
         sites = pd.concat([sites_table(sites).assign(seed=key[1]) for key, sites in measured.items()],
                           ignore_index=True)
-        summary, said = summarise([site for sites in measured.values() for site in sites], self.level, self.seed)
+        summary, sentences = summarise([site for sites in measured.values() for site in sites], self.level, self.seed)
         title = f"{subject.title}: {of}, every layer"
         study = Study(name, title, {f"{subject.name}_summary": summary, name: sites}, {},
-                      {name: self._figure(title, first_of_rank(measured))}, [*said, *subject.notes], problems)
+                      {name: self._figure(title, first_of_rank(measured))}, [*sentences, *subject.notes], problems)
         return Answer(study, self._table(subject, chosen, notes))
 
     def _figure(self, title: str, first: Measured) -> Figure:
@@ -206,23 +205,19 @@ class Amplification(OfRuns):
 
 def _values(chosen: Measured, rank: int, projection: str, norm: str) -> list[float]:
     """One number a run: a norm of table 7, averaged over the run's chosen sites."""
-    found = []
-    for (of_rank, _), sites in chosen.items():
-        if of_rank == rank and sites:
-            each = [_norm(site, projection, norm) for site in sites]
-            found.append(sum(each) / len(each))
-    return found
+    return [sum(_norm(site, projection, norm) for site in sites) / len(sites)
+            for (run_rank, _), sites in chosen.items() if run_rank == rank and sites]
 
 
-def _norm(site: Site, projection: str, norm: str) -> float:
+def _norm(site: AmplifiedSite, projection: str, norm: str) -> float:
     if norm == FACTOR:
-        return site.found.factors[-1].item()
-    found: float = getattr(site.projections(site.rank), PROJECTIONS[projection] if norm == "projected" else norm)
-    return found
+        return site.norms.factors[-1].item()
+    value: float = getattr(site.whole, PROJECTIONS[projection] if norm == "projected" else norm)
+    return value
 
 
 def measure_runs(subject: Subject, runs: Sequence[Key], roles: Sequence[str], full: bool | None,
-                 seed: int) -> tuple[dict[Key, list[Site]], list[Problem]]:
+                 seed: int) -> tuple[dict[Key, list[AmplifiedSite]], list[Problem]]:
     """The sites of every run whose adapter is there; ValueError where there are none."""
     measured, problems = {}, []
     for key in runs:
@@ -231,13 +226,13 @@ def measure_runs(subject: Subject, runs: Sequence[Key], roles: Sequence[str], fu
             continue
         adapter = subject.adapters[key]
         try:
-            weights, odd = needed_base(_base(subject, adapter), adapter)
-            sites, unread = measure_all(select(adapter, roles), weights, full, seed)
+            weights, base_problems = needed_base(_base(subject, adapter), adapter)
+            sites, site_problems = measure_all(select(adapter, roles), weights, full, seed)
         except (ValueError, OSError) as error:
             problems.append(Problem(run_words(key), str(error)))
             continue
-        problems += [Problem(f"{run_words(key)}: {each.site}", each.message)
-                     for each in (*adapter.problems, *odd, *unread)]
+        problems += [Problem(f"{run_words(key)}: {problem.site}", problem.message)
+                     for problem in (*adapter.problems, *base_problems, *site_problems)]
         if sites:
             measured[key] = sites
     if not measured:
@@ -245,39 +240,44 @@ def measure_runs(subject: Subject, runs: Sequence[Key], roles: Sequence[str], fu
     return measured, problems
 
 
-def _base(subject: Subject, adapter: Adapter) -> str | None:
+def _base(subject: Subject, adapter: AdapterUpdates) -> str | None:
     """None for the base that the adapter names where it is on this machine, else the model of conf/model."""
     return None if own_base(adapter.base) is not None else subject.model
 
 
-def first_of_rank(measured: Measured) -> dict[Key, Sequence[Site]]:
+def trained_layers(measured: Measured) -> list[int]:
+    """The numbered layers of all runs."""
+    return sorted({site.layer for sites in measured.values() for site in sites if site.layer is not None})
+
+
+def first_of_rank(measured: Measured) -> dict[Key, Sequence[AmplifiedSite]]:
     """The first run of each rank, by rank."""
-    found: dict[int, Key] = {}
+    first: dict[int, Key] = {}
     for key in measured:
-        found.setdefault(key[0], key)
-    return {key: measured[key] for key in sorted(found.values())}
+        first.setdefault(key[0], key)
+    return {key: measured[key] for key in sorted(first.values())}
 
 
-def groups_of(measured: Measured) -> dict[tuple[str, int], list[Site]]:
+def groups_of(measured: Measured) -> dict[tuple[str, int], list[AmplifiedSite]]:
     """The sites of all runs by role and rank."""
-    groups: dict[tuple[str, int], list[Site]] = {}
+    groups: dict[tuple[str, int], list[AmplifiedSite]] = {}
     for (rank, _), sites in sorted(measured.items()):
         for site in sites:
             groups.setdefault((site.role, rank), []).append(site)
     return groups
 
 
-def gaussian_phi(site: Site, seed: int) -> Tensor:
+def gaussian_phi(site: AmplifiedSite, seed: int) -> Tensor:
     """phi of W's directions and those of a standard normal matrix (rank, d): (W's directions, rank)."""
     draw = torch.Generator().manual_seed(seed)
     return similarity(site.own.svd.V.double(), right_singular(torch.randn(site.rank, site.d, generator=draw)))
 
 
-def _at(sites: Sequence[Site], layer: int | None, role: str) -> Site | None:
+def _at(sites: Sequence[AmplifiedSite], layer: int | None, role: str) -> AmplifiedSite | None:
     return next((site for site in sites if (site.layer, site.role) == (layer, role)), None)
 
 
-def _own(site: Site) -> float:
+def _own(site: AmplifiedSite) -> float:
     """phi(r, r) between W and dW of rank r."""
     k = min(site.phi.shape)
     return site.phi[k - 1, k - 1].item()

@@ -1,4 +1,4 @@
-"""What figures 3, 4, 6, 7, 8 and table 7 of the paper have in common: runs by rank and seed, and layers that are drawn.
+"""Common ground of figures 3, 4, 6, 7, 8 and table 7 of the paper: runs by rank and seed, and layers that are drawn.
 
 A kind of study is a dataclass that conf/artifact/<name>.yaml makes. It says which runs it needs, and studies those
 whose adapters are there.
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from analysis.adapters.read import Adapter
+from analysis.adapters.read import AdapterUpdates
 from analysis.figures.lines import spread
 from analysis.studies.study import Study
 from experiments.tables.table import Table
@@ -21,15 +21,15 @@ LAYERS = ("middle", "quarters", "all")
 
 @dataclass(frozen=True)
 class Subject:
-    """What is studied: the runs of one model and task whose adapters are there, and how the artifact calls it."""
+    """The subject of a study: the trained runs of one model and task, and the artifact's name and title."""
 
     name: str                        # figure3
     title: str
     model: str                       # a file of conf/model
     task: str
-    adapters: Mapping[Key, Adapter]
+    adapters: Mapping[Key, AdapterUpdates]
     printed: Sequence[Mapping[str, str]]  # rows of the paper's table, if it is one
-    notes: Sequence[str]             # what stands for what
+    notes: Sequence[str]             # on models and tasks that stand in for the paper's
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Question(Protocol):
     def runs(self) -> list[Key]:
         """The runs that it needs."""
 
-    def ready(self, there: Sequence[Key]) -> bool:
+    def ready(self, trained: Sequence[Key]) -> bool:
         """Whether these are enough for some of it."""
 
     def answer(self, subject: Subject) -> Answer:
@@ -70,9 +70,9 @@ def check_drawn(roles: Sequence[str], layers: str | Sequence[int]) -> None:
         raise ValueError(f"layers {list(layers)!r} are neither numbers nor one of {', '.join(LAYERS)}")
 
 
-def drawn_layers(layers: str | Sequence[int], there: Sequence[int | None]) -> list[int | None]:
-    """Which of a model's layers are drawn. `middle` is the last of the first half, as the paper's 48th of 96."""
-    numbers: list[int | None] = [*sorted({layer for layer in there if layer is not None})]
+def drawn_layers(layers: str | Sequence[int], present: Sequence[int | None]) -> list[int | None]:
+    """The layers that are drawn. `middle` is the last of the first half, as the paper's 48th of 96."""
+    numbers: list[int | None] = [*sorted({layer for layer in present if layer is not None})]
     if not numbers:
         raise ValueError("no update is in a numbered layer")
     if isinstance(layers, str):
@@ -88,9 +88,9 @@ def run_words(key: Key) -> str:
     return f"r = {key[0]}, seed {key[1]}"
 
 
-def layer_words(drawn: Sequence[int | None], there: Sequence[int | None]) -> str:
-    """The drawn layers among those there are: 'layer 2 of 0 to 5'."""
-    numbers = [layer for layer in there if layer is not None]
+def layer_words(drawn: Sequence[int | None], present: Sequence[int | None]) -> str:
+    """The drawn layers among those present: 'layer 2 of 0 to 5'."""
+    numbers = [layer for layer in present if layer is not None]
     return f"layer{'s' * (len(drawn) > 1)} {', '.join(map(str, drawn))} of {min(numbers)} to {max(numbers)}"
 
 

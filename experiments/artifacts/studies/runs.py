@@ -13,7 +13,7 @@ from typing import Any
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from analysis.adapters.read import Adapter, read_updates
+from analysis.adapters.read import AdapterUpdates, read_updates
 from analysis.adapters.updates import Problem
 from experiments.artifacts.artifact import Artifact, read_artifact, read_rows
 from experiments.artifacts.collect import is_asked_for
@@ -22,6 +22,7 @@ from experiments.artifacts.studies.question import Answer, Key, Question, Subjec
 from experiments.artifacts.suite import Suite, read_suite
 from experiments.config.compose import Compose, run_config
 from experiments.runs.identity import Run
+from experiments.store.locate import locate
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import UNREADABLE_PREFIX, ensure
 from experiments.sweeps.workers import Train
@@ -125,7 +126,8 @@ def asked_for(cfg: DictConfig, planned: PlannedCell, runs: Runs) -> list[str]:
     return [run.name for run in runs.values() if cfg.seeds is None or run.seed in cfg.seeds]
 
 
-def adapters_of(store: Store, runs: Runs, states: Mapping[Key, State]) -> tuple[dict[Key, Adapter], list[Problem]]:
+def adapters_of(store: Store, runs: Runs,
+                states: Mapping[Key, State]) -> tuple[dict[Key, AdapterUpdates], list[Problem]]:
     """The adapters that are there, and a problem for each run without one."""
     adapters, problems = {}, []
     for key, run in runs.items():
@@ -133,7 +135,7 @@ def adapters_of(store: Store, runs: Runs, states: Mapping[Key, State]) -> tuple[
             problems.append(Problem(run.name, f"is left out: {states[key]}"))
             continue
         try:
-            adapters[key] = read_updates(store.root / run.name)
+            adapters[key] = read_updates(locate(store.root / run.name), source=store.root / run.name)
         except (ValueError, OSError) as error:
             problems.append(Problem(run.name, f"is left out: {error}"))
     return adapters, problems

@@ -10,16 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from analysis.adapters.pair import pair
-from analysis.adapters.read import Adapter
+from analysis.adapters.read import AdapterUpdates
 from analysis.adapters.updates import Problem
 from analysis.linalg.similarity import right_singular, similarity
-from analysis.studies.directions import WHICH
-from analysis.studies.phi import phi_table
-from analysis.studies.study import Study
+from analysis.studies.choices import WHICH, SubspaceOptions
+from analysis.studies.study import Study, phi_table
 from analysis.studies.subspace import (
     Drawn,
-    Options,
     Overlap,
     by_key,
     draw_shared,
@@ -42,7 +39,7 @@ from experiments.artifacts.studies.question import (
     run_words,
     update_words,
 )
-from experiments.runs.initial import common_start
+from experiments.runs.initial import compare_adapters
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ class Similarity:
     """phi between the two runs of each pair: the first pair that is there is drawn, all are in the numbers."""
 
     pairs: Sequence[Sequence[Sequence[int]]]  # [[rank, seed], [rank, seed]]: of i and of j
-    which: str                                # of directions.WHICH
+    which: str                                # of choices.WHICH
     roles: Sequence[str]
     layers: str | Sequence[int]               # drawn: middle, quarters, all, or numbers
     zoom: bool                                # beside each panel its lower-left triangle
@@ -66,11 +63,10 @@ class Similarity:
         if len({frozenset(two) for two in self.keys()}) < len(self.pairs):
             raise ValueError(f"pairs {self.pairs!r} have two runs twice, in one order or both: each counts as one more "
                              "independent pair, and their φ(i, i) are equal")
-        assert self.options
+        self.options()  # checks which, level and samples
 
-    @property
-    def options(self) -> Options:
-        return Options(self.which, self.level, self.samples, self.seed)
+    def options(self) -> SubspaceOptions:
+        return SubspaceOptions(self.which, self.level, self.samples, self.seed)
 
     def keys(self) -> list[tuple[Key, Key]]:
         """The pairs, each run as (rank, seed)."""
@@ -80,57 +76,58 @@ class Similarity:
         """The runs that it needs."""
         return list(dict.fromkeys(key for two in self.keys() for key in two))
 
-    def ready(self, there: Sequence[Key]) -> bool:
+    def ready(self, trained: Sequence[Key]) -> bool:
         """Whether one pair is whole."""
-        return any(a in there and b in there for a, b in self.keys())
+        return any(a in trained and b in trained for a, b in self.keys())
 
     def answer(self, subject: Subject) -> Answer:
         """Every pair in numbers, the first in pictures."""
-        found: dict[tuple[Key, Key], list[Overlap]] = {}
+        compared: dict[tuple[Key, Key], list[Overlap]] = {}
         problems, notes = [], []
         for a, b in self.keys():
+            label = f"{run_words(a)} and {run_words(b)}"
             if a not in subject.adapters or b not in subject.adapters:
-                problems.append(Problem(f"{run_words(a)} and {run_words(b)}", "not compared: an adapter is not there"))
+                problems.append(Problem(label, "not compared: an adapter is not there"))
                 continue
             try:
-                found[a, b], said, odd = self._compared(subject.adapters[a], subject.adapters[b])
+                compared[a, b], pair_notes, pair_problems = self._compared(subject.adapters[a], subject.adapters[b])
             except ValueError as error:
-                problems.append(Problem(f"{run_words(a)} and {run_words(b)}", str(error)))
+                problems.append(Problem(label, str(error)))
                 continue
-            notes += said
-            problems += odd
-        if not found:
+            notes += pair_notes
+            problems += pair_problems
+        if not compared:
             raise ValueError(f"{subject.name}: nothing can be compared: {'; '.join(map(str, problems))}")
-        return Answer(self._study(subject, found, notes, problems), None)
+        return Answer(self._study(subject, compared, notes, problems), None)
 
-    def _compared(self, a: Adapter, b: Adapter) -> tuple[list[Overlap], list[str], list[Problem]]:
-        """phi at every site that both have, and what to say of their common start and of odd sites."""
-        pairs = pair(a, b, self.roles)
-        starts, notes = common_start((a.source, b.source), pairs)
-        found, odd = overlaps(pairs, self.which, starts)
-        return found, notes, [*pairs.problems, *odd]
+    def _compared(self, a: AdapterUpdates, b: AdapterUpdates) -> tuple[list[Overlap], list[str], list[Problem]]:
+        """phi at every site that both have, with notes on their common start and problems of single sites."""
+        comparison = compare_adapters(a, b, self.roles)
+        sites, problems = overlaps(comparison, self.which)
+        return sites, list(comparison.notes), [*comparison.pairs.problems, *problems]
 
-    def _study(self, subject: Subject, found: dict[tuple[Key, Key], list[Overlap]], notes: list[str],
+    def _study(self, subject: Subject, compared: dict[tuple[Key, Key], list[Overlap]], notes: list[str],
                problems: list[Problem]) -> Study:
-        groups = by_key([each for sites in found.values() for each in sites])
-        readings = {key: read(group, self.options) for key, group in groups.items()}
-        (a, b), first = next(iter(found.items()))
-        there = sorted({each.layer for each in first if each.layer is not None})
-        layers = drawn_layers(self.layers, there)
-        drawn = [each for each in first if each.layer in layers]
+        options, every = self.options(), [site for sites in compared.values() for site in sites]
+        groups = by_key(every)
+        readings = {key: read(group, options) for key, group in groups.items()}
+        (a, b), first = next(iter(compared.items()))
+        trained = sorted({site.layer for site in first if site.layer is not None})
+        layers = drawn_layers(self.layers, trained)
+        drawn = [site for site in first if site.layer in layers]
         random = self._gaussians(drawn[0]) if self.gaussian else None
         words = f"{WHICH[self.which]}, {subject.model} on {subject.task}"
         figures = {
             subject.name: draw_similarity(
                 drawn, Drawn(layers, self.zoom, random, update_words, f"i, r = {a[0]}", f"j, r = {b[0]}"),
-                f"{subject.title}. φ(i, j) of {words}, {layer_words(layers, there)}. i: {run_words(a)}; "
+                f"{subject.title}. φ(i, j) of {words}, {layer_words(layers, trained)}. i: {run_words(a)}; "
                 f"j: {run_words(b)}. {_seeds(a, b)}{self._reference(drawn)}"),
             f"{subject.name}_shared": draw_shared(
-                readings, groups, f"{subject.title}: φ(i, i) of {words}, over all layers and {len(found)} "
-                                  f"pair{'s' * (len(found) > 1)} of runs")}
-        tables = {subject.name: summary(readings, groups, self.options), f"{subject.name}_sites": self._sites(found)}
-        notes = [*(sentence(key, reading) for key, reading in readings.items()), *notes, *explained(self.options),
-                 "a and b: " + "; ".join(f"{run_words(a)} and {run_words(b)}" for a, b in found)
+                readings, groups, f"{subject.title}: φ(i, i) of {words}, over all layers and {len(compared)} "
+                                  f"pair{'s' * (len(compared) > 1)} of runs")}
+        tables = {subject.name: summary(readings, groups, options), f"{subject.name}_sites": self._sites(compared)}
+        notes = [*(sentence(key, reading) for key, reading in readings.items()), *notes, *explained(every, options),
+                 "a and b: " + "; ".join(f"{run_words(a)} and {run_words(b)}" for a, b in compared)
                  + f" ({subject.model} on {subject.task}, all layers)", *subject.notes]
         return Study(subject.name, subject.title, tables, {f"{subject.name}_phi": phi_table(drawn)}, figures, notes,
                      problems)
@@ -142,16 +139,16 @@ class Similarity:
         return similarity(*(right_singular(torch.randn(rank, site.d, generator=draw)) for rank in (rank1, rank2)))
 
     def _reference(self, drawn: Sequence[Overlap]) -> str:
-        """What the last row and column are."""
-        widths = " and ".join(dict.fromkeys(str(each.d) for each in drawn))
+        """The last row and column in words."""
+        widths = " and ".join(dict.fromkeys(str(site.d) for site in drawn))
         column = " Last column: two random Gaussian matrices." if self.gaussian else ""
         return f"Last row: random subspaces of {widths} dimensions, on average max(i, j) / {widths}.{column}"
 
-    def _sites(self, found: dict[tuple[Key, Key], list[Overlap]]) -> pd.DataFrame:
+    def _sites(self, compared: dict[tuple[Key, Key], list[Overlap]]) -> pd.DataFrame:
         """A row for each site of each pair."""
         frames = []
-        for (a, b), sites in found.items():
-            frame = sites_table(sites, self.options)
+        for (a, b), sites in compared.items():
+            frame = sites_table(sites, self.options())
             frame.insert(2, "seed_a", a[1])
             frame.insert(3, "seed_b", b[1])
             frames.append(frame)

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from experiments.tasks.world import glue, texts
 from experiments.tasks.world.speaker import Speaker, attempt
 from experiments.tasks.world.world import PARTS, World, whole
@@ -38,14 +38,14 @@ class WorldSource:
             if not whole(count) or count < 1:
                 raise ValueError(f"task.source.rows.{split} {count!r} is not a whole number from 1")
 
-    def load(self, split: str) -> Table:
+    def load(self, split: str) -> TextTable:
         """All rows of a split."""
         check_choice(f"split of {self.name}", split, self.rows)
         rows = self._first(split, self.rows[split])
         columns = {column: [row[column] for row in rows] for column in rows[0]}
         if self.name in NUMBERED:
             columns[NUMBERED[self.name]] = list(range(len(rows)))
-        return Table(f"world {self.world.seed}, {self.name}, {split}", columns)
+        return TextTable(f"world {self.world.seed}, {self.name}, {split}", columns)
 
     def has(self, split: str) -> bool:
         """Whether there is such a split."""

@@ -1,16 +1,12 @@
-"""How far what is seen without pre-training solves a task: words alone, and what words of two texts recur.
+"""Baselines without pre-training: a linear classifier on bags of words, and boosted trees on the overlap of two texts.
 
-Words alone are a linear classifier on bags of words. Evaluation has open-class words of its own, so that it cannot see
-how two texts overlap: that is counted apart, and boosted trees are fitted to the counts.
+Open-class words of the evaluation sets do not occur in training, so bags of words cannot represent which words of two
+texts recur. Overlap is therefore counted separately.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.sparse import hstack
-from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
-from sklearn.feature_extraction.text import CountVectorizer
-from sklearn.linear_model import LogisticRegression, Ridge
 
 from experiments.tasks.base import TextTask
 from experiments.tasks.world.vocabulary import function_words
@@ -19,18 +15,22 @@ SPLIT = r"\S+"
 
 
 def bag_of_words(task: TextTask, columns: Sequence[str] | None = None) -> dict[str, float]:
-    """The task's metrics on its evaluation sets, from the words of each text and those that only one of two has.
+    """The task's metrics on its evaluation sets, from the words of each text and those that occur in one of two only.
 
-    Words that evaluation never says are left out: they would only teach the training set by heart. `columns` are the
-    texts to read, by default all of the task's.
+    Words absent from the evaluation sets are left out: they would only help to memorise the training set. `columns`
+    are the texts to read, by default all of the task's.
     """
-    data, read = task.load(), list(columns or task.text)
-    words = [set(CountVectorizer(token_pattern=SPLIT).fit(_texts(tables, read)).vocabulary_)
+    from scipy.sparse import hstack
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    data, columns = task.load(), list(columns or task.text)
+    words = [set(CountVectorizer(token_pattern=SPLIT).fit(_texts(tables, columns)).vocabulary_)
              for tables in ([data.train], list(data.evaluation.values()))]
     vectorizer = CountVectorizer(token_pattern=SPLIT, binary=True, vocabulary=sorted(words[0] & words[1]))
 
     def features(table):  # type: ignore[no-untyped-def]
-        bags = [vectorizer.transform(table[column]).astype(np.float64) for column in read]
+        bags = [vectorizer.transform(table[column]).astype(np.float64) for column in columns]
         return hstack([*bags, abs(bags[0] - bags[-1])]).tocsr()
 
     model = Ridge() if task.kind == "regression" else LogisticRegression(max_iter=1000)
@@ -38,8 +38,10 @@ def bag_of_words(task: TextTask, columns: Sequence[str] | None = None) -> dict[s
 
 
 def overlap(task: TextTask) -> dict[str, float]:
-    """The metrics of a task of pairs from counts alone: lengths, each word that holds sentences together, and how many
-    of the others recur, are in one text only, and recur in the same order."""
+    """The metrics of a pair task from counts alone: text lengths, counts of each function word, and how many of the
+    other words occur in both texts, in one only, and in the same order."""
+    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
+
     data, closed = task.load(), sorted(function_words())
 
     def features(table):  # type: ignore[no-untyped-def]
@@ -60,15 +62,15 @@ def _counts(closed: list[str], one: str, other: str) -> list[int]:
 
 
 def _metrics(task, data, model, features) -> dict[str, float]:  # type: ignore[no-untyped-def]
-    """The task's metrics of a model that is fitted to its training rows."""
+    """The task's metrics for a classifier or regressor fitted to its training rows."""
     model.fit(features(data.train), data.train[task.label])
     predictions = {name: model.predict(features(table)) for name, table in data.evaluation.items()}
     return task.metrics(predictions, {name: table[task.label] for name, table in data.evaluation.items()})
 
 
 def main_scores(task: TextTask) -> tuple[float, float | None, float | None]:
-    """The main metric from all texts; and of a pair from the second alone, which cannot tell how they differ, and from
-    how they overlap."""
+    """The main metric from the words of all texts, of the second text alone, and from overlap; the last two None for
+    single texts."""
     alone, both = bag_of_words(task)[task.main_metric], len(task.text) == 2
     return (alone, bag_of_words(task, task.text[1:])[task.main_metric] if both else None,
             overlap(task)[task.main_metric] if both else None)

@@ -71,27 +71,6 @@ class World:
         """The random stream of that name."""
         return Dice(f"world {self.seed} {stream}")
 
-    @property
-    def vocabulary(self) -> list[str]:
-        """Every word and punctuation mark that the corpus and the tasks of any world can say."""
-        from experiments.tasks.world.vocabulary import vocabulary
-
-        return vocabulary()
-
-    @property
-    def function_words(self) -> frozenset[str]:
-        """Those that only hold a sentence together."""
-        from experiments.tasks.world.vocabulary import function_words
-
-        return function_words()
-
-    @property
-    def answers(self) -> frozenset[str]:
-        """Those that the rest of a document decides."""
-        from experiments.tasks.world.vocabulary import answers
-
-        return answers()
-
     @functools.cached_property
     def members(self) -> dict[str, list[str]]:
         """Nouns by class, in an order of this world's own."""

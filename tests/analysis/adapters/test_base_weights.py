@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from transformers import GPT2LMHeadModel, GPTBigCodeForCausalLM
 
 from analysis.adapters.base_weights import BaseWeights
-from analysis.adapters.read import Adapter, read_updates
+from analysis.adapters.read import AdapterUpdates, read_updates
 from analysis.linalg.amplify import amplification
 from lora.adapter_file import save_adapter
 from lora.layer import adapted_layers
@@ -22,7 +22,7 @@ from tests.lora import adapted_models as tiny
 ALL = ["q", "k", "v", "o", "fc1", "fc2"]
 
 
-def study(kind: str, folder: Path, **fields: object) -> tuple[Adapter, dict[str, Tensor]]:
+def study(kind: str, folder: Path, **fields: object) -> tuple[AdapterUpdates, dict[str, Tensor]]:
     """An adapter, and each matrix's W0 (n_part, n_in) by site from the live model."""
     model = tiny.adapted(kind, tiny.method(**fields))
     weights = {f"{module}.{role}": update.part.of(layer.frozen_weight, 0).reshape(len(update.B), -1).detach()

@@ -7,38 +7,38 @@ import pytest
 import torch
 
 from analysis.adapters.pair import pair
-from analysis.adapters.read import Adapter, read_updates, select
+from analysis.adapters.read import AdapterUpdates, read_updates, select
 from tests.analysis.made import by_peft, ours, spoil
 
 
 @pytest.fixture
-def adapter(tmp_path: Path) -> Adapter:
+def adapter(tmp_path: Path) -> AdapterUpdates:
     return read_updates(ours("bert", tmp_path / "a"))
 
 
-def test_updates_are_chosen_by_role_and_layer(adapter: Adapter):
+def test_updates_are_chosen_by_role_and_layer(adapter: AdapterUpdates):
     assert [(u.layer, u.role) for u in select(adapter, ["v"], [1])] == [(1, "v")]
     assert select(adapter) == adapter.updates
     assert [u.role for u in select(adapter, ["query"])] == ["q", "q"]
 
 
 @pytest.mark.parametrize(("roles", "layers", "message"), [
-    (["k"], None, r"site 'k' of \S*/a is not one of q, v"),
-    (["qeury"], None, r"site 'qeury' .* is not one of q, v; did you mean 'query'\?"),
+    (["k"], None, r"role 'k' of \S*/a is not one of q, v"),
+    (["qeury"], None, r"role 'qeury' .* is not one of q, v; did you mean 'query'\?"),
     (None, [2], r"layer 2 of \S*/a is not one of 0, 1"),
 ])
-def test_what_is_not_there_cannot_be_chosen(adapter: Adapter, roles: list, layers: list, message: str):
+def test_what_is_not_there_cannot_be_chosen(adapter: AdapterUpdates, roles: list, layers: list, message: str):
     with pytest.raises(ValueError, match=message):
         select(adapter, roles, layers)
 
 
 def test_the_problems_of_an_adapter_explain_a_site_that_is_not_there(tmp_path: Path):
     adapter = read_updates(spoil(lambda t: [t[key].zero_() for key in t if "query.lora_B" in key], tmp_path))
-    with pytest.raises(ValueError, match=r"site 'q' of .* is not one of v \(bert.*query.*is zero: this site is untrai"):
+    with pytest.raises(ValueError, match=r"role 'q' of .* is not one of v \(bert.*query.*is zero: this site is untrai"):
         select(adapter, ["q"])
 
 
-def test_pairs_are_the_same_matrices_whatever_their_ranks_layouts_and_prefixes(adapter: Adapter, tmp_path: Path):
+def test_pairs_are_the_same_matrices_whatever_their_ranks_layouts_and_prefixes(adapter: AdapterUpdates, tmp_path: Path):
     by_peft("bert", tmp_path / "b", ["query", "key"], r=5)
     other = read_updates(tmp_path / "b")
     bare = replace(other, updates=[replace(u, module=u.module.removeprefix("bert.")) for u in other.updates])
@@ -51,11 +51,11 @@ def test_pairs_are_the_same_matrices_whatever_their_ranks_layouts_and_prefixes(a
     alone = pair(adapter, replace(other, updates=[u for u in other.updates if u.layer == 0]), ["q"]).problems
     assert str(alone[0]) == f"bert.encoder.layer.1.attention.self.query: only {adapter.source} has it"
     assert [x.layer for x, _ in pair(adapter, other, ["q"], [1]).pairs] == [1]
-    with pytest.raises(ValueError, match=r"site 'o' of .*/a and .*/b is not one of q, v, k"):
+    with pytest.raises(ValueError, match=r"role 'o' of .*/a and .*/b is not one of q, v, k"):
         pair(adapter, other, ["o"])
 
 
-def of_modules(folder: Path, name: str, modules: list[str]) -> Adapter:
+def of_modules(folder: Path, name: str, modules: list[str]) -> AdapterUpdates:
     """A loralib file with an update of each module."""
     torch.save({f"{module}.lora_{letter}": torch.randn(shape) for module in modules
                 for letter, shape in (("A", (2, 8)), ("B", (8, 2)))}, folder / name)
@@ -86,7 +86,7 @@ def test_a_name_that_could_be_either_of_two_is_not_paired(tmp_path: Path):
             pair(first, second)
 
 
-def test_a_site_of_another_shape_is_a_problem_beside_the_others(adapter: Adapter):
+def test_a_site_of_another_shape_is_a_problem_beside_the_others(adapter: AdapterUpdates):
     wide = replace(adapter.updates[0], B=torch.randn(32, 2))
     found = pair(adapter, replace(adapter, updates=[wide, *adapter.updates[1:]], source="b"))
     assert len(found.pairs) == 3
@@ -102,7 +102,7 @@ def test_a_site_of_another_shape_is_a_problem_beside_the_others(adapter: Adapter
     ({"name": "x", "fingerprint": "f"}, {"name": "x", "fingerprint": "g"}, None),
     ({"name": "x"}, {}, None),
 ])
-def test_adapters_of_different_bases_are_told(adapter: Adapter, first: dict, second: dict, message: str | None):
+def test_adapters_of_different_bases_are_told(adapter: AdapterUpdates, first: dict, second: dict, message: str | None):
     found = pair(replace(adapter, source="a", base=first), replace(adapter, source="b", base=second))
     assert [problem.message for problem in found.problems] == ([message] if message else [])
     assert len(found.pairs) == 4

@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from analysis.adapters.read import read_updates, select
-from experiments.store.store import RunRecord, Store
 from lora.adapter_file import save_adapter
 from lora.layer import adapted_layers
 from lora.loralib import load_loralib
@@ -138,34 +137,6 @@ def test_modules_of_unknown_architectures_go_by_their_own_names(tmp_path: Path):
 def test_a_glob_among_our_targets_gets_its_role_from_the_module(tmp_path: Path):
     adapter = read_updates(ours("bert", tmp_path, targets=["*.attention.self.query"]))
     assert [u.role for u in adapter.updates] == ["q", "q"]
-
-
-def in_store(root: Path, status: str = "done", keep: bool = True) -> RunRecord:
-    record = RunRecord(run="rte-tiny-lora-seed0-1a2b3c4d", identity="", status=status, config={}, seed=0)
-    if keep:
-        folder = ours("bert", Store(root).adapter_folder(record.run))
-        record.adapter = str(folder.relative_to(root))
-    Store(root).write(record)
-    return record
-
-
-def test_a_run_is_found_by_its_record_and_by_its_name(tmp_path: Path):
-    run = in_store(tmp_path).run
-    wanted = read_updates(tmp_path / "adapters" / run).updates
-    for source in (tmp_path / "runs" / f"{run}.json", tmp_path / run, tmp_path / "runs" / run):
-        assert [u.site for u in read_updates(source).updates] == [u.site for u in wanted]
-
-
-def test_a_run_without_its_adapter_says_why(tmp_path: Path):
-    run = in_store(tmp_path / "failed", "failed", keep=False).run
-    with pytest.raises(FileNotFoundError, match=r"run rte-tiny\S* of \S*failed \(failed\) kept no adapter"):
-        read_updates(tmp_path / "failed" / run)
-    folder = tmp_path / "moved" / str(in_store(tmp_path / "moved").adapter)
-    folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match=r"kept its adapter in \S*adapters/rte-tiny\S*, which is not there"):
-        read_updates(tmp_path / "moved" / run)
-    with pytest.raises(FileNotFoundError, match=r"no adapter and no run at \S*4e; did you mean '\S*1a2b3c4d'"):
-        read_updates(tmp_path / "moved" / "rte-tiny-lora-seed0-1a2b3c4e")
 
 
 Q0 = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_"

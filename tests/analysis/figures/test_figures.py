@@ -11,7 +11,7 @@ from analysis.figures.amplification import Projections, amplification_figure
 from analysis.figures.lines import spread
 from analysis.figures.similarity import Panel, highest, shared_figure, similarity_figure
 from analysis.figures.spectrum import Measure, layers_figure
-from analysis.figures.style import DOUBLE, add_caption, new_figure
+from analysis.figures.style import DOUBLE, add_caption, caption_of, new_figure, remove_caption
 from analysis.linalg.statistics import Interval, shared_directions
 from experiments.tables.publish import save_figure
 from tests.analysis.figures.made import image, panels
@@ -43,11 +43,12 @@ def test_low_similarities_have_a_scale_that_shows_them_and_chance_the_same():
     found[0, 0] = 0.31
     rows = {"layer 3": [Panel("q", found), Panel("v", None)], "by chance": [Panel("q", chance), Panel("v", chance)]}
     assert highest(rows) == 0.35
-    figure = similarity_figure(rows, "What it is", "i", "j", highest(rows))
+    figure = similarity_figure(rows, "What it is", "i", "j")
     images = [axes.get_images()[0] for axes in panels(figure) if axes.get_images()]
     assert [drawn.get_clim() for drawn in images] == [(0, 0.35)] * 3
     [bar] = [axes for axes in figure.axes if axes not in panels(figure)]
     assert bar.get_ylim() == (0, 0.35)
+    assert bar.get_ylabel() == "similarity φ(i, j), 0 to 0.35"
 
 
 @pytest.mark.parametrize(("most", "top"), [(0.15, 0.15), (0.151, 0.2), (1.0, 1.0), (1 + 1e-9, 1.0), (0.0, 0.05)])
@@ -135,6 +136,14 @@ def test_a_caption_breaks_no_formula():
     whole = "max(i,\u00a0j)\u00a0/\u00a0384"
     assert sum(line.count(whole) for line in lines) == 40
     assert not any(line.startswith("/") or line.endswith("/") for line in lines)
+
+
+def test_a_picture_without_its_caption_is_as_high_as_before_it():
+    figure = layers_figure([Measure("norm", {"q": {0: 1.0}})], "Similarity φ(i, j) of seed 0. " * 9)
+    assert caption_of(figure) == ("Similarity φ(i, j) of seed 0. " * 9).strip()
+    remove_caption(figure)
+    assert caption_of(figure) == ""
+    assert figure.get_figheight() == pytest.approx(2.2)
 
 
 def test_layers_are_spread_over_the_depth():

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from experiments.config.presets import parse
 from experiments.store.paths import CONF
 from experiments.tasks.generation import Generation
-from experiments.training.trainer import check_trainer
+from experiments.training.limits import check_trainer
 from lora.methods import Method
 from tests.experiments.made import compose
 
@@ -86,7 +86,7 @@ def test_every_other_choice_composes(group: str) -> None:
         resolved(f"{group}={name}")
 
 
-@pytest.mark.parametrize("config", sorted(path.stem for path in CONF.glob("*.yaml")))
+@pytest.mark.parametrize("config", sorted({path.stem for path in CONF.glob("*.yaml")} - {"base"}))
 def test_every_entry_points_config_composes(config: str) -> None:
     resolved(config=config)
 

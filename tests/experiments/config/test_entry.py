@@ -74,8 +74,7 @@ def test_packages_without_their_configs_say_how_to_install(app: Path) -> None:
     done = run_app(app)
     assert done.returncode == 1
     assert json.loads(done.stdout)["status"] == "failed"
-    conf = app / "conf"
-    assert done.stderr == f"error: no configs in {conf}: install a checkout of lora-lab with pip install -e .\n"
+    assert done.stderr.startswith(f"error: no configs in {app / 'conf'}: this installation of lora-lab lacks them; ")
 
 
 def test_help_shows_purpose_choices_keys_and_examples(app: Path) -> None:
@@ -128,7 +127,7 @@ def test_every_example_of_the_help_passes_the_check_and_composes(
 
 
 def test_every_primary_config_has_its_entry_point() -> None:  # so that none goes without the test above
-    assert {path.stem for path in CONF.glob("*.yaml")} == set(ENTRY_POINTS.values())
+    assert {path.stem for path in CONF.glob("*.yaml")} - {"base"} == set(ENTRY_POINTS.values())
 
 
 @pytest.mark.parametrize(

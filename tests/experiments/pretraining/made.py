@@ -8,9 +8,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import AutoConfig
 
-from experiments import pretrain  # noqa: F401  (models registers the resolvers of conf/model)
 from experiments.pretraining import train as pretraining
-from experiments.pretraining.language import Language, Source
+from experiments.pretraining.language import CorpusSource, Language
 from experiments.pretraining.loop import new_model
 from experiments.store.paths import CONF
 
@@ -46,8 +45,8 @@ def probes(count: int) -> dict[str, list[Probe]]:
     return {"class": asked[:count], "polarity": [Probe("is <mask> bird red ?", "the", ("the", "yes"))][:count]}
 
 
-def source() -> Source:
-    return Source(WORDS, frozenset({"the", "is", "a"}), frozenset({"yes", "no"}), documents, probes, stages=3)
+def source() -> CorpusSource:
+    return CorpusSource(WORDS, frozenset({"the", "is", "a"}), frozenset({"yes", "no"}), documents, probes, stages=3)
 
 
 SHAPES = {
@@ -73,7 +72,7 @@ def config(output: object, model: str = "roberta-nano", **changes: object) -> Di
 
 
 def language(model: str = "roberta-nano") -> Language:
-    """What a model of this shape is trained with."""
+    """The corpus above for a model of this shape."""
     return pretraining.make_language(config("", model), source())
 
 

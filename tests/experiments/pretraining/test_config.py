@@ -5,12 +5,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from experiments import pretrain
 from experiments.pretraining import train as pretraining
 from experiments.pretraining.check import check_shipped
+from experiments.pretraining.config import check_config
 from experiments.pretraining.loop import fastest
 from experiments.store.paths import CONF
 from experiments.training import hardware
@@ -39,6 +42,7 @@ def test_stated_arithmetic_is_not_measured_and_auto_takes_one_that_was():
     ({"threads": "auto"}, r"threads 'auto' is not a whole number of at least 1"),
     ({"precision": "fp16"}, r"precision 'fp16' is not one of auto, bf16, fp32"),
     ({"attention": "flash"}, r"attention 'flash' is not one of"),
+    ({"check": "surfaces"}, r"check 'surfaces' is not one of false, surface, true; did you mean 'surface'"),
     ({"positions": "rotary"}, r"positions 'rotary' is not one of sinusoidal"),
     ({"dropout": 2}, r"dropout 2 is not a number of at least 0 and at most 1"),
     ({"masking.content": -1}, r"masking\.content -1 is not a number of at least 0 and at most 1"),
@@ -61,7 +65,7 @@ def test_a_bad_value_is_named(changes: dict[str, object], message: str, tmp_path
     for key, value in changes.items():
         cfg.merge_with_dotlist([f"{key}={value}"])
     with pytest.raises(ValueError, match=message):
-        pretrain.check_config(cfg)
+        check_config(cfg)
 
 
 @pytest.mark.parametrize(("changes", "cores", "limit", "threads"), [
@@ -71,14 +75,14 @@ def test_threads_are_those_stated_or_by_size_and_cores_and_are_recorded(
     monkeypatch: pytest.MonkeyPatch
 ):
     """`limit`: the parameters from which on a model is large."""
-    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: cores)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if limit is not None:
-        monkeypatch.setattr("experiments.training.hardware.FEW_PARAMETERS", limit)
+        monkeypatch.setattr(hardware, "FEW_PARAMETERS", limit)
     used: list[int] = []
-    monkeypatch.setattr("torch.set_num_threads", used.append)
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
     cfg = config(tmp_path, tokens=200, evaluate_every=1000, gates=[], **changes)
-    pretrain.check_config(cfg)
+    check_config(cfg)
     record = pretraining.run(cfg, source())
     assert (record.threads, used) == (threads, [threads])
     cfg.model.path = str(tmp_path / "roberta-nano")
@@ -89,7 +93,7 @@ def test_threads_are_those_stated_or_by_size_and_cores_and_are_recorded(
 @pytest.mark.parametrize("model", MODELS)
 def test_a_models_size_is_known_before_it_is_made(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[int] = []
-    monkeypatch.setattr(hardware, "take_threads", lambda threads, parameters: asked.append(parameters) or 1)
+    monkeypatch.setattr(pretraining, "take_threads", lambda threads, parameters: asked.append(parameters) or 1)
     record = pretraining.run(config(tmp_path, model, tokens=200, evaluate_every=1000), source())
     assert asked == [record.parameters]
 
@@ -110,7 +114,7 @@ def test_a_model_that_is_not_nano_names_those_that_are(tmp_path: Path):
     cfg = config(tmp_path)
     cfg.merge_with_dotlist(["model.name=local", "model.config=null", "tokens=null"])
     with pytest.raises(ValueError, match=r"model 'local' is no nano model.*gpt2-nano.*roberta-nano"):
-        pretrain.check_config(cfg)
+        check_config(cfg)
 
 
 def test_another_vocabulary_size_says_which_it_must_be(tmp_path: Path):
@@ -131,7 +135,7 @@ def test_the_command_prints_its_record(
 ):
     if not (CONF / "world" / "default.yaml").exists():
         pytest.skip("needs conf/world")
-    monkeypatch.setattr(pretrain, "world_source", lambda world, curriculum: source())
+    monkeypatch.setattr(pretraining, "world_source", lambda world, curriculum: source())
     small = [f"model.config.{key}={value}" for key, value in (SHAPES["gpt2-nano"] | {"vocab_size": 24}).items()]
     monkeypatch.setattr(sys, "argv", ["pretrain", "model=gpt2-nano", *small, "tokens=300", "batch_size=8",
                                       "precision=fp32", "attention=eager", f"output={tmp_path}"])

@@ -15,7 +15,6 @@ from experiments.pretraining import gates
 from experiments.pretraining.gates import Gate
 from experiments.runs.identity import Run, run_name
 from experiments.store.paths import CONF
-from experiments.tasks.world import surface
 
 CFG = OmegaConf.create({"model": {"name": "roberta-nano"}})
 
@@ -31,7 +30,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, score: Any, seconds: float = 20.0, rea
 
     monkeypatch.setattr(gates, "finished", finished)
     for name in ("bag_of_words", "overlap"):
-        monkeypatch.setattr(surface, name, lambda task: {task.main_metric: 55.0})
+        monkeypatch.setattr(gates, name, lambda task: {task.main_metric: 55.0})
     monkeypatch.setattr(gates, "chance", lambda task: 50.0)
 
 

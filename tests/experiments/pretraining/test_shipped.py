@@ -16,7 +16,7 @@ from experiments.models.record import PretrainRecord, check_files, read_record
 from experiments.pretraining import train as pretraining
 from experiments.pretraining.cloze import GATES, accuracies
 from experiments.pretraining.folder import load_language_model, sample_logits
-from experiments.pretraining.language import Source
+from experiments.pretraining.language import CorpusSource
 from tests.conftest import ROOT
 
 NANO = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*-nano*.yaml"))
@@ -38,13 +38,13 @@ def shipped(model: str) -> tuple[Path, PretrainRecord]:
 
 
 @pytest.fixture(scope="module")
-def world() -> Source:
+def world() -> CorpusSource:
     """The one of conf/world, which every model was trained on."""
     return source(None)
 
 
 @cache
-def source(curriculum: str | None) -> Source:
+def source(curriculum: str | None) -> CorpusSource:
     return pretraining.world_source(config("roberta-nano").world, curriculum)
 
 
@@ -56,7 +56,6 @@ def corpus(curriculum: str | None) -> str:
 def test_the_models_that_ship_are_those_with_a_checksum():
     stated = {name for name in NANO if config(name).model.checksum is not None}
     assert stated == set(MODELS) == set(NANO)
-    assert len(NANO) == 6
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -101,7 +100,7 @@ def test_the_weights_are_halves_and_give_the_recorded_logits(model: str):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_part_of_the_probes_is_passed(model: str, world: Source):
+def test_a_part_of_the_probes_is_passed(model: str, world: CorpusSource):
     folder, record = shipped(model)
     language = pretraining.make_language(config(model), world)
     found = accuracies(load_language_model(folder), language, world.probes(30))
@@ -112,7 +111,7 @@ def test_a_part_of_the_probes_is_passed(model: str, world: Source):
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_the_tokenizer_knows_every_word_of_the_world(model: str, world: Source):
+def test_the_tokenizer_knows_every_word_of_the_world(model: str, world: CorpusSource):
     tokenizer = load_tokenizer(config(model).model)
     assert not set(world.vocabulary) - set(tokenizer.get_vocab())
     ids = tokenizer("the robin chased a bee .", add_special_tokens=False)["input_ids"]

@@ -5,29 +5,36 @@ from pathlib import Path
 
 import pytest
 
-from experiments.pretraining import gates, surface
-from experiments.store.paths import CONF
+from experiments import pretrain
+from experiments.pretraining import gates
+from experiments.store.paths import ROOT
 from tests.experiments.made import compose
 
-COMMITTED = CONF.parent / "results" / "nano" / "bag_of_words.md"
+COMMITTED = ROOT / "results" / "nano" / "bag_of_words.md"
 
 
-def lines(text: str) -> dict[str, list[str]]:
+def rows(text: str) -> dict[str, list[str]]:
     """Cells by task."""
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "-nano" in line]
-    return {row[0]: row[1:] for row in rows}
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "-nano" in line]
+    return {line[0]: line[1:] for line in lines}
+
+
+def measure(*overrides: str) -> dict:
+    """The record of the command."""
+    return inspect.unwrap(pretrain.main)(compose("check=surface", *overrides, config="pretrain"))
 
 
 def test_the_committed_table_has_every_task_and_is_what_the_command_writes(tmp_path: Path):
-    committed = lines(COMMITTED.read_text())
+    committed = rows(COMMITTED.read_text())
     assert list(committed) == [f"{task}-nano" for task in gates.GLUE]
-    found = inspect.unwrap(surface.main)(compose("tasks=[sst2,rte]", f"store={tmp_path}", config="surface"))
-    written = lines(Path(found["file"]).read_text())
-    assert written == {task: committed[task] for task in ("sst2-nano", "rte-nano")}
-    assert COMMITTED.read_text().splitlines()[0] == Path(found["file"]).read_text().splitlines()[0]
-    assert (written["sst2-nano"][-1], found["tasks"][0]["of the second alone"]) == ("-", None)  # of one text
+    record = measure("tasks=[sst2,rte]", f"output={tmp_path}")
+    text = Path(record["file"]).read_text()
+    assert rows(text) == {task: committed[task] for task in ("sst2-nano", "rte-nano")}
+    others = [[line for line in page.splitlines() if "-nano" not in line] for page in (text, COMMITTED.read_text())]
+    assert others[0] == others[1]
+    assert (rows(text)["sst2-nano"][-1], record["tasks"][0]["of the second alone"]) == ("-", None)  # of one text
 
 
 def test_a_task_without_classes_or_numbers_is_named(tmp_path: Path):
     with pytest.raises(ValueError, match=r"task 'mnly' is not one of .* did you mean 'mnli'"):
-        inspect.unwrap(surface.main)(compose("tasks=[mnly]", f"store={tmp_path}", config="surface"))
+        measure("tasks=[mnly]", f"output={tmp_path}")

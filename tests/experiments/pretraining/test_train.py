@@ -135,7 +135,7 @@ def test_a_killed_overwriting_goes_on_where_it_was_and_the_next_one_starts_anew(
     kill(cfg, 2400)
     steps.clear()
     with monkeypatch.context() as patch:  # killed a second time, as the model is in place
-        patch.setattr("experiments.store.checkpoint.remove_checkpoint", lambda _: None)
+        patch.setattr(pretraining, "remove_checkpoint", lambda _: None)
         pretraining.run(cfg, source())
     assert steps[0][0] > 0
     steps.clear()
@@ -188,7 +188,7 @@ def test_the_check_measures_again_and_counts_what_fails(
     trained: tuple[Path, PretrainRecord], capsys: pytest.CaptureFixture[str]
 ):
     output, record = trained
-    cfg = config(output, check=True, gates=["tests.experiments.test_pretrain.further_gates"])
+    cfg = config(output, check=True, gates=[f"{__name__}.further_gates"])
     cfg.model.path = str(output / "roberta-nano")
     found = check_shipped(cfg, source())
     assert found["held_out_loss"] == pytest.approx(record.held_out_loss, rel=1e-6)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from experiments.runs.execute import Laps, run
+from experiments.runs import ask, execute
+from experiments.runs.execute import compute, run
 from experiments.runs.identity import run_name
 from experiments.store.store import RunRecord, Store
 from experiments.tasks.base import TaskData
@@ -48,21 +49,18 @@ def test_a_run_leaves_a_record_an_adapter_and_nothing_else(tiny_run: list[str], 
 def test_the_seconds_to_the_first_step_have_the_making_of_the_data_and_not_the_imports(
     tiny_run: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock, made, mark = [0.0], Classification.load, Laps.mark
+    clock, made = [0.0], Classification.load
 
     def slow_data(task: Classification) -> TaskData:
         clock[0] += 5
         return made(task)
 
-    def slow_imports(laps: Laps, what: str) -> None:
-        clock[0] += 100 if what == "imports" else 0
-        mark(laps, what)
-
-    monkeypatch.setattr("experiments.runs.execute.time", SimpleNamespace(time=lambda: clock[0]))
-    monkeypatch.setattr(Laps, "first_run", False)
-    monkeypatch.setattr(Laps, "mark", slow_imports)
+    monkeypatch.setattr(ask, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
     monkeypatch.setattr(Classification, "load", slow_data)
-    assert run(compose(*tiny_run)).ready_seconds == 5
+    with ask.asked(compose(*tiny_run)) as request:
+        clock[0] += 100  # the imports of `compute`
+        compute(request)
+    assert request.record.ready_seconds == 5
 
 
 def test_the_saved_adapter_scores_what_the_record_says(tiny_run: list[str]) -> None:
@@ -101,7 +99,7 @@ def test_a_finished_run_is_not_computed_again_unless_asked(
     first = run(compose(*tiny_run))
     caplog.set_level(logging.INFO)
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.runs.execute._compute", None)  # computing would raise
+        patch.setattr(execute, "compute", None)  # computing would raise
         again = run(compose(*tiny_run))
     assert f"{first.run} is done: this is its stored result" in caplog.text
     assert again.summary() == first.summary()
@@ -161,7 +159,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.runs.execute._keep", interrupt)  # as late as can be
+        patch.setattr(execute, "_keep", interrupt)  # as late as can be
         with pytest.raises(KeyboardInterrupt):
             run(cfg)
     assert store_files(tmp_path / "store") == {f"checkpoints/{run_name(cfg)}/state.pt"}

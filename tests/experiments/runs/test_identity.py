@@ -140,9 +140,9 @@ def test_other_weights_make_another_run(tiny_run: list[str], model_folder: Path,
     assert identity(compose(*moved)) != identity(compose(*tiny_run))
 
 
-def test_the_name_says_task_model_method_and_seed(tiny_run: list[str]) -> None:
+def test_the_name_says_task_model_method_its_size_and_targets_and_seed(tiny_run: list[str]) -> None:
     cfg = compose(*tiny_run, "seed=3")
-    assert run_name(cfg) == f"classification-tiny-lora-seed3-{identity(cfg)[:8]}"
+    assert run_name(cfg) == f"classification-tiny-lora-r4-qv-seed3-{identity(cfg)[:8]}"
 
 
 def record(run: str = "a-run", **changes: Any) -> RunRecord:

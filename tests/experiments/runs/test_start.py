@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from experiments.artifacts.kinds import scores
 from experiments.runs.execute import run
 from experiments.runs.identity import Run, identity, run_name
-from experiments.runs.start import find_source, start_from
+from experiments.runs.source import find_source
+from experiments.runs.start import start_from
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import lots
 from lora.adapter_file import adapter_tensors

@@ -5,13 +5,16 @@ import logging
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
+from hydra.types import RunMode
 from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.store import logger as logger_module
 from experiments.store.logger import Logger
 from experiments.store.paths import CONF
 from experiments.tables.publish import save_figure
@@ -133,3 +136,19 @@ def use_everything(folder: Path) -> None:
 def warnings_of(caplog: pytest.LogCaptureFixture) -> int:
     ours = [record for record in caplog.records if record.name == "experiments.store.logger"]
     return sum(record.levelno == logging.WARNING for record in ours)
+
+
+def test_a_job_of_a_sweep_has_the_sweep_as_its_group_and_its_overrides_as_tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    job = OmegaConf.create({"sweep": {"dir": "results/local/sweeps/2026-01-01_1"}, "overrides": {"task": [
+        "method.rank=4", "++seed=1", "store=elsewhere", "logger.wandb.mode=offline"]}})
+    monkeypatch.setattr(logger_module, "HydraConfig", SimpleNamespace(
+        initialized=lambda: True, get=lambda: SimpleNamespace(mode=RunMode.MULTIRUN, **job)))
+    assert logger_module._sweep() == ("2026-01-01_1", ["method.rank=4", "seed=1"])
+
+
+def test_how_to_send_what_wandb_holds_is_told_once_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for run in ("first", "second"):
+        with Logger(logger_config(), run, {}, tmp_path / "run"):
+            pass
+    assert caplog.text.count("wandb sync") == 1

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.runs.execute import new_record, run
+from experiments.runs.ask import new_record
+from experiments.runs.execute import run
 from experiments.runs.identity import Run
 from experiments.store.store import Store
 from experiments.sweeps.workers import train_apart

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.tasks.data import FileSource, HubSource, Table
+from experiments.tasks.data import FileSource, HubSource, TextTable
 from tests.conftest import ROOT
 from tests.experiments.made import write
 
@@ -14,11 +14,11 @@ ROWS = [{"text": "one, two", "label": "a"}, {"text": 'a "quoted"\nline', "label"
 MRPC = HubSource(name="nyu-mll/glue", config="mrpc", revision="bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
 
 
-def read(path: Path) -> Table:
+def read(path: Path) -> TextTable:
     return FileSource(files={"train": str(path)}).load("train")
 
 
-@pytest.mark.parametrize("extension", [".csv", ".json", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("extension", [".csv", ".tsv", ".json", ".jsonl", ".parquet"])
 def test_every_format_gives_the_same_rows(tmp_path, extension):
     table = read(write(tmp_path / f"train{extension}", ROWS))
     assert table.columns == {"text": ["one, two", 'a "quoted"\nline'], "label": ["a", "b"]}
@@ -67,7 +67,7 @@ def test_a_missing_file_names_the_nearest(tmp_path):
 
 def test_an_unset_file_names_its_key():
     with pytest.raises(
-        ValueError, match=r"task.files.train is not set: give a .csv, .json, .jsonl, .parquet file"
+        ValueError, match=r"task.files.train is not set: give a .csv, .tsv, .json, .jsonl, .parquet file"
     ):
         FileSource(files={"train": None}).load("train")
 
@@ -79,7 +79,7 @@ def test_an_unknown_split_names_those_given():
 
 def test_an_unknown_extension_names_the_known_ones(tmp_path):
     message = (
-        r"extension of .*train.jsn '.jsn' is not one of .csv, .json, .jsonl, .parquet; did you mean '.json"
+        r"extension of .*train.jsn '.jsn' is not one of .csv, .json, .jsonl, .parquet, .tsv; did you mean '.json"
     )
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "train.jsn")

@@ -9,14 +9,14 @@ from hydra.utils import instantiate
 from torch.nn import functional
 
 from experiments.runs.execute import run
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from experiments.tasks.data_to_text import by_category
 from experiments.tasks.generation import IGNORED
 from experiments.tasks.schemas import SCHEMAS
 from tests.experiments.made import adapted, compose, trainer_of, write
 from tests.experiments.tasks.made import END, ROWS, byte_level, gpt2, make, word_level
 
-TABLE = Table("made", {name: [row[name] for row in ROWS] for name in ROWS[0]})
+TABLE = TextTable("made", {name: [row[name] for row in ROWS] for name in ROWS[0]})
 TOKENIZERS = [word_level, byte_level]
 
 
@@ -114,7 +114,7 @@ def test_a_target_that_does_not_fit_names_its_row():
 def test_every_reference_is_a_row_of_its_own():
     lex = {"comment": ["good", "good", "bad"], "text": ["Cocum is a pub", "a pub is Cocum", "pub"]}
     entries = [{"modified_triple_sets": {"mtriple_set": [["Cocum | is | pub"]]}, "lex": lex}] * 2
-    table = Table("made", {name: [row[name] for row in entries] for name in entries[0]})
+    table = TextTable("made", {name: [row[name] for row in entries] for name in entries[0]})
     rows = make(task="webnlg").encode(table, word_level(), 64)
     texts = [word_level().decode([t for t in row["labels"] if t > 0]) for row in rows]
     assert texts == ["Cocum is a pub", "a pub is Cocum"] * 2
@@ -299,7 +299,7 @@ def test_identity_follows_the_content_of_files_without_a_revision(mirror):
 
 def test_a_set_without_rows_of_a_category_is_refused():
     with pytest.raises(ValueError, match="made: no row of a category that training has not seen"):
-        by_category(Table("made", {"category": ["Food"]}), {"Food"}, seen=False)
+        by_category(TextTable("made", {"category": ["Food"]}), {"Food"}, seen=False)
 
 
 @pytest.mark.parametrize("name", sorted(SCHEMAS))

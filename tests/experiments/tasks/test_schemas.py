@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from experiments.tasks.schemas import SCHEMAS, read_pairs
 
 LEX = {"comment": ["good", "toFix", "good"], "lid": ["1", "2", "3"], "text": ["One.", "Tow.", "Three."]}
@@ -33,7 +33,7 @@ DART_TRIPLES = [["Mars Hill", "JOINED", "1973"], ["[TABLECONTEXT]", "[TITLE]", "
     ],
 )
 def test_a_row_becomes_a_prompt_and_its_references(schema, row, pair):
-    table = Table("made", {name: [value] for name, value in row.items()} | {"id": [7]})
+    table = TextTable("made", {name: [value] for name, value in row.items()} | {"id": [7]})
     assert read_pairs(schema, table) == [pair]
 
 
@@ -57,4 +57,4 @@ def test_text_that_is_words_and_single_spaces_stays_as_it_is():
 )
 def test_a_row_without_the_schema_is_named(schema, columns, message):
     with pytest.raises(ValueError, match=message):
-        read_pairs(schema, Table("made", columns))
+        read_pairs(schema, TextTable("made", columns))

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from experiments.tasks.data import Table
+from experiments.tasks.data import TextTable
 from experiments.tasks.schemas import read_pairs
 from experiments.tasks.world.corpus import CURRICULA, Document, documents
 from experiments.tasks.world.grammar import Reader
 from experiments.tasks.world.probes import MASK, Probe, probes
 from experiments.tasks.world.source import WorldSource
+from experiments.tasks.world.vocabulary import function_words, vocabulary
 from experiments.tasks.world.world import World
 from tests.conftest import ROOT
 from tests.experiments.tasks.world import oracle
@@ -86,7 +87,7 @@ def digests(seed: int, backwards: bool) -> dict[str, str]:
 
 
 def test_a_seed_gives_the_same_bytes_in_every_process_and_order() -> None:
-    script = "import json; from tests.experiments.test_world import digests; print(json.dumps(digests(1, True)))"
+    script = f"import json; from {__name__} import digests; print(json.dumps(digests(1, True)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "7"},
                           capture_output=True, text=True, check=True, timeout=120)
     here, other = digests(1, False), digests(2, False)
@@ -254,14 +255,15 @@ def test_every_word_is_in_the_vocabulary(corpus: list[Document]) -> None:
     said = [text for document in corpus[:3000] for text in document.segments]
     for name, _, row in all_rows(*CLASSED, *TOLD):
         if name in TOLD:
-            (prompt, references), = read_pairs(name, Table("here", {key: [value] for key, value in row.items()}))
+            (prompt, references), = read_pairs(name, TextTable("here", {key: [value] for key, value in row.items()}))
             said += [prompt, *references]
         else:
             said += texts(row)
     found = {word for text in said for word in re.findall(r"\w+|[^\w\s]", text.lower())}
-    assert not found - set(WORLD.vocabulary)
-    assert len(WORLD.vocabulary) == len(set(WORLD.vocabulary))
-    assert set(WORLD.function_words) < set(WORLD.vocabulary)
+    known = vocabulary()
+    assert not found - set(known)
+    assert len(known) == len(set(known))
+    assert function_words() < set(known)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,40 @@
+"""Every record that is committed is found by the run of its config, so that none is computed again."""
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from experiments.runs import identity
+from experiments.store.paths import ROOT
+from experiments.store.store import Store
+
+STORES = sorted({path.parent.parent for path in (ROOT / "results").glob("**/runs/*.json")})
+MOVED = {"experiments.data.HubSource": "experiments.tasks.data.HubSource"}  # a class that older configs name
+
+
+def remembered(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`function` of a node of a config, called once for each content."""
+    by_content = functools.cache(lambda content: function(OmegaConf.create(json.loads(content))))
+    return lambda node: by_content(json.dumps(OmegaConf.to_container(node, resolve=True), sort_keys=True))
+
+
+@pytest.mark.parametrize("folder", STORES, ids=lambda folder: folder.relative_to(ROOT).as_posix())
+def test_every_committed_record_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("model_identity", "instantiate"):
+        monkeypatch.setattr(identity, name, remembered(getattr(identity, name)))
+    store, other = Store(folder), []
+    for path in sorted((folder / "runs").glob("*.json")):
+        text = path.read_text()
+        for before, now in MOVED.items():
+            text = text.replace(f'"{before}"', f'"{now}"')
+        record = json.loads(text)
+        cfg = OmegaConf.create(record["config"])
+        OmegaConf.update(cfg, "model.dropout", OmegaConf.select(cfg, "model.dropout"))  # null before there was the key
+        if identity.identity(cfg) != record["identity"] or store.find(identity.run_name(cfg)) != path:
+            other.append(path.stem)
+    assert other == []

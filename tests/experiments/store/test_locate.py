@@ -1,0 +1,37 @@
+"""An adapter is found by its folder, by its run's record and by its run's name; else the message says why not."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.store.locate import locate
+from experiments.store.store import RunRecord, Store
+from tests.analysis.made import ours
+
+
+def in_store(root: Path, status: str = "done", keep: bool = True) -> RunRecord:
+    record = RunRecord(run="rte-tiny-lora-seed0-1a2b3c4d", identity="", status=status, config={}, seed=0)
+    if keep:
+        folder = ours("bert", Store(root).adapter_folder(record.run))
+        record.adapter = str(folder.relative_to(root))
+    Store(root).write(record)
+    return record
+
+
+def test_a_run_is_found_by_its_record_and_by_its_name(tmp_path: Path):
+    run = in_store(tmp_path).run
+    folder = tmp_path / "adapters" / run
+    for source in (folder, tmp_path / "runs" / f"{run}.json", tmp_path / run, tmp_path / "runs" / run):
+        assert locate(source) == folder
+
+
+def test_a_run_without_its_adapter_says_why(tmp_path: Path):
+    run = in_store(tmp_path / "failed", "failed", keep=False).run
+    with pytest.raises(FileNotFoundError, match=r"run rte-tiny\S* of \S*failed \(failed\) kept no adapter"):
+        locate(tmp_path / "failed" / run)
+    folder = tmp_path / "moved" / str(in_store(tmp_path / "moved").adapter)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=r"kept its adapter in \S*adapters/rte-tiny\S*, which is not there"):
+        locate(tmp_path / "moved" / run)
+    with pytest.raises(FileNotFoundError, match=r"no adapter and no run at \S*4e; did you mean '\S*1a2b3c4d'"):
+        locate(tmp_path / "moved" / "rte-tiny-lora-seed0-1a2b3c4e")
