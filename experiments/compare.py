@@ -33,7 +33,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         raise ValueError(f"store {cfg.store} has no runs{chosen and f' of {chosen}'}")
     table, folder = compare(records), Store(cfg.store).root
     files = publish(sheet_of(table), folder / "tables", ("md", "csv", "tex"))
-    files += save_figure(side_by_side_figure(table), folder / "figures", "runs")
+    if (figure := side_by_side_figure(table)) is not None:
+        files += save_figure(figure, folder / "figures", "runs")
     return {"runs": len(records), "lines": len(table), "failed": 0, "files": [str(file) for file in files]}
 
 

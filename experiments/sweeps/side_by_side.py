@@ -60,8 +60,8 @@ def sheet_of(table: pd.DataFrame) -> Sheet:
     return Sheet("runs", "Runs side by side", list(table.columns), rows, frame=table, labels=len(NAMES))
 
 
-def side_by_side_figure(table: pd.DataFrame) -> Figure:
-    """A panel for each task and model: the score of each setting by its trainable parameters."""
+def side_by_side_figure(table: pd.DataFrame) -> Figure | None:
+    """A panel for each task and model: the score of each setting by its trainable parameters; None without scores."""
     scored = table[table.score.notna() & table.trainable.notna()]
     panels = []
     for (task, model, metric), of_panel in scored.groupby(["task", "model", "main_metric"], sort=False):
@@ -71,8 +71,10 @@ def side_by_side_figure(table: pd.DataFrame) -> Figure:
             point = Point(float(line.trainable), float(line.score), spread, targets=str(line.Index))  # joined to none
             methods.setdefault(display_name(line.method), []).append(point)
         panels.append([Scores(f"{display_name(model)} on {display_name(task)}", metric, methods)])
-    return sizes_figure(panels or [[]], "Median score over seeds by trainable parameters, a point for each setting; "
-                                        "whiskers: standard deviation over seeds.")
+    if not panels:
+        return None
+    return sizes_figure(panels, "Median score over seeds by trainable parameters, a point for each setting; whiskers: "
+                                "standard deviation over seeds.")
 
 
 def _word(value: Any) -> str | None:

@@ -17,7 +17,7 @@ from rich.text import Text
 from experiments.metrics import decimals
 
 DASH = "–"
-GAP = 2       # characters between two columns
+GAP = 3       # characters between two columns
 MARGIN = 2    # characters that a printed table is wider than its columns and gaps
 NARROWEST = 8  # characters of a folded column
 

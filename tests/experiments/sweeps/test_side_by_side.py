@@ -9,7 +9,7 @@ import pytest
 
 from experiments.compare import main
 from experiments.store.store import RunRecord, Store
-from experiments.sweeps.side_by_side import compare, sheet_of
+from experiments.sweeps.side_by_side import compare, sheet_of, side_by_side_figure
 from experiments.tables.publish import sheet_markdown
 
 
@@ -115,3 +115,21 @@ def test_a_task_and_a_method_on_the_command_line_leave_only_their_runs(
     assert error("task=rte", "method=ft") == f"store {tmp_path} has no runs of task rte and method ft"
     assert "did you mean 'mrpc'" in str(error("task=mrpcc"))
     assert "not by method.rank=4" in str(error("method=lora", "method.rank=4"))  # not silently every rank
+
+
+def test_the_comparison_is_a_latex_table_and_a_plot_too(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for seed, rate in ((0, 1e-3), (1, 1e-3), (0, 3e-3)):
+        one = record(seed, rate, 60.0 + seed)
+        one.config["task"]["main_metric"] = "accuracy"
+        Store(tmp_path).write(one)
+    monkeypatch.setattr(sys, "argv", ["compare", f"store={tmp_path}"])
+    main()
+    files = {Path(file).name for file in json.loads(capsys.readouterr().out.splitlines()[-1])["files"]}
+    assert files == {"runs.md", "runs.csv", "runs.tex", "runs.png", "runs.pdf"}
+    assert r"\label{tab:runs}" in (tmp_path / "tables" / "runs.tex").read_text()
+    figure = side_by_side_figure(compare(Store(tmp_path).all()))
+    assert figure is not None
+    (axes,) = (axes for axes in figure.axes if axes.get_title())
+    assert axes.get_title() == "MiniLM on RTE"
+    assert sorted(line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 1)[-1] >= 60.0
