@@ -297,16 +297,3 @@ def test_an_altered_model_is_refused_at_planning(tmp_path):
     cfg.suite.models = {"roberta-base": "deberta-nano"}
     with train_configs() as compose_train, pytest.raises(ValueError, match=r"tokenizer.json has sha256 .*altered"):
         scores.report(cfg, compose_train, no_training)
-
-
-def test_missing_runs_are_counted_for_people_and_an_empty_store_is_no_empty_suite(tmp_path, fake_runs, capsys):
-    for seed in (0, 1):
-        for task in ("mrpc", "rte"):
-            Store(tmp_path).write(record(f"{task}-minilm-lora-minilm-seed{seed}"))
-    last = read_only(tmp_path, fake_runs, "methods=[lora]")
-    assert len(last["missing"]) == 2
-    assert "2 of 6 runs are missing: seed 2" in capsys.readouterr().out
-    read_only(tmp_path / "other", fake_runs, "empty=false")
-    assert "no run of suite minilm is in the store yet" in capsys.readouterr().out
-    read_only(tmp_path / "other", fake_runs, "empty=false", "suite.methods=[]")
-    assert "suite minilm has no model, task and method for any row" in capsys.readouterr().out
