@@ -28,6 +28,8 @@ KINDS = {  # what an artifact file says it is -> the room that makes it, importe
     "python -m experiments.paper artifact=table2 suite=nano models=[roberta-nano] store=results/local empty=false",
     "python -m experiments.paper artifact=figure2 suite=nano methods=[ft,bitfit,lora,adapter_h] seeds=[0]",
     "python -m experiments.paper artifact=counts",
+    "python -m experiments.paper artifact=table1",
+    "python -m experiments.paper artifact=costs",
     "python -m experiments.paper artifact=table2 suite=paper tasks=[mrpc,rte] seeds=[0] jobs=2",
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
