@@ -29,12 +29,12 @@ class Artifact:
     title: str
 
 
-def read_config(to: type[Typed], config: Mapping[str, Any] | DictConfig, file: str) -> Typed:
+def read_config(to: type[Typed], config: Any, file: str) -> Typed:
     """`to` with the values of a config; ValueError naming `file` for a key that is unknown, missing or ill-typed.
 
     Of a field's metadata, `key: False` says that the file does not have it, and `of` the dataclass of its value.
     """
-    values = plain_dict(config) if isinstance(config, DictConfig) else dict(config)
+    values: dict[str, Any] = plain_dict(config) if isinstance(config, DictConfig) else {**config}
     known = {field.name: field for field in fields(to)  # type: ignore[arg-type]
              if field.metadata.get("key", True)}
     for key in values:

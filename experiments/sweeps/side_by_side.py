@@ -66,11 +66,13 @@ def side_by_side_figure(table: pd.DataFrame) -> Figure | None:
     panels = []
     for (task, model, metric), of_panel in scored.groupby(["task", "model", "main_metric"], sort=False):
         methods: dict[str, list[Point]] = {}
-        for line in of_panel.itertuples():
-            spread = None if pd.isna(line.spread) else float(line.spread)
-            point = Point(float(line.trainable), float(line.score), spread, targets=str(line.Index))  # joined to none
-            methods.setdefault(display_name(line.method), []).append(point)
-        panels.append([Scores(f"{display_name(model)} on {display_name(task)}", metric, methods)])
+        lines: list[dict[str, Any]] = [{str(key): value for key, value in line.items()}
+                                       for line in of_panel.to_dict("records")]
+        for i, line in enumerate(lines):
+            spread = None if pd.isna(line["spread"]) else float(line["spread"])
+            point = Point(float(line["trainable"]), float(line["score"]), spread, targets=str(i))  # joined to none
+            methods.setdefault(display_name(line["method"]), []).append(point)
+        panels.append([Scores(f"{display_name(str(model))} on {display_name(str(task))}", str(metric), methods)])
     if not panels:
         return None
     return sizes_figure(panels, "Median score over seeds by trainable parameters, a point for each setting; whiskers: "

@@ -128,7 +128,7 @@ def _line(artifact: SizesArtifact, row: PrintedRow, planned: PlannedCell,
 
 def of_ours(table: pd.DataFrame) -> list[Scores]:
     """A panel for each task of ours."""
-    return [Scores(f"{display_name(model)} on {display_name(task)}", str(of_task.metric.iloc[0]),
+    return [Scores(f"{display_name(str(model))} on {display_name(str(task))}", str(of_task.metric.iloc[0]),
                    {display_name(str(method)): _points(of_method)
                     for method, of_method in of_task.groupby("method", sort=False)})
             for (model, task), of_task in table.groupby(["model", "task"], sort=False)]
