@@ -10,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.config.entry import entry
-from experiments.store.files import write_atomic
 from experiments.store.store import Store
-from experiments.sweeps.side_by_side import _values, compare, markdown
+from experiments.sweeps.side_by_side import compare, sheet_of, side_by_side_figure
+from experiments.tables.publish import publish, save_figure
 
 
 @entry("compare", examples=[
@@ -22,8 +22,6 @@ from experiments.sweeps.side_by_side import _values, compare, markdown
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Show every run of a store, or those of one task or method: how configs differ, scores over seeds, costs."""
-    from experiments.tables.text import print_rows
-
     ignored = [line for line in HydraConfig.get().overrides.task if re.match(r"[+~]*(task|method)\.(?!name=)", line)]
     if ignored:
         raise ValueError(f"runs are chosen by the names of their task and method alone, not by {ignored[0]}")
@@ -33,11 +31,10 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     if not records:
         chosen = " and ".join(f"{group} {name}" for group, name in names.items())
         raise ValueError(f"store {cfg.store} has no runs{chosen and f' of {chosen}'}")
-    table = compare(records)
-    print_rows(list(table.columns), _values(table))
-    folder = Store(cfg.store).root / "tables"
-    files = [write_atomic(folder / "runs.csv", table.to_csv(index=False)),
-             write_atomic(folder / "runs.md", markdown(table))]
+    table, folder = compare(records), Store(cfg.store).root
+    files = publish(sheet_of(table), folder / "tables", ("md", "csv", "tex"))
+    if (figure := side_by_side_figure(table)) is not None:
+        files += save_figure(figure, folder / "figures", "runs")
     return {"runs": len(records), "lines": len(table), "failed": 0, "files": [str(file) for file in files]}
 
 

@@ -1,59 +1,64 @@
-"""Which runs fill which cell: an artifact file maps a CSV of the paper to configs, a suite what stands in.
+"""An artifact of the paper: a table or a figure, from conf/artifact/<name>.yaml.
 
-conf/artifact/<name>.yaml names a CSV of conf/paper and how its rows and columns become overrides of
-conf/train.yaml; conf/suite/<name>.yaml what stands for the paper's models, tasks and presets, and the seeds.
+The file says of what kind it is and maps a CSV of conf/paper to configs. Each kind (experiments.artifacts.kinds) adds
+fields of its own to `Artifact`; `read_config` makes one of a composed config.
 """
 
-import string
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, TypeVar
 
 import pandas as pd
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-import experiments.config.resolvers  # noqa: F401  registers ${preset:...}
-from experiments.config.compose import check_file
+from experiments.config.compose import plain_dict
 from experiments.store.paths import CONF
-from experiments.tables.table import ADDED, AGGREGATES
-from lora.errors import check_choice
+from lora.errors import check_choice, nearest
 
-Data = Mapping[str, Any]
-def suite_for(suite: dict[str, Any], artifact: str) -> dict[str, Any]:
-    """The suite with what stands in for this artifact: models, tasks, sizes, the rows that are run, and those added."""
-    own = {"models": {}, "tasks": {}, "rows": {}, "sizes": {}, "more": []} | suite["artifacts"].get(artifact, {})
-    groups = {group: suite[group] | own[group] for group in ("models", "tasks")}
-    return suite | groups | {key: own[key] for key in ("rows", "sizes", "more")}
+Typed = TypeVar("Typed")
+PrintedRow = Mapping[str, str]  # a row of a CSV of conf/paper, as text
 
 
-def check_suite(suite: Data) -> None:
-    """Raise ValueError for a model, task or method that the suite names and conf/ does not have."""
-    for group, names in (("model", suite["models"].values()), ("task", suite["tasks"].values()),
-                         ("method", suite["methods"])):
-        for name in names:
-            check_file(group, name, f"suite {suite['name']}: ")
+@dataclass(frozen=True)
+class Artifact:
+    """The fields that every kind of artifact has."""
+
+    name: str
+    kind: str   # of experiments.artifacts.kinds
+    title: str
 
 
-def read_paper(artifact: Data) -> list[dict[str, str]]:
-    """The CSV's rows as text; ValueError for an unknown file, aggregate, or a column that it lacks."""
-    check_choice("aggregate", artifact["aggregate"], AGGREGATES)
-    rows = read_rows(artifact["paper"])
-    optional = [artifact[key] for key in ("params", "average") if artifact[key] is not None]
-    named = [*optional, *artifact["rows"], *artifact["columns"], *artifact["words"]]
-    named += (artifact["init_from"] or {"rows": ()})["rows"]
-    for config in (artifact["run"], *artifact["columns"].values()):
-        for template in map(_word, config.values()):
-            named += [field for _, field, _, _ in string.Formatter().parse(template) if field]
-    for column in named:
-        check_choice(f"column of {artifact['paper']}.csv", column, rows[0])
-    return rows
+def read_config(to: type[Typed], config: Any, file: str) -> Typed:
+    """`to` with the values of a config; ValueError naming `file` for a key that is unknown, missing or ill-typed.
+
+    Of a field's metadata, `key: False` says that the file does not have it, and `of` the dataclass of its value.
+    """
+    values: dict[str, Any] = plain_dict(config) if isinstance(config, DictConfig) else {**config}
+    known = {field.name: field for field in fields(to)  # type: ignore[arg-type]
+             if field.metadata.get("key", True)}
+    for key in values:
+        check_choice(f"{file}: key", key, known)
+    needed = [name for name, field in known.items() if field.default is MISSING and field.default_factory is MISSING]
+    for key in needed:
+        if key not in values:
+            raise ValueError(f"{file} lacks the key {key!r}; it needs {', '.join(needed)}{nearest(key, list(values))}")
+    parts = {key: read_config(known[key].metadata["of"], values.pop(key), f"{file}: {key}")
+             for key in list(values) if "of" in known[key].metadata and values[key] is not None}
+    typed = OmegaConf.structured(to)
+    OmegaConf.set_readonly(typed, False)
+    try:
+        for key, value in values.items():
+            typed[key] = value
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{file}: {key}: {str(error).splitlines()[0]}") from None
+    made: Any = OmegaConf.to_object(typed)
+    return replace(made, **parts)  # type: ignore[no-any-return]
 
 
-def with_more(printed: list[dict[str, str]], suite: Data) -> list[dict[str, str]]:
-    """The paper's rows and those that the suite adds; ValueError for a column that the paper's do not have."""
-    for row in suite["more"]:
-        for column in row:
-            check_choice(f"suite {suite['name']}, more: column", column, printed[0])
-    return [*printed, *(dict.fromkeys(printed[0], "") | row | {"source": ADDED} for row in suite["more"])]
+def read_artifact(to: type[Typed], cfg: DictConfig) -> Typed:
+    """The artifact of conf/paper.yaml."""
+    return read_config(to, cfg.artifact, f"artifact/{cfg.artifact.get('name', '?')}.yaml")
 
 
 def read_rows(paper: str) -> list[dict[str, str]]:
@@ -63,33 +68,6 @@ def read_rows(paper: str) -> list[dict[str, str]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def start_note(artifact: Data, suite: Data) -> list[str]:
-    """Where runs start, if not all from the pre-trained model."""
-    if (start := artifact["init_from"]) is None:
-        return []
-    first = ", ".join(dict.fromkeys(start["tasks"].values()))
-    ours = "that of the same model, method and seed" if suite["init_from"] else "the pre-trained model"
-    return [f"the paper's own runs (no mark) on {', '.join(start['tasks'])} start from its {first} adapter, ours from "
-            f"{ours}"]
-
-
-def left_out(suite: Data, printed: list[dict[str, str]]) -> list[str]:
-    """The rows of the paper's table that the suite does not run for this artifact, by column."""
-    others = {column: dict.fromkeys(row[column] for row in printed if row[column] not in allowed)
-              for column, allowed in suite["rows"].items()}
-    return [f"suite {suite['name']} leaves out the rows of {column} {', '.join(words)}"
-            for column, words in others.items() if words]
-
-
-def check_filters(cfg: DictConfig, suite: Data) -> None:
-    """Raise ValueError for a model, task or method to train that the suite does not have."""
-    for what in ("model", "task"):
-        for name in cfg[f"{what}s"] or []:
-            check_choice(f"{what} of suite {suite['name']}", name, set(suite[f"{what}s"].values()))
-    for method in cfg.methods or []:
-        check_choice(f"method of suite {suite['name']}", method, suite["methods"])
-
-
-def _word(value: Any) -> str:
+def yaml_word(value: Any) -> str:
     """A YAML value as a command line writes it."""
     return "null" if value is None else str(value)

@@ -1,12 +1,13 @@
 """The runs of an artifact: planned, trained where they are missing, read from the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from experiments.artifacts.artifact import Data
-from experiments.artifacts.plan import Slot, plan
+from experiments.artifacts.artifact import PrintedRow
+from experiments.artifacts.plan import GROUPS, Grid, PlannedCell, plan
+from experiments.artifacts.suite import Suite
 from experiments.config.compose import Compose
 from experiments.runs.source import changed_source
 from experiments.store.store import RunRecord, Store
@@ -18,52 +19,70 @@ from lora.errors import check_choice
 
 @dataclass(frozen=True)
 class Collected:
-    """What an artifact's numbers are made of."""
+    """The cells of an artifact with the records of their runs."""
 
-    slots: list[Slot]
+    cells: list[PlannedCell]
     records: Mapping[str, RunRecord]   # of finished runs, by name
     problems: Mapping[str, str]        # why others have none
     unavailable: Mapping[str, str]     # by model, why its files are not there
     missing: list[str]                 # runs within the filters that have neither record nor problem
+    asked: int                         # runs within the filters
     changed: list[str]                 # which runs started from an adapter that is another by now
 
+    def missing_note(self) -> list[str]:
+        """'208 of 320 runs are missing: seeds 3, 4', none where all runs are there."""
+        if not self.missing:
+            return []
+        names = set(self.missing)
+        seeds = {run.seed for cell in self.cells for run in cell.runs if run.name in names}
+        word = "seeds" if len(seeds) > 1 else "seed"
+        return [f"{len(self.missing)} of {self.asked} runs are missing: {word} {', '.join(map(str, sorted(seeds)))}"]
 
-def collect(cfg: DictConfig, artifact: Data, suite: Data, rows: list[dict[str, str]], compose_train: Compose,
+    def problem_notes(self) -> list[str]:
+        """A note for each model that is not there, each run that failed, and each that started from another adapter."""
+        return [*(f"{model} is not there: {why}" for model, why in self.unavailable.items()),
+                *(f"failed: {name}: {why}" for name, why in self.problems.items()), *self.changed]
+
+
+def collect(cfg: DictConfig, grid: Grid, suite: Suite, printed: Sequence[PrintedRow], compose_train: Compose,
             train: Train) -> Collected:
-    """Plan the cells of `rows`, train what is missing if `cfg.train`, and read the store.
+    """Plan the cells of the printed rows, train what is missing if `cfg.train`, and read the store.
 
     Raises FileNotFoundError where a model is to be trained, by name, whose files are not there.
     """
-    seeds = sorted({*suite["seeds"], *(cfg.seeds or [])})
-    slots, unavailable = plan(artifact, suite, rows, seeds, cfg.store, compose_train)
+    seeds = sorted({*suite.seeds, *(cfg.seeds or [])})
+    cells, unavailable = plan(grid, suite, printed, seeds, cfg.store, compose_train)
     if cfg.train and (named := [name for name in cfg.models or [] if name in unavailable]):
         raise FileNotFoundError(f"{named[0]} cannot be trained: {unavailable[named[0]]}")
-    store, asked = Store(cfg.store), asked_for(cfg, suite, slots)
-    runs = [run for slot in slots for run in slot.runs]
+    store, asked = Store(cfg.store), asked_for(cfg, suite, cells)
+    runs = [run for cell in cells for run in cell.runs]
     records, problems = ensure(runs, store, cfg.jobs, train if cfg.train else None, asked)
     missing = [name for name in asked if name not in records and name not in problems]
     changed = {run.name: changed_source(records[run.name], store.adapter_folder(run.source.name))
                for run in runs if run.source is not None and run.name in records}
-    return Collected(slots, records, problems, unavailable, missing, list(filter(None, changed.values())))
+    return Collected(cells, records, problems, unavailable, missing, len(asked), list(filter(None, changed.values())))
 
 
-def asked_for(cfg: DictConfig, suite: Data, slots: list[Slot]) -> list[str]:
+def asked_for(cfg: DictConfig, suite: Suite, cells: list[PlannedCell]) -> list[str]:
     """The names of the runs within the filters of the command line, each once."""
-    seeds = suite["seeds"] if cfg.seeds is None else cfg.seeds
-    return list(dict.fromkeys(run.name for slot in slots for run in slot.runs if run.seed in seeds
-                              and all(cfg[f"{group}s"] is None or slot.ours[group] in cfg[f"{group}s"]
-                                      for group in ("model", "task", "method"))))
+    seeds = suite.seeds if cfg.seeds is None else cfg.seeds
+    return list(dict.fromkeys(run.name for cell in cells for run in cell.runs
+                              if run.seed in seeds and is_asked_for(cfg, cell)))
 
 
-def cell_of(paper: str, spread: str, slot: Slot, records: Mapping[str, RunRecord]) -> Cell:
-    """What the paper prints and what our runs gave."""
-    found = [records[run.name] for run in slot.runs if run.name in records]
-    values = [_shown(record, slot.shows) for record in found if record.status == "done"]
-    collapsed = sum(record.status == "collapsed" for record in found)
-    return Cell(paper, spread, values, collapsed)
+def is_asked_for(cfg: DictConfig, cell: PlannedCell) -> bool:
+    """True where the cell's model, task and method are within the filters of the command line."""
+    return all(cfg[f"{group}s"] is None or cell.ours[group] in cfg[f"{group}s"] for group in GROUPS)
 
 
-def _shown(record: RunRecord, shows: str) -> float:
+def cell_of(paper: str, spread: str, planned: PlannedCell, records: Mapping[str, RunRecord]) -> Cell:
+    """The numbers of the paper and of our runs."""
+    of_cell = [records[run.name] for run in planned.runs if run.name in records]
+    values = [_number(record, planned.shows) for record in of_cell if record.status == "done"]
+    return Cell(paper, spread, values, sum(record.status == "collapsed" for record in of_cell))
+
+
+def _number(record: RunRecord, shows: str) -> float:
     """`score`, or `metrics.<key>` of a finished run."""
     values = {"score": record.score} | {f"metrics.{key}": value for key, value in record.metrics.items()}
     check_choice(f"number of {record.run}", shows, values)

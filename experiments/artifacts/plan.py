@@ -1,77 +1,141 @@
 """Plan an artifact: which runs fill which cell."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import string
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.artifacts.artifact import Data, _word
+import experiments.config.resolvers  # noqa: F401  registers ${preset:...}
+from experiments.artifacts.artifact import PrintedRow, yaml_word
+from experiments.artifacts.suite import Suite
 from experiments.config.compose import Compose
 from experiments.models.files import model_identity
 from experiments.models.record import ships
 from experiments.runs.identity import Run, run_name
+from experiments.tables.names import display_name
 from lora.errors import check_choice
 
+GROUPS = ("model", "task", "method")  # config groups for which a suite has stand-ins
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Slot:
+class StartFrom:
+    """The paper's runs that start from its adapter on another task: task -> that task, in rows with these words."""
+
+    tasks: dict[str, str]
+    rows: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How rows and columns of a table become command lines; `{x}` in a value is the row's CSV column x."""
+
+    run: Mapping[str, Any]                        # config key -> value, of every cell
+    columns: Mapping[str, Mapping[str, Any]]      # column -> its further keys; `shows` replaces the one below
+    shows: str = "score"                          # the number of a cell: score, or metrics.<key>
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # CSV column -> its word -> the config's
+    params: str | None = None                     # CSV column of the printed size
+    sizes: Mapping[str, Any] = field(default_factory=dict)  # method -> size as printed -> config keys
+    init_from: StartFrom | None = None
+
+    def fields(self) -> Iterator[str]:
+        """The CSV columns that the values name."""
+        for config in (self.run, *self.columns.values()):
+            for template in map(yaml_word, config.values()):
+                yield from (name for _, name, _, _ in string.Formatter().parse(template) if name)
+
+    def config(self, suite: Suite, row: PrintedRow, column: str) -> dict[str, str]:
+        """The config keys of one cell, in the paper's words for model, task and method."""
+        words = {**row, **{key: by_word.get(row[key], row[key]) for key, by_word in self.words.items()}}
+        config = {**self.run, **self.columns[column], **self._size(suite, row)}
+        return {key: yaml_word(value).format(**words) for key, value in config.items()}
+
+    def _size(self, suite: Suite, row: PrintedRow) -> dict[str, Any]:
+        """The keys that give a row the printed size: the suite's before the artifact's, none where neither has some."""
+        for sizes in (suite.changes.sizes, self.sizes):
+            if keys := sizes.get(row.get("method", ""), {}).get(row.get(self.params or "", "")):
+                return dict(keys)
+        return {}
+
+    def start_task(self, suite: Suite, row: PrintedRow, task: str) -> str | None:
+        """The suite's task from whose adapter a run on `task` (the paper's word) starts, None for the base model."""
+        start = self.init_from if suite.init_from else None
+        if start is None or task not in start.tasks:
+            return None
+        if any(row[column] not in allowed for column, allowed in start.rows.items()):
+            return None
+        check_choice(f"init_from of suite {suite.name}: {task} starts from", start.tasks[task], suite.tasks)
+        return suite.tasks[start.tasks[task]]
+
+    def start_note(self, suite: Suite) -> list[str]:
+        """Where runs start, if not all from the pre-trained model."""
+        if (start := self.init_from) is None:
+            return []
+        first = ", ".join(dict.fromkeys(start.tasks.values()))
+        ours = "that of the same model, method and seed" if suite.init_from else "the pre-trained model"
+        return [f"the paper's own runs (no mark) on {', '.join(start.tasks)} start from its {first} adapter, ours from "
+                f"{ours}"]
+
+
+@dataclass(frozen=True)
+class PlannedCell:
     """A cell that the suite can fill: where it stands, what fills it, and in whose place."""
 
     row: int
     column: str
     shows: str
     ours: dict[str, str]    # model, task, method: ours
-    theirs:  dict[str, str]  # the same in the paper's words
+    theirs: dict[str, str]  # the same in the paper's words
     runs: list[Run]
 
 
-def plan(artifact: Data, suite: Data, printed: list[dict[str, str]], seeds: list[int], store: str,
-         compose_train: Compose) -> tuple[list[Slot], dict[str, str]]:
+def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[int], store: str,
+         compose_train: Compose) -> tuple[list[PlannedCell], dict[str, str]]:
     """Every cell that the suite has a model, a task and a method for, with one run a seed.
 
     And by model why its files are not there: its cells have no runs.
     """
-    slots, unavailable = [], {}
+    cells: list[PlannedCell] = []
+    unavailable: dict[str, str] = {}
     for i, row in enumerate(printed):
-        if any(row[column] not in allowed for column, allowed in suite["rows"].items()):
-            continue
-        words = row | {key: known.get(row[key], row[key]) for key, known in artifact["words"].items()}
-        for column, own in artifact["columns"].items():
-            config = {key: _word(value).format(**words)
-                      for key, value in (artifact["run"] | own | _sizes(artifact, suite, row)).items()}
-            shows = config.pop("shows", artifact["shows"])
-            theirs = {key: config[key] for key in ("model", "task", "method")}
-            if (ours := _chosen(theirs, suite)) is None:
+        for column in grid.columns if suite.runs_row(row) else ():
+            config = grid.config(suite, row, column)
+            shows = config.pop("shows", grid.shows)
+            theirs = {group: config[group] for group in GROUPS}
+            ours = _stand_ins_for(theirs, suite)
+            if ours is None:
                 continue
-            known = suite["presets"]
-            preset = known.get(row.get("source", ""), known.get(theirs["model"], suite["preset"]))
-            config |= ours | {"preset": _word(preset), "store": f"'{store}'"}
-            runs: list[Run] = []
-            if ours["model"] not in unavailable:
-                cfg = compose_train(_lines(config))
-                if why := _absence(cfg.model):
-                    log.warning("%s is not there: %s", ours["model"], why)
-                    unavailable[ours["model"]] = why
-                else:
-                    sources: list[Run | None] = [None] * len(seeds)
-                    if (start := start_task(artifact, suite, row, theirs["task"])) is not None:
-                        first = config | {"task": start}
-                        sources = [*_runs(compose_train(_lines(first)), first, seeds, sources)]
-                    runs = _runs(cfg, config, seeds, sources)
-            slots.append(Slot(i, column, shows, ours, theirs, runs))
-    return slots, unavailable
+            preset = suite.presets.get(row.get("source", ""), suite.presets.get(theirs["model"], suite.preset))
+            config |= ours | {"preset": yaml_word(preset), "store": f"'{store}'"}
+            start = grid.start_task(suite, row, theirs["task"])
+            runs = _planned_runs(config, start, seeds, compose_train, unavailable)
+            cells.append(PlannedCell(i, column, shows, ours, theirs, runs))
+    return cells, unavailable
 
 
-def _sizes(artifact: Data, suite: Data, row: Mapping[str, str]) -> dict[str, Any]:
-    """What a row adds to its run to have the size that the paper prints: the suite's word before the artifact's."""
-    for sizes in (suite.get("sizes", {}), artifact.get("sizes", {})):
-        if found := sizes.get(row.get("method", ""), {}).get(row.get(artifact["params"] or "", "")):
-            return dict(found)
-    return {}
+def _planned_runs(config: Mapping[str, str], start: str | None, seeds: list[int], compose_train: Compose,
+                  unavailable: dict[str, str]) -> list[Run]:
+    """One run a seed, from the adapter of the task `start` if it is one; none where the model's files are not there.
+
+    Such a model is added to `unavailable`, and composed no second time.
+    """
+    model = config["model"]
+    if model in unavailable:
+        return []
+    cfg = compose_train(_lines(config))
+    if why := _absence(cfg.model):
+        log.warning("%s is not there: %s", model, why)
+        unavailable[model] = why
+        return []
+    sources: Sequence[Run | None] = [None] * len(seeds)
+    if start is not None:
+        first = {**config, "task": start}
+        sources = _runs(compose_train(_lines(first)), first, seeds, sources)
+    return _runs(cfg, config, seeds, sources)
 
 
 def _absence(model: DictConfig) -> str:
@@ -88,23 +152,12 @@ def _absence(model: DictConfig) -> str:
     return ""
 
 
-def _chosen(theirs: Mapping[str, str], suite: Data) -> dict[str, str] | None:
-    """What the suite runs in place of the paper's model, task and method, or None where it has nothing."""
-    if theirs["method"] not in suite["methods"]:
+def _stand_ins_for(theirs: Mapping[str, str], suite: Suite) -> dict[str, str] | None:
+    """The suite's model, task and method in place of the paper's, or None where it has none."""
+    model, task = suite.models.get(theirs["model"]), suite.tasks.get(theirs["task"])
+    if theirs["method"] not in suite.methods or model is None or task is None:
         return None
-    ours = {"model": suite["models"].get(theirs["model"]), "task": suite["tasks"].get(theirs["task"])}
-    return None if None in ours.values() else ours | {"method": theirs["method"]}
-
-
-def start_task(artifact: Data, suite: Data, row: Mapping[str, str], task: str) -> str | None:
-    """The suite's task from whose adapter a run on `task` (the paper's word) starts, None for the base model."""
-    start = artifact["init_from"] if suite["init_from"] else None
-    if start is None or task not in start["tasks"]:
-        return None
-    if any(row[column] not in allowed for column, allowed in start["rows"].items()):
-        return None
-    check_choice(f"init_from of suite {suite['name']}: {task} starts from", start["tasks"][task], suite["tasks"])
-    return suite["tasks"][start["tasks"][task]]
+    return {"model": model, "task": task, "method": theirs["method"]}
 
 
 def _lines(config: Mapping[str, str]) -> list[str]:
@@ -116,16 +169,19 @@ def _runs(cfg: DictConfig, config: Mapping[str, str], seeds: list[int], sources:
     differ in `seed` and `init_from` alone."""
     runs = []
     for seed, source in zip(seeds, sources, strict=True):
-        cfg.seed, own = seed, {"seed": str(seed)}
+        cfg.seed, keys = seed, {"seed": str(seed)}
         if source is not None:
             cfg.init_from = f"{cfg.store}/{source.name}"
-            own["init_from"] = f"'{cfg.init_from}'"
-        runs.append(Run(run_name(cfg), seed, (*_lines(config), *_lines(own)), source))
+            keys["init_from"] = f"'{cfg.init_from}'"
+        runs.append(Run(run_name(cfg), seed, (*_lines(config), *_lines(keys)), source))
     return runs
 
 
-def stand_ins(slots: list[Slot]) -> list[str]:
-    """'minilm stands for gpt3', all models in one line, then all tasks: of those that are not the paper's own."""
-    pairs = [dict.fromkeys((slot.ours[what], slot.theirs[what]) for slot in slots) for what in ("model", "task")]
-    said = [[f"{ours} stands for {theirs}" for ours, theirs in found if ours != theirs] for found in pairs]
-    return [", ".join(words) for words in said if words]
+def stand_ins(cells: Sequence[PlannedCell]) -> list[str]:
+    """'MiniLM stands for GPT-3 175B', all models in one line, then all tasks: of those that are not the paper's own."""
+    notes = []
+    for group in ("model", "task"):
+        pairs = dict.fromkeys((cell.ours[group], cell.theirs[group]) for cell in cells)
+        notes.append(", ".join(f"{display_name(ours)} stands for {display_name(theirs)}"
+                               for ours, theirs in pairs if ours != theirs))
+    return [note for note in notes if note]

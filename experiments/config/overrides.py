@@ -4,6 +4,7 @@ A group is a folder of conf/ that the entry point's defaults name (model, task, 
 in the composed config (trainer.epochs). Additions (`+key=value`), deletions (`~key`) and `hydra.*` pass.
 """
 
+import csv
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -119,10 +120,12 @@ class CommandLine:
                 self._check_option(override.key_or_group, name, self.options(folder))
 
     def _check_option(self, group: str, name: str, options: Sequence[str]) -> None:
-        """ValueError unless a group has this choice; of a model it says how to take any other."""
+        """ValueError unless a group has this choice; it says why a known one is absent, and how to take any model."""
         try:
             check_choice(group, name, options)
         except ValueError as error:
+            if why := absent(self.conf / group).get(name):
+                raise ValueError(f"{group} {name!r} {why}; there are {', '.join(options)}") from None
             if group != "model":
                 raise
             raise ValueError(f"{error}; any other: model=local model.path={name}") from None
@@ -194,6 +197,14 @@ def _prefix_and_file(choice: tuple[str, str | None]) -> tuple[str, str]:
     group, name = choice
     folder, _, package = group.partition("@")
     return f"{package or folder}.", f"{folder}/{name}.yaml"
+
+
+def absent(folder: Path) -> dict[str, str]:
+    """By choice why a group does not have it, of those that one would look for (absent.csv in its folder)."""
+    if not (file := folder / "absent.csv").is_file():
+        return {}
+    with file.open(newline="") as stream:
+        return {choice: why for choice, why in list(csv.reader(stream))[1:]}
 
 
 def choice_lines(choices: Sequence[Override]) -> list[list[str]]:

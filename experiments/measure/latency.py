@@ -95,7 +95,7 @@ def measure_all(cfg: DictConfig, device: torch.device, settings: Sequence[Settin
             log.info("%s: %d rounds of %d variants in %.1f s, %d settings wait", setting, len(passes[0]), len(passes),
                      time.perf_counter() - started, len(waiting) - 1)
             cells = latency_cells(cfg, measured)
-            write_atomic(Path(cfg.output_dir) / "latency_cells.csv", cells.to_csv(index=False))
+            write_atomic(Path(cfg.output) / "latency_cells.csv", cells.to_csv(index=False))
         waiting = waiting[1:]
     if not measured:
         raise ValueError(f"seconds {seconds:g} are too few: {left_out[0]}")

@@ -14,7 +14,7 @@ from experiments.store.store import RunRecord, Store
 from experiments.sweeps.workers import Train
 from experiments.training.hardware import parallel_jobs
 
-UNREADABLE = "unreadable: "  # how the problem of such a record begins
+UNREADABLE_PREFIX = "unreadable: "  # how the problem of such a record begins
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +49,7 @@ def read(runs: Sequence[Run], store: Store) -> tuple[dict[str, RunRecord], dict[
             record = store.read(name)
         except (ValueError, TypeError) as error:
             log.warning("%s: skipped", error)
-            problems[name] = f"{UNREADABLE}{error}"
+            problems[name] = f"{UNREADABLE_PREFIX}{error}"
             continue
         if record is not None and record.finished_well:
             records[name] = record
@@ -64,7 +64,7 @@ def missing(runs: Sequence[Run], records: Mapping[str, RunRecord], problems: Map
     def is_missing(run: Run, adapter: bool) -> bool:
         if run.name in records:
             return adapter and not _kept(records[run.name], store)
-        return not problems.get(run.name, "").startswith(UNREADABLE)
+        return not problems.get(run.name, "").startswith(UNREADABLE_PREFIX)
 
     waiting = {run.name: run for run in runs if is_missing(run, adapters)}
     sources = {run.source.name: run.source for run in waiting.values() if run.source is not None}

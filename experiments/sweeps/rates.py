@@ -15,11 +15,11 @@ from experiments.config.compose import Compose, check_file
 from experiments.config.presets import find_row, parse, presets, put_rows, written
 from experiments.metrics import LOWER_IS_BETTER
 from experiments.runs.identity import Run, run_name
-from experiments.store.files import write_atomic
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
 from experiments.sweeps.workers import Train
-from experiments.tables.text import cell, markdown_rows, print_rows, shown_score
+from experiments.tables.publish import Sheet, publish
+from experiments.tables.text import shown_score
 from lora.errors import check_choice
 
 LABELS = ("method", "rank", "learning_rate")  # columns that say what a row of the table is of
@@ -27,8 +27,8 @@ Outcome = float | str | None  # of a run: its score, or collapsed | failed, or n
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What gets a learning rate of its own: a method, at a rank where it has one; by rate a run for each task."""
+class RateSweep:
+    """A method, at a rank where it has one, that gets a learning rate of its own; by rate a run for each task."""
 
     method: str
     rank: int | None
@@ -39,49 +39,49 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """What the runs of a setting gave, and the rate that is best by it; None where no rate ran well on every task."""
+class RateChoice:
+    """The outcomes of a sweep, and the rate that is best by them; None where no rate ran well on every task."""
 
-    setting: Setting
+    sweep: RateSweep
     outcomes: dict[float, list[Outcome]]
     means: dict[float, float]  # of the rates that ran well on every task
     rate: float | None
 
     @property
     def edge(self) -> bool:
-        """Whether the chosen rate ends its grid, so that one beyond may be better."""
+        """True where the chosen rate ends its grid, so that one beyond may be better."""
         return self.rate in (min(self.outcomes), max(self.outcomes))
 
 
 def report(cfg: DictConfig, model: list[str], compose_train: Compose, train: Train) -> dict[str, Any]:
-    """Check, plan, train what is missing, choose, print, save; `model` are overrides. Returns the last line."""
+    """Check, plan, train what is missing, choose, publish; `model` are overrides. Returns the last line."""
     metrics = check(cfg, compose_train)
-    settings, tables = plan(cfg, model, compose_train), Path(cfg.store) / "tables"
-    kept = earlier(tables / f"{cfg.model.name}.csv", cfg.tasks, settings)
-    rows = {str(setting): preset_row(cfg, setting) for setting in settings} if cfg.write else {}
-    runs = [run for setting in settings for at_rate in setting.runs.values() for run in at_rate]
+    sweeps, folder = plan(cfg, model, compose_train), Path(cfg.store) / "tables"
+    kept = earlier(folder / f"{cfg.model.name}.csv", cfg.tasks, sweeps)
+    rows = {str(sweep): preset_row(cfg, sweep) for sweep in sweeps} if cfg.write else {}
+    runs = [run for sweep in sweeps for at_rate in sweep.runs.values() for run in at_rate]
     records, problems = ensure(runs, Store(cfg.store), cfg.jobs, train if cfg.train else None)
     outcomes = {run.name: outcome(records.get(run.name), run.name in problems) for run in runs}
     lower = not LOWER_IS_BETTER.isdisjoint(metrics.values())
-    sweeps = [choose(setting, outcomes, lower) for setting in settings]
-    files = show_and_save(sweeps, metrics, kept, tables, cfg.model.name)
-    chosen = [(sweep, sweep.rate) for sweep in sweeps if sweep.rate is not None]
+    choices = [choose(sweep, outcomes, lower) for sweep in sweeps]
+    files = publish(sheet_of(choices, metrics, kept, cfg.model.name), folder)
+    chosen = [(choice, choice.rate) for choice in choices if choice.rate is not None]
     if cfg.write and chosen:
-        new = [rows[str(sweep.setting)] | {"trainer.learning_rate": written(rate)} for sweep, rate in chosen]
+        new = [rows[str(choice.sweep)] | {"trainer.learning_rate": written(rate)} for choice, rate in chosen]
         files.append(put_rows(cfg.preset, new))
     return {
         "model": cfg.model.name, "runs": len(runs),
-        "missing": [name for name, found in outcomes.items() if found is None],
-        "failed": [*(name for name, found in outcomes.items() if found == "failed"),
-                   *(str(sweep.setting) for sweep in sweeps if sweep.rate is None)],
-        "chosen": [{"method": sweep.setting.method, "rank": sweep.setting.rank, "learning_rate": rate,
-                    "mean": sweep.means[rate], "edge": sweep.edge} for sweep, rate in chosen],
+        "missing": [name for name, result in outcomes.items() if result is None],
+        "failed": [*(name for name, result in outcomes.items() if result == "failed"),
+                   *(str(choice.sweep) for choice in choices if choice.rate is None)],
+        "chosen": [{"method": choice.sweep.method, "rank": choice.sweep.rank, "learning_rate": rate,
+                    "mean": choice.means[rate], "edge": choice.edge} for choice, rate in chosen],
         "files": [str(path) for path in files],
     }
 
 
 def check(cfg: DictConfig, compose_train: Compose) -> dict[str, str]:
-    """The main metric of each task; ValueError for what cannot be swept or compared, before anything runs."""
+    """The main metric of each task; ValueError for a sweep that cannot be run or compared, before anything runs."""
     check_list("tasks", cfg.tasks)
     named: dict[str, Iterable[str]] = {"method": cfg.rates, "task": cfg.tasks}
     for group, words in named.items():
@@ -102,40 +102,40 @@ def check(cfg: DictConfig, compose_train: Compose) -> dict[str, str]:
     return metrics
 
 
-def check_list(what: str, values: Any, kinds: tuple[type[Any], ...] = (), words: str = "") -> None:
+def check_list(name: str, values: Any, kinds: tuple[type[Any], ...] = (), words: str = "") -> None:
     """ValueError unless `values` is a list of one or more, none of them twice, of `kinds` and above 0."""
     if not OmegaConf.is_list(values) or not values:
-        raise ValueError(f"{what} {values!r} is not a list of one or more")
+        raise ValueError(f"{name} {values!r} is not a list of one or more")
     for value in values:
         if kinds and (isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf):
-            raise ValueError(f"{what}: {value!r} is not {words}")
+            raise ValueError(f"{name}: {value!r} is not {words}")
         if list(values).count(value) > 1:
-            raise ValueError(f"{what}: {value!r} is there twice")
+            raise ValueError(f"{name}: {value!r} is there twice")
 
 
 def _main_metric(task: str, compose_train: Compose) -> str:
-    """What the task's score is; ValueError where it has no development rows to choose by."""
-    found = compose_train([f"task={task}"]).task
-    splits = OmegaConf.select(found, "source.rows", default={"development": None})  # the hub's: a tenth of train
-    if "evaluate_on" not in found or "development" not in splits:
+    """The metric of the task's score; ValueError where it has no development rows to choose by."""
+    config = compose_train([f"task={task}"]).task
+    splits = OmegaConf.select(config, "source.rows", default={"development": None})  # the hub's: a tenth of train
+    if "evaluate_on" not in config or "development" not in splits:
         raise ValueError(f"task {task!r} has no development rows, which rates are chosen on: "
-                         f"it has {', '.join(splits) if 'evaluate_on' in found else 'no evaluate_on'}")
-    return str(found.main_metric)
+                         f"it has {', '.join(splits) if 'evaluate_on' in config else 'no evaluate_on'}")
+    return str(config.main_metric)
 
 
-def plan(cfg: DictConfig, model: list[str], compose_train: Compose) -> list[Setting]:
+def plan(cfg: DictConfig, model: list[str], compose_train: Compose) -> list[RateSweep]:
     """Every method, and each of its ranks, with a run for each rate, lowest first, and task."""
-    settings = []
+    sweeps = []
     for method, rates in cfg.rates.items():
         ranked = "rank" in compose_train([f"method={method}"]).method
         for rank in cfg.ranks if ranked else [None]:
-            own = [] if rank is None else [f"method.rank={rank}"]
-            common = [*model, f"method={method}", f"preset={cfg.preset}", *own, "task.evaluate_on=development",
+            at_rank = [] if rank is None else [f"method.rank={rank}"]
+            common = [*model, f"method={method}", f"preset={cfg.preset}", *at_rank, "task.evaluate_on=development",
                       f"seed={cfg.seed}", "trainer.save_adapter=false", f"store='{cfg.store}'"]
             by_task = [_runs([f"task={task}", *common], sorted(rates), compose_train) for task in cfg.tasks]
             at_rate = zip(*by_task, strict=True)
-            settings.append(Setting(str(method), rank, dict(zip(sorted(rates), map(list, at_rate), strict=True))))
-    return settings
+            sweeps.append(RateSweep(str(method), rank, dict(zip(sorted(rates), map(list, at_rate), strict=True))))
+    return sweeps
 
 
 def _runs(overrides: list[str], rates: list[float], compose_train: Compose) -> list[Run]:
@@ -154,27 +154,27 @@ def outcome(record: RunRecord | None, problem: bool) -> Outcome:
     return record.score if record.status == "done" else record.status
 
 
-def choose(setting: Setting, outcomes: Mapping[str, Outcome], lower: bool) -> Sweep:
+def choose(sweep: RateSweep, by_run: Mapping[str, Outcome], lower: bool) -> RateChoice:
     """The rate with the best mean, the lowest of equals; `lower`: a lower score is better."""
-    found = {rate: [outcomes[run.name] for run in runs] for rate, runs in setting.runs.items()}
-    scores = {rate: [value for value in values if isinstance(value, int | float)] for rate, values in found.items()}
-    means = {rate: statistics.mean(values) for rate, values in scores.items() if len(values) == len(found[rate])}
+    outcomes = {rate: [by_run[run.name] for run in runs] for rate, runs in sweep.runs.items()}
+    scores = {rate: [value for value in values if isinstance(value, int | float)] for rate, values in outcomes.items()}
+    means = {rate: statistics.mean(values) for rate, values in scores.items() if len(values) == len(outcomes[rate])}
     best = (min if lower else max)(means, key=means.__getitem__, default=None)
-    return Sweep(setting, found, means, best)
+    return RateChoice(sweep, outcomes, means, best)
 
 
-def earlier(file: Path, tasks: Iterable[str], settings: list[Setting]) -> list[list[Any]]:
-    """The rows that a table has of other settings; ValueError, before anything runs, if it is of other tasks."""
+def earlier(file: Path, tasks: Iterable[str], sweeps: list[RateSweep]) -> list[list[Any]]:
+    """The rows of a table that are of other sweeps; ValueError, before anything runs, if it is of other tasks."""
     if not file.exists():
         return []
     with file.open(newline="") as stream:
         columns, *rows = csv.reader(stream)
-    if (there := columns[len(LABELS):-2]) != list(tasks):
-        raise ValueError(f"{file} is of a sweep over {', '.join(there)}, not over {', '.join(tasks)}: take another "
+    if (swept := columns[len(LABELS):-2]) != list(tasks):
+        raise ValueError(f"{file} is of a sweep over {', '.join(swept)}, not over {', '.join(tasks)}: take another "
                          "store")
-    new = {(setting.method, "" if setting.rank is None else str(setting.rank)) for setting in settings}
-    return [[method, int(rank) if rank else None, rate, *map(_outcome, found), choice]
-            for method, rank, rate, *found, choice in rows if (method, rank) not in new]
+    new = {(sweep.method, "" if sweep.rank is None else str(sweep.rank)) for sweep in sweeps}
+    return [[method, int(rank) if rank else None, rate, *map(_outcome, outcomes), choice]
+            for method, rank, rate, *outcomes, choice in rows if (method, rank) not in new]
 
 
 def _outcome(text: str) -> Outcome:
@@ -185,43 +185,40 @@ def _outcome(text: str) -> Outcome:
         return text
 
 
-def show_and_save(sweeps: list[Sweep], metrics: Mapping[str, str], kept: list[list[Any]], folder: Path,
-                  name: str) -> list[Path]:
-    """Print a line for each rate, `kept` before, and write them to <name>.csv in full and to <name>.md as printed."""
+def sheet_of(choices: list[RateChoice], metrics: Mapping[str, str], kept: list[list[Any]], name: str) -> Sheet:
+    """A line for each rate, `kept` before."""
     common = set(metrics.values())
     of_mean = common.pop() if len(common) == 1 else None
     columns = [*LABELS, *metrics, "mean", "choice"]
-    rows = kept + [[sweep.setting.method, sweep.setting.rank, written(rate), *values, sweep.means.get(rate),
-                    mark(sweep, rate)] for sweep in sweeps for rate, values in sweep.outcomes.items()]
+    rows = kept + [[choice.sweep.method, choice.sweep.rank, written(rate), *values, choice.means.get(rate),
+                    mark(choice, rate)] for choice in choices for rate, values in choice.outcomes.items()]
     of_columns = [*metrics.values(), of_mean]
     shown = [[*row[:3], *(value if isinstance(value, str) else shown_score(metric, value)
                           for metric, value in zip(of_columns, row[3:-1], strict=True)), row[-1]] for row in rows]
-    print_rows(columns, shown)
-    whole = pd.DataFrame(rows, columns=columns, dtype=object).to_csv(index=False)
-    printed = markdown_rows(columns, [list(map(cell, row)) for row in shown])
-    return [write_atomic(folder / f"{name}.csv", whole), write_atomic(folder / f"{name}.md", f"{printed}\n")]
+    return Sheet(name, "", columns, shown, frame=pd.DataFrame(rows, columns=columns, dtype=object),
+                 labels=len(LABELS))
 
 
-def mark(sweep: Sweep, rate: float) -> str:
-    """What a line of the table says of the choice."""
-    if sweep.rate is None:
+def mark(choice: RateChoice, rate: float) -> str:
+    """The last cell of a rate's line."""
+    if choice.rate is None:
         return "no choice"
-    return "" if rate != sweep.rate else "chosen, edge" if sweep.edge else "chosen"
+    return "" if rate != choice.rate else "chosen, edge" if choice.edge else "chosen"
 
 
-def preset_row(cfg: DictConfig, setting: Setting) -> dict[str, str]:
-    """The row that the preset gives a setting, as this model's own; its rate is yet to be put in.
+def preset_row(cfg: DictConfig, sweep: RateSweep) -> dict[str, str]:
+    """The row that the preset gives a sweep, as this model's own; its rate is yet to be put in.
 
     A rank has a row of its own, unless it is the one that the preset gives to runs without a rank.
     """
-    general = find_row(cfg.preset, cfg.model.name, setting.method, "*")
-    key = {"model": cfg.model.name, "method": setting.method, "task": "*", "source": cfg.store}
-    if setting.rank is None or parse(general.get("method.rank") or "") == setting.rank:
+    general = find_row(cfg.preset, cfg.model.name, sweep.method, "*")
+    key = {"model": cfg.model.name, "method": sweep.method, "task": "*", "source": cfg.store}
+    if sweep.rank is None or parse(general.get("method.rank") or "") == sweep.rank:
         row, new = general, key | ({"rank": ""} if "rank" in general else {})
     else:
-        rank = str(setting.rank)
-        row = find_row(cfg.preset, cfg.model.name, setting.method, "*", rank)
+        rank = str(sweep.rank)
+        row = find_row(cfg.preset, cfg.model.name, sweep.method, "*", rank)
         new = key | {"rank": rank, "method.rank": rank}
     if lacks := sorted({*new, "trainer.learning_rate"} - row.keys()):
-        raise ValueError(f"preset {cfg.preset!r} has no column {', '.join(lacks)} for the rate of {setting}")
+        raise ValueError(f"preset {cfg.preset!r} has no column {', '.join(lacks)} for the rate of {sweep}")
     return row | new

@@ -4,10 +4,15 @@ import statistics
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
+from analysis.figures.scores import Point, Scores, sizes_figure
 from experiments.metrics import LOWER_IS_BETTER
 from experiments.runs.identity import NOT_IDENTITY
 from experiments.store.store import RunRecord
+from experiments.tables.names import display_name
+from experiments.tables.publish import Sheet
+from experiments.tables.text import shown_score
 
 NAMES = ("task.name", "model.name", "method.name")
 METRIC = "task.main_metric"  # what the score is: a column of its own, and never two in one line
@@ -38,7 +43,7 @@ def compare(records: list[RunRecord]) -> pd.DataFrame:
 
 
 def _setting(config: dict[str, Any]) -> dict[str, Any]:
-    """What of a config is a setting, not a seed, a path, logging or hardware, as words."""
+    """The settings of a config as words: no seed, path, logging or hardware."""
     flat = {f"{group}.{key}": value for group in ("task", "model", "method", "trainer")
             for key, value in config[group].items()}
     return {key: _word(value) for key, value in flat.items()
@@ -46,14 +51,32 @@ def _setting(config: dict[str, Any]) -> dict[str, Any]:
             or (key.startswith(("method.", "trainer.")) and key.removeprefix("trainer.") not in NOT_IDENTITY)}
 
 
-def _values(table: pd.DataFrame) -> list[list[Any]]:
-    """Rows of values to show: scores as text, an empty cell None."""
-    from experiments.tables.text import shown_score
-
+def sheet_of(table: pd.DataFrame) -> Sheet:
+    """The comparison as it is published."""
     shown = table.astype(object).where(table.notna(), None)
     for key in ("score", "spread"):
         shown[key] = [shown_score(metric, value) for metric, value in zip(table.main_metric, shown[key], strict=True)]
-    return shown.astype(object).where(shown.notna(), None).values.tolist()
+    rows = shown.astype(object).where(shown.notna(), None).values.tolist()
+    return Sheet("runs", "Runs side by side", list(table.columns), rows, frame=table, labels=len(NAMES))
+
+
+def side_by_side_figure(table: pd.DataFrame) -> Figure | None:
+    """A panel for each task and model: the score of each setting by its trainable parameters; None without scores."""
+    scored = table[table.score.notna() & table.trainable.notna()]
+    panels = []
+    for (task, model, metric), of_panel in scored.groupby(["task", "model", "main_metric"], sort=False):
+        methods: dict[str, list[Point]] = {}
+        lines: list[dict[str, Any]] = [{str(key): value for key, value in line.items()}
+                                       for line in of_panel.to_dict("records")]
+        for i, line in enumerate(lines):
+            spread = None if pd.isna(line["spread"]) else float(line["spread"])
+            point = Point(float(line["trainable"]), float(line["score"]), spread, targets=str(i))  # joined to none
+            methods.setdefault(display_name(line["method"]), []).append(point)
+        panels.append([Scores(f"{display_name(str(model))} on {display_name(str(task))}", str(metric), methods)])
+    if not panels:
+        return None
+    return sizes_figure(panels, "Median score over seeds by trainable parameters, a point for each setting; whiskers: "
+                                "standard deviation over seeds.")
 
 
 def _word(value: Any) -> str | None:
@@ -83,10 +106,3 @@ def _figures(records: list[RunRecord]) -> dict[str, Any]:
             "best_epoch": ",".join(str(record.best_epoch) for record in good),
             "trainable": good[0].trainable if good else None, "seconds": middle("seconds"),
             "tokens_per_second": middle("tokens_per_second"), "peak_memory_mb": middle("peak_memory_mb")}
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """GitHub's table syntax; an empty cell is a dash."""
-    from experiments.tables.text import cell, markdown_rows
-
-    return markdown_rows(list(table.columns), [list(map(cell, row)) for row in _values(table)]) + "\n"

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.config.entry import complain, exit_code
 from experiments.store.files import json_line, write_atomic
+from experiments.store.logger import Logger
 from experiments.tables.text import print_rows, shown_score
 
 log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class Summary(Callback):
 
 
 def read_jobs(folder: Path) -> list[dict[str, Any]]:
-    """What the jobs wrote, in sweep order: {"job": number, "overrides": [...], "record": {...}}."""
+    """The records of the jobs, in sweep order: {"job": number, "overrides": [...], "record": {...}}."""
     jobs = [json.loads(path.read_text(encoding="utf-8")) for path in folder.rglob("job*.json")]
     return sorted(jobs, key=lambda job: job["job"])
 
@@ -72,7 +73,7 @@ def print_table(runs: list[dict[str, Any]]) -> None:
     score = columns.index("score")
     for row, run in zip(rows, runs, strict=True):
         row[score] = shown_score(run.get("main_metric"), row[score])
-    print_rows(columns, rows)
+    print_rows(columns, rows, labels=1)
 
 
 def log_to_wandb(config: DictConfig, folder: Path, record: dict[str, Any]) -> None:
@@ -81,12 +82,8 @@ def log_to_wandb(config: DictConfig, folder: Path, record: dict[str, Any]) -> No
         return
     import pandas
 
-    from experiments.store.logger import Logger
-
     columns, rows = table_rows(record["runs"])
     overrides = {"overrides": list(config.hydra.overrides.task)}
     with Logger(config.logger, f"sweep-{folder.name}", overrides, folder, job_type="sweep") as logger:
         logger.log_table("runs", pandas.DataFrame(rows, columns=columns))
         logger.log_summary({key: value for key, value in record.items() if key != "runs"})
-
-

@@ -1,25 +1,34 @@
-"""LaTeX of tables; every value is escaped."""
+"""LaTeX of tables, for the package booktabs; every value is escaped."""
 
+import re
 from collections.abc import Sequence
 
-from experiments.tables.text import DASH, one_line
+from experiments.tables.text import DASH, is_numeric, one_line
 
 LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-    "†": r"$\dagger$", DASH: "--", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    "†": r"$\dagger$", "φ": r"$\phi$", "Δ": r"$\Delta$", "‖": r"$\Vert$", "ᵀ": r"$^\top$", DASH: "--",
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
 
-def latex_rows(title: str, notes: Sequence[str], header: Sequence[str],
-               blocks: Sequence[Sequence[Sequence[str]]]) -> str:
-    """A table environment that needs no packages: the lines of `blocks`, a rule after each block."""
-    texts = [[" & ".join(map(escape_latex, line)) + r" \\" for line in block] for block in blocks]
-    lines = [line for *first, last in texts for line in (*first, rf"{last} \hline")]
-    top = " & ".join(map(escape_latex, header)) + r" \\ \hline"
-    caption = escape_latex(". ".join([title, *notes]) + ".")
-    begin = rf"\begin{{tabular}}{{{'l' * len(header)}}} \hline"
-    body = [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", begin, top, *lines]
-    return "\n".join([*body, r"\end{tabular}", r"\end{table}", ""])
+def latex_table(name: str, title: str, notes: Sequence[str], header: Sequence[str], rows: Sequence[Sequence[str]],
+                groups: Sequence[int] | None = None) -> str:
+    r"""A table environment with the label tab:<name>: numbers to the right, notes below, a space between groups.
+
+    The caption is the title without the paper's own number of the table, which LaTeX counts itself.
+    """
+    align = "".join("r" if is_numeric([row[i] for row in rows]) else "l" for i in range(len(header)))
+    starts = {sum((groups or [])[:n]) for n in range(1, len(groups or []))}
+    lines = [r"\addlinespace" * (i in starts) + " & ".join(map(escape_latex, row)) + r" \\"
+             for i, row in enumerate(rows)]
+    caption = re.sub(r"^(Table|Figure) \d+: *", "", one_line(title))
+    caption = caption[:1].upper() + caption[1:]
+    below = [r"\par\smallskip\footnotesize " + ". ".join(escape_latex(note) for note in notes) + "."] if notes else []
+    return "\n".join([
+        r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(caption)}}}", rf"\label{{tab:{name}}}",
+        rf"\begin{{tabular}}{{{align}}}", r"\toprule", " & ".join(map(escape_latex, header)) + r" \\", r"\midrule",
+        *lines, r"\bottomrule", r"\end{tabular}", *below, r"\end{table}", ""])
 
 
 def escape_latex(text: str) -> str:

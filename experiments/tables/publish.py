@@ -13,18 +13,21 @@ from omegaconf import DictConfig
 
 from analysis.figures.style import caption_of, remove_caption, styled
 from analysis.studies.study import Study
-from experiments.config.compose import plain_dict
 from experiments.store.files import plain, write_atomic
 from experiments.store.logger import Logger
-from experiments.tables.latex import latex_rows
-from experiments.tables.text import cell, escape_markdown, markdown_rows, print_rows
+from experiments.tables.latex import latex_table
+from experiments.tables.names import NAMED, display_name
+from experiments.tables.text import cell, escape_markdown, markdown_rows, print_lines, print_rows
 
 FORMATS = ("md", "csv", "tex", "json")
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table as it is published. `rows` are shown: text stays, numbers are formatted by `cell`, None is a dash."""
+    """A table as it is published. `rows` are shown: text stays, numbers are formatted by `cell`, None is a dash.
+
+    Shown are the names of conf/names.yaml, in the header and in columns of NAMED; files for programs keep ids.
+    """
 
     name: str                          # the files are <name>.md, .csv, .tex and .json
     title: str
@@ -33,6 +36,9 @@ class Sheet:
     notes: Sequence[str] = ()
     frame: pd.DataFrame | None = None  # the same values in full precision, for .csv and wandb; None: `rows`
     record: Mapping[str, Any] | None = None  # for .json
+    groups: Sequence[int] | None = None      # how many rows stand together, one group after the other; None: all
+    labels: int | None = None          # how many columns name a row; None: those before the first column of numbers
+    source: str = ""                   # the folder that the numbers are from; a last note, and in LaTeX a comment
 
     def full(self) -> pd.DataFrame:
         """The values in full precision."""
@@ -40,17 +46,29 @@ class Sheet:
             return self.frame
         return pd.DataFrame(list(map(list, self.rows)), columns=list(self.columns), dtype=object)
 
+    def header(self) -> list[str]:
+        """The names of the columns as they are shown."""
+        return list(map(display_name, self.columns))
+
+    def texts(self) -> list[list[str]]:
+        """The cells as they are shown."""
+        named = [column in NAMED for column in self.columns]
+        return [[display_name(value) if is_name and isinstance(value, str) else cell(value)
+                 for value, is_name in zip(row, named, strict=True)] for row in self.rows]
+
+    def all_notes(self) -> list[str]:
+        """The notes, and where the numbers are from."""
+        return [*self.notes, *([f"from {self.source}"] if self.source else [])]
+
 
 def publish(sheet: Sheet, folder: Path, formats: Collection[str] = ("md", "csv"),
             logger: Logger | None = None) -> list[Path]:
     """Print the sheet, write it in these `formats`, each file whole or not at all, and log it."""
-    if sheet.title:
-        print(sheet.title)
-    print_rows(list(sheet.columns), [list(row) for row in sheet.rows])
-    for note in sheet.notes:
-        print(note)
+    print_lines([sheet.title] if sheet.title else [], style="bold")
+    print_rows(sheet.header(), sheet.texts(), sheet.groups, sheet.labels)
+    print_lines(sheet.all_notes())
     texts = {"md": lambda: sheet_markdown(sheet), "csv": lambda: sheet.full().to_csv(index=False),
-             "tex": lambda: latex_rows(sheet.title, sheet.notes, sheet.columns, [[line] for line in _cells(sheet)]),
+             "tex": lambda: sheet_latex(sheet),
              "json": lambda: json.dumps(plain(sheet.record), allow_nan=False) + "\n"}
     files = [write_atomic(folder / f"{sheet.name}.{suffix}", texts[suffix]())
              for suffix in FORMATS if suffix in formats]
@@ -62,18 +80,15 @@ def publish(sheet: Sheet, folder: Path, formats: Collection[str] = ("md", "csv")
 def sheet_markdown(sheet: Sheet) -> str:
     """Title in bold, table, notes as a list."""
     title = [f"**{escape_markdown(sheet.title)}**"] if sheet.title else []
-    notes = ["\n".join(f"- {escape_markdown(note)}" for note in sheet.notes)] if sheet.notes else []
-    return "\n\n".join([*title, markdown_rows(list(sheet.columns), _cells(sheet)), *notes]) + "\n"
+    lines = [f"- {escape_markdown(note)}" for note in sheet.all_notes()]
+    notes = ["\n".join(lines)] if lines else []
+    return "\n\n".join([*title, markdown_rows(sheet.header(), sheet.texts()), *notes]) + "\n"
 
 
-def _cells(sheet: Sheet) -> list[list[str]]:
-    return [[cell(value) for value in row] for row in sheet.rows]
-
-
-def publish_command(study: Study, cfg: DictConfig) -> dict[str, Any]:
-    """Publish the study of a command into its `output_dir`."""
-    config = {key: value for key, value in plain_dict(cfg).items() if key != "logger"}
-    return publish_study(study, Path(cfg.output_dir), cfg.logger, config, {})
+def sheet_latex(sheet: Sheet) -> str:
+    """A table environment; where the numbers are from is a comment above it."""
+    source = f"% from {sheet.source}\n" if sheet.source else ""
+    return source + latex_table(sheet.name, sheet.title, sheet.notes, sheet.header(), sheet.texts(), sheet.groups)
 
 
 def publish_study(study: Study, folder: Path, logger_config: DictConfig, config: Mapping[str, Any],
@@ -83,11 +98,11 @@ def publish_study(study: Study, folder: Path, logger_config: DictConfig, config:
     wandb's run has the `config`, and the tables of `also`, which are written elsewhere. Captions stand in the
     Markdown, and where `caption` is true below the figures too.
     """
-    for name, table in reversed(list(study.tables.items())):
+    sheets = {name: _sheet(name, table) for name, table in study.tables.items()}
+    for name, sheet in reversed(sheets.items()):
         print(name.replace("_", " "))
-        print_rows(list(table.columns), _values(table))
-    for line in [*study.notes, *(f"problem: {problem}" for problem in study.problems)]:
-        print(line)
+        print_rows(sheet.header(), sheet.texts())
+    print_lines([*study.notes, *(f"problem: {problem}" for problem in study.problems)])
     every = {**study.tables, **study.details}
     files = [write_atomic(folder / f"{name}.csv", table.to_csv(index=False)) for name, table in every.items()]
     files.append(write_atomic(folder / f"{study.name}.md", study_markdown(study)))
@@ -109,19 +124,20 @@ def publish_study(study: Study, folder: Path, logger_config: DictConfig, config:
 def study_markdown(study: Study) -> str:
     """Title, tables, pictures with their captions, notes and problems."""
     parts = [f"**{escape_markdown(study.title)}**"]
-    parts += [markdown_rows(list(table.columns), [list(map(cell, row)) for row in _values(table)])
-              for table in study.tables.values()]
+    sheets = [_sheet(name, table) for name, table in study.tables.items()]
+    parts += [markdown_rows(sheet.header(), sheet.texts()) for sheet in sheets]
     for name, figure in study.figures.items():
         parts += [f"![{name}]({name}.png)", *filter(None, [escape_markdown(caption_of(figure))])]
     lines = [*study.notes, *(f"problem: {problem}" for problem in study.problems)]
     return "\n\n".join([*parts, "\n".join(f"- {escape_markdown(line)}" for line in lines)]) + "\n"
 
 
-def _values(table: pd.DataFrame) -> list[list[Any]]:
-    """Rows of values, an empty cell None; numbers below ten keep three digits."""
+def _sheet(name: str, table: pd.DataFrame) -> Sheet:
+    """A table of a study, an empty cell None; numbers below ten keep three digits."""
     filled = table.astype(object).where(table.notna(), None)
-    return [[f"{value:.3g}" if isinstance(value, float) and abs(value) < 10 else value for value in row]
+    rows = [[f"{value:.3g}" if isinstance(value, float) and abs(value) < 10 else value for value in row]
             for row in filled.values.tolist()]
+    return Sheet(name, "", list(map(str, table.columns)), rows)
 
 
 METADATA = {"png": {"Software": None}, "pdf": {"Creator": None, "Producer": None, "CreationDate": None}}

@@ -1,4 +1,4 @@
-"""A table of the paper with our numbers below the printed ones: what a cell says; Markdown, CSV and LaTeX.
+"""A table of the paper with our numbers below the printed ones: what a cell says; one line a cell for programs.
 
 Each row is two lines, `paper` as printed and `ours`: aggregate over seeds ± standard deviation over seeds
 (ddof = 1), and in brackets the number of seeds. A row that the suite adds has the second alone. A cell without runs is
@@ -8,16 +8,11 @@ a dash.
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
-from rich import box
-from rich.table import Table as RichTable
-from rich.text import Text
 
-from experiments.store.files import write_atomic
-from experiments.tables.latex import latex_rows
-from experiments.tables.text import DASH, console_for, escape_markdown, markdown_rows, one_line
+from experiments.tables.publish import Sheet
+from experiments.tables.text import DASH
 
 AGGREGATES: dict[str, Callable[[list[float]], float]] = {"median": statistics.median, "mean": statistics.mean}
 ADDED = "suite"  # in the CSV column `source`: the paper has no such row
@@ -73,6 +68,7 @@ class Table:
     params: bool
     average: bool
     notes: list[str]
+    source: str = ""  # the folder that ours are from
 
     def header(self) -> list[str]:
         params, average = ["params"] * self.params, ["average"] * self.average
@@ -81,10 +77,6 @@ class Table:
     def blocks(self) -> list[list[list[str]]]:
         """By row its lines of text, paper then ours, as wide as the header."""
         return [[self._ours(row)] if row.source == ADDED else [self._paper(row), self._ours(row)] for row in self.rows]
-
-    def lines(self) -> list[list[str]]:
-        """All of them, one below the other."""
-        return [line for block in self.blocks() for line in block]
 
     def _paper(self, row: Row) -> list[str]:
         cells = [row.cells.get(column, Cell("", "", [])) for column in self.columns]
@@ -111,18 +103,6 @@ class Table:
         return f"{text} ({', '.join(counts)})" if counts else text
 
 
-def markdown(table: Table) -> str:
-    """GitHub's table syntax, title above and notes below."""
-    notes = [f"- {escape_markdown(note)}" for note in table.notes]
-    body = markdown_rows(table.header(), table.lines())
-    return "\n".join([f"**{escape_markdown(table.title)}**", "", body, "", *notes, ""])
-
-
-def latex(table: Table) -> str:
-    """A table environment that needs no packages; every value is escaped."""
-    return latex_rows(table.title, table.notes, table.header(), table.blocks())
-
-
 def tidy(table: Table) -> pd.DataFrame:
     """One line a cell, for programs: labels, column, the printed number and ours in full precision."""
     records = [
@@ -139,25 +119,9 @@ def tidy(table: Table) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def save(table: Table, folder: Path, name: str) -> list[Path]:
-    """Write <name>.md, .csv and .tex, each whole or not at all."""
-    texts = {"md": markdown(table), "csv": tidy(table).to_csv(index=False), "tex": latex(table)}
-    return [write_atomic(folder / f"{name}.{suffix}", text) for suffix, text in texts.items()]
-
-
-def show(table: Table) -> None:
-    """Print the table to standard output."""
-    grid = RichTable(box=box.SIMPLE_HEAD)
-    first = len(table.labels) + 1
-    for i, name in enumerate(table.header()):
-        grid.add_column(Text(name), justify="left" if i < first else "right")
-    for block in table.blocks():
-        for line in block:
-            grid.add_row(*map(Text, line))
-        grid.add_section()
-    console = console_for(grid)
-    console.print(Text(table.title, style="bold"), grid)
-    for note in table.notes:
-        console.print(Text(one_line(note)))
-
-
+def sheet_of(table: Table, name: str) -> Sheet:
+    """The table as it is published: two lines for each row of the paper."""
+    blocks = table.blocks()
+    return Sheet(name, table.title, table.header(), [line for block in blocks for line in block], table.notes,
+                 tidy(table), groups=[len(block) for block in blocks], labels=len(table.labels) + 1,
+                 source=table.source)

@@ -1,8 +1,14 @@
-"""Text of tables: cells, Markdown rows, and rows printed to standard output."""
+"""Text of tables: cells, Markdown rows, and rows printed to standard output at any width.
+
+On a terminal that is narrower than a table, no cell is cut: names are folded at their separators, and columns that
+have no room follow in a second block below the first, beside the same labels.
+"""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table as RichTable
@@ -11,16 +17,80 @@ from rich.text import Text
 from experiments.metrics import decimals
 
 DASH = "–"
+GAP = 3       # characters between two columns
+MARGIN = 2    # characters that a printed table is wider than its columns and gaps
+NARROWEST = 8  # characters of a folded column
 
 
-def print_rows(columns: list[str], rows: list[list[Any]]) -> None:
-    """A table of values on standard output; None is a dash."""
-    table = RichTable()
-    for column in columns:
-        table.add_column(Text(column))  # of a string, rich would take [q,v] for markup
-    for row in rows:
-        table.add_row(*(Text(cell(value)) for value in row))
-    console_for(table).print(table)
+def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]], groups: Sequence[int] | None = None,
+               labels: int | None = None) -> None:
+    """A table of values on standard output; None is a dash. `groups`: a blank line after each so many rows.
+
+    `labels`: how many columns name a row; None: those before the first column of numbers.
+    """
+    texts = [[cell(value) for value in row] for row in rows]
+    numeric = [is_numeric([row[i] for row in texts]) for i in range(len(columns))]
+    console = _console()
+    for block in blocks(columns, texts, numeric, console.width, labels):
+        grid = RichTable(box=box.SIMPLE_HEAD)
+        for i, width in block.items():
+            grid.add_column(Text(fold(columns[i], width)), justify="right" if numeric[i] else "left", no_wrap=True)
+        ends = {sum(groups[:n + 1]) - 1 for n in range(len(groups))} if groups else set()
+        for n, row in enumerate(texts):
+            grid.add_row(*(Text(fold(row[i], width)) for i, width in block.items()), end_section=n in ends)
+        console.print(grid)
+
+
+def print_lines(lines: Sequence[str], style: str = "") -> None:
+    """Lines of text on standard output, wrapped at the width of a terminal."""
+    console = _console()
+    for line in lines:
+        console.print(Text(one_line(line), style=style))
+
+
+def blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], numeric: Sequence[bool],
+           width: int, labels: int | None) -> list[dict[int, int]]:
+    """The columns of each block, by index, with their widths: all in one where they fit into `width` characters.
+
+    Else each block starts with the labels, which take half of it at most.
+    """
+    widths = [max(map(len, (name, *(row[i] for row in rows)))) for i, name in enumerate(columns)]
+    if sum(widths) + GAP * len(widths) + MARGIN <= width:
+        return [dict(enumerate(widths))]
+    first = labels or max(1, next((i for i, is_number in enumerate(numeric) if is_number), 1))
+    narrow, room = dict(enumerate(widths[:first])), width - MARGIN
+    while sum(narrow.values()) + GAP * first > room // 2 and max(narrow.values()) > NARROWEST:
+        narrow[max(narrow, key=narrow.__getitem__)] -= 1
+    room -= sum(narrow.values()) + GAP * first
+    parts: list[dict[int, int]] = []
+    left = 0
+    for i in range(first, len(widths)):
+        needed = widths[i] if numeric[i] else min(widths[i], max(NARROWEST, room - GAP))
+        if not parts or needed + GAP > left:
+            parts.append(dict(narrow))
+            left = room
+        parts[-1][i] = needed
+        left -= needed + GAP
+    return parts or [narrow]
+
+
+def fold(text: str, width: int) -> str:
+    """`text` on lines of at most `width` characters, broken after a space or a separator where there is one."""
+    lines = [""]
+    for part in re.findall(r"[^\s\-_/,;:+=]*[\s\-_/,;:+=]?", text):
+        if len(lines[-1]) + len(part.rstrip()) > width and lines[-1]:
+            lines.append("")
+        while len(part.rstrip()) > width:
+            lines[-1:] = [part[:width], ""]
+            part = part[width:]
+        lines[-1] += part
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def is_numeric(texts: Sequence[str]) -> bool:
+    """Whether the cells of a column are numbers, with what may follow one, or dashes."""
+    numbers = [text for text in texts if text not in ("", "-", DASH)]
+    return bool(numbers) and all(re.match(rf"([-+]?[\d.,]*\d|{DASH})", text) for text in numbers)
 
 
 def shown_score(metric: str | None, value: float | None) -> float | str | None:
@@ -40,7 +110,7 @@ def cell(value: Any) -> str:
     return str(value)
 
 
-def markdown_rows(header: list[str], rows: list[list[str]]) -> str:
+def markdown_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A header and lines below it in GitHub's table syntax."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(escape_markdown, line)) + " |" for line in lines)
@@ -51,11 +121,18 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"([\\|*<`])", r"\\\1", one_line(text))
 
 
-def console_for(grid: RichTable) -> Console:
-    """Standard output: a terminal wraps what it is given, a file gets `grid` as wide as it is."""
+def _console() -> Console:
+    """Standard output as wide as its terminal; as wide as anything printed where it is none."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000
+    return console
+
+
+def console_for(grid: RichTable) -> Console:
+    """Standard output: a terminal wraps what it is given, a file gets `grid` as wide as it is."""
+    console = _console()
+    if not console.is_terminal:
         console.width = max(Measurement.get(console, console.options, grid).maximum, 100)
     return console
 

@@ -15,7 +15,7 @@ from tests.source import CODE, imports, tree
 
 CHECKED_ELSEWHERE = ("artifact", "suite", "hydra")  # an unknown key of theirs is an error when they are read
 NAMES_ARE_DATA = {  # mappings whose keys name methods or settings, or belong to another library
-    "model.config", "cost_claims.throughput", "latency.widths.few", "latency.widths.many", "tune.rates",
+    "model.config", "latency.widths.few", "latency.widths.many", "tune.rates",
 }
 
 

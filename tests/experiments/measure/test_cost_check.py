@@ -15,7 +15,6 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from experiments import benchmark, cost
-from experiments.artifacts.kinds import costs as cost_claims
 from experiments.measure import cost_check
 from experiments.measure.cost import storage
 from experiments.measure.record import read_benchmark
@@ -78,25 +77,6 @@ def test_of_adaptations_without_a_parameter_any_number_fits(monkeypatch: pytest.
     words = ["model=gpt2", *TINY, "method=prefix_embed", "method.l_p=0", "method.l_i=0", "length=8"]
     record = run(cost, "cost", words, monkeypatch, capsys)
     assert (record["adaptation_bytes"], record["adaptations_that_fit"]) == (0, None)
-
-
-def test_claims_are_the_papers_arithmetic(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-                                          tmp_path: Path) -> None:
-    record = run(cost_claims, "cost_claims", ["model=gpt2", *TINY, "length=4", f"output_dir={tmp_path}"],
-                 monkeypatch, capsys)
-    ours = {row["key"]: row["ours"] for row in record["claims"]}
-    d, layers, length, vocabulary, rank = 16, 2, 4, 50, 4
-    base = 50 * d + 1024 * d + layers * (12 * d * d + 13 * d) + 2 * d
-    assert ours["checkpoint_ft"] == pytest.approx(2 * base / 1e9)
-    assert ours["checkpoint_lora"] == pytest.approx(2 * layers * 2 * rank * 2 * d / 1e6)
-    assert ours["memory_ft_gradients"] == pytest.approx(4 * ours["checkpoint_ft"] / 1e3)
-    forward = 2 * (layers * (12 * d * d + 2 * length * d) + vocabulary * d)  # a token
-    updates = 2 * layers * 2 * 2 * rank * d
-    frozen = 2 * (layers * 12 * d * d + vocabulary * d)  # a gradient of each frozen weight, which LoRA has not
-    below = 2 * 3 * d * d + 2 * 2 * rank * d  # of the first block's input, which nothing trained comes before
-    lora = 3 * forward + 3 * updates - frozen - below
-    assert ours["time_saved_plain"] == pytest.approx(100 * (1 - lora / (3 * forward)))
-    assert {row["key"] for row in json.loads((tmp_path / "claims.json").read_text())["claims"]} == set(ours)
 
 
 def test_a_prediction_is_work_over_the_three_speeds() -> None:

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from experiments.artifacts.kinds.costs import printed
+from experiments.artifacts.artifact import read_rows
 from experiments.measure import cost_check
 from experiments.measure.step import shadow_of
 from experiments.models.load import kind_of
 from experiments.store.store import Store
-from experiments.sweeps.side_by_side import compare, markdown
+from experiments.sweeps.side_by_side import compare, sheet_of
+from experiments.tables.publish import sheet_markdown
 from tests.conftest import ROOT
 from tests.experiments.made import compose
 
@@ -56,12 +57,12 @@ def test_merged_lora_is_as_fast_as_the_base_at_the_papers_smallest_input(folder:
     ("checkpoint_lora", 37.748736, 37.748736),  # 96 layers, q and v, rank 4, A and B of 12288: 2 bytes each
     ("time_saved", 24, 26), ("throughput", 1.31, 1.34)])
 def test_the_papers_costs_come_out(key: str, least: float, most: float) -> None:
-    (row,) = [row for row in result("paper/cost/claims.json")["claims"] if row["key"] == key]
+    (row,) = [row for row in result("paper/tables/costs.json")["claims"] if row["key"] == key]
     assert least <= row["ours"] <= most
 
 
 def test_the_papers_training_memory_is_between_two_ways_to_count_it() -> None:
-    ours = {row["key"]: row["ours"] for row in result("paper/cost/claims.json")["claims"]}
+    ours = {row["key"]: row["ours"] for row in result("paper/tables/costs.json")["claims"]}
     assert ours["memory_ft_moments"] < 1.2 < ours["memory_ft_gradients"]
 
 
@@ -74,11 +75,11 @@ def test_the_committed_counts_are_the_papers_arithmetic(shared: Path) -> None:
 
 
 def test_claims_are_beside_what_the_paper_printed() -> None:
-    rows = result("paper/cost/claims.json")["claims"]
-    assert [{key: row[key] for key in row if key != "ours"} for row in rows] == printed()
+    rows = result("paper/tables/costs.json")["claims"]
+    assert [{key: row[key] for key in row if key != "ours"} for row in rows] == read_rows("section04_cost")
 
 
 @pytest.mark.parametrize("store", ["minilm", "minilm/learning_rates"])
 def test_the_runs_side_by_side_are_those_of_the_store(store: str) -> None:
     folder = ROOT / "results" / store
-    assert (folder / "tables" / "runs.md").read_text() == markdown(compare(Store(folder).all()))
+    assert (folder / "tables" / "runs.md").read_text() == sheet_markdown(sheet_of(compare(Store(folder).all())))

@@ -20,7 +20,7 @@ from experiments.artifacts.kinds import latency as latency_study
 from experiments.artifacts.kinds.latency import paper_rows
 from experiments.measure import latency as latency_module
 from experiments.measure import passes
-from experiments.measure.latency import median_interval
+from experiments.measure.latency import latency_cells, median_interval
 from experiments.measure.passes import ADAPTERS, BASE, MERGED, Limit, Setting, Variant, adapted
 from experiments.models.load import load_model
 from lora import merged
@@ -135,7 +135,7 @@ def test_a_command_ends_with_its_seconds_and_names_what_it_leaves_out(
     monkeypatch.setattr(latency_module, "token_seconds", lambda cfg, device, setting: second)
     settings = [Setting("figure5", 1, length, (Variant(BASE, 0), Variant("lora", 2)))
                 for length in (4000, 100, 1000, 200, 400, 2000)]
-    cfg = config("trials=100", f"output_dir={tmp_path}")
+    cfg = config("trials=100", f"output={tmp_path}")
     found, left_out = latency_module.measure_all(cfg, torch.device("cpu"), settings, seconds)
     smallest = sorted(settings, key=lambda setting: setting.length)
     assert list(found) == [setting for setting in settings if setting in smallest[:measured]]
@@ -154,7 +154,7 @@ def test_a_command_ends_with_its_seconds_and_names_what_it_leaves_out(
 def test_a_command_without_the_time_for_anything_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(latency_module, "token_seconds", lambda cfg, device, setting: 1.0)
     with pytest.raises(ValueError, match=r"seconds 5 are too few: 1 x 10 of table1 is left out: 7 rounds of 10 s"):
-        latency_module.measure_all(config(f"output_dir={tmp_path}"), torch.device("cpu"),
+        latency_module.measure_all(config(f"output={tmp_path}"), torch.device("cpu"),
                             [Setting("table1", 1, 10, (Variant(BASE, 0),))], 5)
 
 
@@ -165,7 +165,7 @@ def test_a_stopped_command_keeps_the_settings_that_it_measured(tmp_path: Path, m
         return passes.pass_seconds(cfg, device, setting, limit)
 
     monkeypatch.setattr(latency_module, "pass_seconds", stopped)
-    words = ["table=[]", "batch_sizes=[1]", "lengths=[4,8]", f"output_dir={tmp_path}"]
+    words = ["table=[]", "batch_sizes=[1]", "lengths=[4,8]", f"output={tmp_path}"]
     with pytest.raises(KeyboardInterrupt):
         inspect.unwrap(latency.main)(config(*words))
     cells = pd.read_csv(tmp_path / "latency_cells.csv")
@@ -200,7 +200,7 @@ def test_table_1_has_the_papers_settings() -> None:
 
 def test_the_command_writes_table_figure_and_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                                     capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["table=[[1,128]]", "batch_sizes=[1,2]", "lengths=[4]", f"output_dir={tmp_path}"]
+    words = ["table=[[1,128]]", "batch_sizes=[1,2]", "lengths=[4]", f"output={tmp_path}"]
     monkeypatch.setattr(sys, "argv", ["latency", *TINY, *words])
     latency.main()
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -223,9 +223,11 @@ def test_the_command_writes_table_figure_and_record(tmp_path: Path, monkeypatch:
 def test_without_rows_of_table_1_the_page_is_figure_5_alone_with_its_intervals() -> None:
     seconds = {Variant(BASE, 0): [1.0] * 9, Variant(MERGED, 2): [1.0] * 9,
                **{Variant(design, 2): [1.1, 1.2, 1.2, 1.2, 1.3, 1.3, 1.3, 1.4, 1.5] for design in ADAPTERS}}
-    about = {"model": "m", "device": "cpu", "dtype": "fp32", "threads": 1, "left_out": ["2 x 4 is left out"]}
-    study = latency_study.latency_study(config("table=[]", "batch_sizes=[1]", "lengths=[4]", "bottlenecks=[2]"),
-                                        {Setting("figure5", 1, 4, tuple(seconds)): seconds}, about)
+    about = {"model": "m", "device": "cpu", "dtype": "fp32", "threads": 1, "left_out": ["2 x 4 is left out"],
+             "table": [], "batch_sizes": [1], "lengths": [4], "level": 0.95}
+    cells = latency_cells(config("table=[]", "batch_sizes=[1]", "lengths=[4]", "bottlenecks=[2]"),
+                          {Setting("figure5", 1, 4, tuple(seconds)): seconds})
+    study = latency_study.latency_study(cells, about)
     assert list(study.tables) == ["figure5"] == list(study.figures)
     assert list(study.tables["figure5"]["slow-down %"]) == ["0.0", "0.0 [0.0, 0.0]", *["30.0 [20.0, 40.0]"] * 2]
     assert not any("Paper" in note for note in study.notes)
@@ -251,7 +253,7 @@ def test_the_figure_is_blank_where_nothing_was_measured() -> None:
     cells = [{"part": "figure5", "batch_size": batch_size, "length": length, "variant": design, "width": 10,
               "slowdown": 100 * batch_size + length}
              for batch_size, length in ((1, 4), (2, 4), (1, 8)) for design in ("adapter_h", "adapter_l")]
-    figure = latency_study._figure(config("batch_sizes=[1,2,4]", "lengths=[4,8,16]"), pd.DataFrame(cells), "caption")
+    figure = latency_study._figure({"batch_sizes": [1, 2, 4], "lengths": [4, 8, 16]}, pd.DataFrame(cells), "caption")
     panels = figure.axes[:4]
     assert [axes.get_title() for axes in panels[:2]] == ["length 4", "length 8"]
     assert [[text.get_text() for text in axes.texts] for axes in panels] == [["104.0", "204.0"], ["108.0"]] * 2

@@ -64,9 +64,10 @@ def test_the_rate_with_the_best_mean_over_the_tasks_is_chosen(tmp_path: Path, ca
     assert (last["runs"], last["missing"], last["failed"]) == (6, [], [])
     assert lines(tmp_path).loc[("ft", "", "2e-4")].tolist() == ["60.0", "64.0", "62.0", "chosen"]
     assert lines(tmp_path).choice.tolist() == ["", "chosen", ""]
-    assert re.search(r"ft +│ - +│ 2e-4 +│ 60.00 +│ 64.00 +│ 62.00 │ chosen", capsys.readouterr().out)
-    assert "| ft | - | 2e-4 | 60.00 | 64.00 | 62.00 | chosen |" in (tmp_path / "tables/roberta-nano.md").read_text()
-    assert last["files"] == [str(tmp_path / "tables" / f"roberta-nano.{suffix}") for suffix in ("csv", "md")]
+    assert re.search(r"Full fine-tuning +- +2e-4 +60.00 +64.00 +62.00 +chosen", capsys.readouterr().out)
+    text = (tmp_path / "tables/roberta-nano.md").read_text()
+    assert "| Full fine-tuning | - | 2e-4 | 60.00 | 64.00 | 62.00 | chosen |" in text
+    assert last["files"] == [str(tmp_path / "tables" / f"roberta-nano.{suffix}") for suffix in ("md", "csv")]
 
 
 @pytest.mark.usefixtures("fake_names")

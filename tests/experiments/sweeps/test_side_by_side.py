@@ -9,7 +9,8 @@ import pytest
 
 from experiments.compare import main
 from experiments.store.store import RunRecord, Store
-from experiments.sweeps.side_by_side import compare, markdown
+from experiments.sweeps.side_by_side import compare, sheet_of, side_by_side_figure
+from experiments.tables.publish import sheet_markdown
 
 
 def record(seed: int, rate: float, score: float, status: str = "done") -> RunRecord:
@@ -46,7 +47,7 @@ def test_a_run_from_before_an_option_is_one_with_it_off():
 def test_a_collapsed_run_is_counted_and_kept_out_of_the_median():
     table = compare([record(1, 1e-3, 60.0), record(2, 1e-3, 50.0, "collapsed")])
     assert (table.score[0], table.seeds[0], table.collapsed[0]) == (60.0, 1, 1)
-    assert "| 0.001 |" in markdown(compare([record(1, 1e-3, 60.0), record(1, 3e-3, 70.0)]))
+    assert "| 0.001 |" in sheet_markdown(sheet_of(compare([record(1, 1e-3, 60.0), record(1, 3e-3, 70.0)])))
 
 
 def test_of_a_loss_the_lowest_comes_first_with_four_decimals():
@@ -56,13 +57,13 @@ def test_of_a_loss_the_lowest_comes_first_with_four_decimals():
     table = compare(records)
     assert table.learning_rate.tolist() == ["0.003", "0.001", "0.0001", "0.01"]
     assert table.score.tolist()[:3] == [0.98765, 1.23456, 1.5]  # in full for programs
-    assert "| loss | 0.9877 | - | 1 |" in markdown(table)
+    assert "| loss | 0.9877 | - | 1 |" in sheet_markdown(sheet_of(table))
 
 
 def test_a_store_of_failures_is_shown_too():
     table = compare([record(1, 1e-3, 60.0, "failed"), record(1, 3e-3, 70.0, "collapsed")])
     assert table.score.isna().all()
-    assert "| - | - | 0 |" in markdown(table)
+    assert "| - | - | 0 |" in sheet_markdown(sheet_of(table))
 
 
 def test_runs_of_two_metrics_are_two_lines():
@@ -114,3 +115,21 @@ def test_a_task_and_a_method_on_the_command_line_leave_only_their_runs(
     assert error("task=rte", "method=ft") == f"store {tmp_path} has no runs of task rte and method ft"
     assert "did you mean 'mrpc'" in str(error("task=mrpcc"))
     assert "not by method.rank=4" in str(error("method=lora", "method.rank=4"))  # not silently every rank
+
+
+def test_the_comparison_is_a_latex_table_and_a_plot_too(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    for seed, rate in ((0, 1e-3), (1, 1e-3), (0, 3e-3)):
+        one = record(seed, rate, 60.0 + seed)
+        one.config["task"]["main_metric"] = "accuracy"
+        Store(tmp_path).write(one)
+    monkeypatch.setattr(sys, "argv", ["compare", f"store={tmp_path}"])
+    main()
+    files = {Path(file).name for file in json.loads(capsys.readouterr().out.splitlines()[-1])["files"]}
+    assert files == {"runs.md", "runs.csv", "runs.tex", "runs.png", "runs.pdf"}
+    assert r"\label{tab:runs}" in (tmp_path / "tables" / "runs.tex").read_text()
+    figure = side_by_side_figure(compare(Store(tmp_path).all()))
+    assert figure is not None
+    (axes,) = (axes for axes in figure.axes if axes.get_title())
+    assert axes.get_title() == "MiniLM on RTE"
+    assert sorted(line.get_ydata()[0] for line in axes.lines if len(line.get_xdata()) == 1)[-1] >= 60.0

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from experiments.tables.latex import escape_latex
-from experiments.tables.table import Cell, Row, Table, latex, markdown, save, show, tidy
+from experiments.tables.publish import publish, sheet_latex, sheet_markdown
+from experiments.tables.table import Cell, Row, Table, sheet_of, tidy
 from experiments.tables.text import DASH
 
 
@@ -15,7 +18,7 @@ def table(*cells: Cell, average: bool = False, aggregate: str = "median") -> Tab
 
 
 def ours(*cells: Cell, **options: object) -> list[str]:
-    return table(*cells, **options).lines()[1][3:]  # type: ignore[arg-type]
+    return table(*cells, **options).blocks()[0][1][3:]  # type: ignore[arg-type]
 
 
 def test_a_cell_shows_median_standard_deviation_and_number_of_seeds():
@@ -37,7 +40,7 @@ def test_collapsed_runs_are_shown_beside_the_number_that_leaves_them_out():
 
 
 def test_the_paper_stands_as_printed_with_its_mark_and_a_dash_for_the_unknown():
-    lines = table(Cell("90.2", ".7", []), Cell("", "", [])).lines()
+    lines = table(Cell("90.2", ".7", []), Cell("", "", [])).blocks()[0]
     assert lines[0] == ["roberta-base", "paper*", "0.3M", "90.2 ± .7", DASH]
     assert lines[1][:3] == ["minilm", "ours", "36,864"]
 
@@ -46,20 +49,20 @@ def test_the_average_needs_every_column():
     full, empty = Cell("1", "", [80.0]), Cell("1", "", [])
     assert ours(full, Cell("1", "", [90.0]), average=True)[-1] == "85.0"
     assert ours(full, empty, average=True)[-1] == DASH
-    assert table(full, empty, average=True).lines()[0][-1] == "84.0"
+    assert table(full, empty, average=True).blocks()[0][0][-1] == "84.0"
 
 
 def test_markdown_keeps_its_columns_whatever_a_value_holds():
-    text = markdown(table(Cell("9|1 *", "", [])))
+    text = sheet_markdown(sheet_of(table(Cell("9|1 *", "", [])), "table0"))
     row = next(line for line in text.splitlines() if "paper" in line)
-    assert row == r"| roberta-base | paper\* | 0.3M | 9\|1 \* |"
+    assert row == r"| RoBERTa-base | paper\* | 0.3M | 9\|1 \* |"
 
 
 def test_latex_escapes_every_special_character():
     assert escape_latex("a_b & 5% #1 {x} ~ ^ \\ $ ± – †") == (
         r"a\_b \& 5\% \#1 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$ $\pm$ -- $\dagger$"
     )
-    assert r"90\_2 $\pm$ .7 \\" in latex(table(Cell("90_2", ".7", [])))
+    assert r"90\_2 $\pm$ .7 \\" in sheet_latex(sheet_of(table(Cell("90_2", ".7", [])), "table0"))
 
 
 def test_the_csv_has_one_line_a_cell_in_full_precision():
@@ -71,12 +74,29 @@ def test_the_csv_has_one_line_a_cell_in_full_precision():
 
 
 def test_three_files_are_saved(tmp_path):
-    paths = save(table(Cell("90.2", "", [85.0])), tmp_path / "tables", "table0")
+    sheet = sheet_of(table(Cell("90.2", "", [85.0])), "table0")
+    paths = publish(sheet, tmp_path / "tables", ("md", "csv", "tex"))
     assert [path.name for path in paths] == ["table0.md", "table0.csv", "table0.tex"]
     assert all(path.read_text(encoding="utf-8").endswith("\n") for path in paths)
 
 
 @pytest.mark.parametrize("columns", [2, 12])
-def test_a_printed_table_is_not_cut_where_there_is_no_terminal(capsys, columns):
-    show(table(*[Cell("90.2", ".7", [85.0, 86.0], collapsed=1)] * columns))
+def test_a_printed_table_is_not_cut_where_there_is_no_terminal(capsys, tmp_path, columns):
+    publish(sheet_of(table(*[Cell("90.2", ".7", [85.0, 86.0], collapsed=1)] * columns), "table0"), tmp_path)
     assert capsys.readouterr().out.count("85.5 ± 0.7 (2, 1 collapsed)") == columns
+
+
+def test_latex_has_rules_a_label_and_a_caption_without_the_papers_number_or_a_path():
+    one = replace(table(Cell("90.2", "", [85.0])), title="Table 6: accuracy by rank", source="results/x_y")
+    text = sheet_latex(sheet_of(one, "table6"))
+    assert r"\caption{Accuracy by rank}" in text
+    assert r"\label{tab:table6}" in text
+    assert r"\begin{tabular}{llrr}" in text  # the label, where from; parameters and a score to the right
+    assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
+    assert [line for line in text.splitlines() if "x_y" in line] == ["% from results/x_y"]
+
+
+def test_files_for_programs_keep_ids():
+    sheet = sheet_of(table(Cell("90.2", "", [85.0])), "table0")
+    assert sheet.texts()[0][0] == "RoBERTa-base"
+    assert sheet.full().model[0] == "roberta-base"

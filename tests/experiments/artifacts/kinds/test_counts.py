@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from experiments import paper
+from experiments.artifacts.artifact import read_config, read_rows
 from experiments.artifacts.kinds import counts
 from experiments.config.compose import train_configs
 from experiments.store.paths import CONF
 
-ARTIFACT: Any = OmegaConf.to_container(OmegaConf.load(CONF / "artifact" / "counts.yaml"))
+ARTIFACT = read_config(counts.CountsArtifact, OmegaConf.load(CONF / "artifact" / "counts.yaml"), "counts.yaml")
 
 
 def rows_with_a_count(file: Path) -> list[dict[str, str]]:
@@ -47,7 +49,7 @@ def test_a_row_whose_count_does_not_round_to_the_printed_one_says_why() -> None:
 
 def test_every_method_of_the_list_is_counted() -> None:
     methods = {row["method"] for row in rows_with_a_count(CONF / "paper" / "parameter_counts.csv")}
-    assert methods == ARTIFACT["settings"].keys()
+    assert methods == ARTIFACT.settings.keys()
 
 
 @pytest.mark.parametrize(("method", "setting", "expected"), [
@@ -81,8 +83,8 @@ def test_the_command_prints_printed_exact_and_remark(
     last = json.loads(out.splitlines()[-1])
     assert (last["rows"], last["counted"]) == (len(few), 5)
     text = (tmp_path / "tables" / "counts.md").read_text()
-    assert "| roberta-base | bitfit | every bias of the encoder | 0.1M | 102,144 | - |" in text
-    assert "| gpt2-medium | prefix_layer | the paper quotes 0.1% of the model | 0.35M | - | 24 x 1024 x l" in text
+    assert "| RoBERTa-base | BitFit | every bias of the encoder | 0.1M | 102,144 | - |" in text
+    assert "| GPT-2 Medium | Prefix layer | the paper quotes 0.1% of the model | 0.35M | - | 24 x 1024 x l" in text
     with (tmp_path / "tables" / "counts.csv").open() as file:
         assert [row["exact"] for row in csv.DictReader(file)][:5] == ["124647170", "102144", "894528", "298176",
                                                                       "294912"]
@@ -90,8 +92,8 @@ def test_the_command_prints_printed_exact_and_remark(
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"settings": {"lroa": {}}}, "method of artifact counts 'lroa' is not one of .*; did you mean 'lora'"),
-    ({"models": ARTIFACT["models"] | {"gpt3": "gpt3-176b"}}, "'gpt3-176b' is not one of .*; did you mean 'gpt3-175b'"),
+    ({"models": ARTIFACT.models | {"gpt3": "gpt3-176b"}}, "'gpt3-176b' is not one of .*; did you mean 'gpt3-175b'"),
 ])
 def test_a_name_that_is_not_there_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        counts.check_methods(ARTIFACT | change, counts.read_rows("parameter_counts"))
+        counts.check_methods(replace(ARTIFACT, **change), read_rows("parameter_counts"))

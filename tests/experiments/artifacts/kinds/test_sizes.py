@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from omegaconf import OmegaConf
 
 from analysis.figures.scores import Point, Scores, side_by_side, sizes_figure
+from experiments.artifacts.artifact import read_artifact
 from experiments.artifacts.kinds import sizes
-from experiments.config.compose import plain_dict
 from experiments.runs.identity import Run
 from experiments.store.paths import CONF
 from experiments.store.store import RunRecord, Store
@@ -107,15 +107,15 @@ def test_a_suite_in_which_nothing_stands_for_the_papers_model_says_so(
 
 
 def test_the_papers_points_are_those_of_its_table_15(shared: Path) -> None:
-    artifact = plain_dict(configured(Path("store")).artifact)
+    artifact = read_artifact(sizes.SizesArtifact, configured(Path("store")))
     printed = pd.read_csv(shared / "paper" / "table15_gpt3_sweep.csv", dtype=str).fillna("")
     wikisql, mnli = sizes.of_paper(artifact, printed.to_dict("records"))  # type: ignore[arg-type]
-    assert wikisql.methods["ft"] == [Point(175e9, 73.8)]  # tables 4 and 15
-    assert Point(37.7e6, 91.6, targets="q,v") in mnli.methods["lora"]
-    assert [(point.parameters, point.targets) for point in mnli.methods["lora"][:4]] == [
+    assert wikisql.methods["Full fine-tuning"] == [Point(175e9, 73.8)]  # tables 4 and 15
+    assert Point(37.7e6, 91.6, targets="q,v") in mnli.methods["LoRA"]
+    assert [(point.parameters, point.targets) for point in mnli.methods["LoRA"][:4]] == [
         (4.7e6, "v"), (4.7e6, "q,v"), (9.4e6, "q,v"), (9.4e6, "q,k,v,o")]
-    assert {point.targets for point in mnli.methods["lora+prefix_layer"]} == {"q,v"}
-    assert {point.targets for point in mnli.methods["prefix_layer"]} == {""}
+    assert {point.targets for point in mnli.methods["LoRA + prefix layer"]} == {"q,v"}
+    assert {point.targets for point in mnli.methods["Prefix layer"]} == {""}
     assert sum(map(len, mnli.methods.values())) == len(printed)
 
 

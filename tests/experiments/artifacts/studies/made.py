@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments import paper
+from experiments.artifacts.studies import runs as studies
 from experiments.config.compose import train_configs
 from experiments.runs.execute import run
 from tests.experiments.made import compose
@@ -36,4 +36,4 @@ def report(cfg: DictConfig, asked: list[str] | None = None) -> dict:
                 run(compose_train(list(each.overrides)))
             return []
 
-        return paper.study(cfg, compose_train, train)
+        return studies.report(cfg, compose_train, train)
