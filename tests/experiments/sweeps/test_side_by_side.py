@@ -85,7 +85,7 @@ def test_settings_print_as_they_are_written_and_the_table_is_not_cut(
     *table, last = capsys.readouterr().out.splitlines()
     assert json.loads(last)["lines"] == 2
     words = [re.split(r"[\s┃│]+", line) for line in table]
-    assert "a_long_name_of_an_option_9" in words[1]
+    assert any("a_long_name_of_an_option_9" in line for line in words)
     for settings in (["128", "1", "true"], ["1024", "-", "false"]):
         assert sum(line[4:7] == settings for line in words) == 1, table
     line = (tmp_path / "tables" / "runs.md").read_text().splitlines()[-1]

@@ -249,8 +249,8 @@ def test_a_row_that_the_suite_adds_stands_below_the_papers_with_ours_alone(tmp_p
     read_only(tmp_path, fake_runs, more, "suite.methods=[lora,pissa]")
     lines = (tmp_path / "tables" / "table2.md").read_text().splitlines()
     *_, above, added = [line for line in lines if line.startswith("|")]
-    assert above.split(" | ")[:3] == ["| minilm", "lora", "ours"]
-    assert added == "| minilm | pissa | ours | 36,864 | – | 61.0 (1) |"
+    assert above.split(" | ")[:3] == ["| MiniLM", "LoRA", "ours"]
+    assert added == "| MiniLM | PiSSA | ours | 36,864 | – | 61.0 (1) |"
     assert pd.read_csv(tmp_path / "tables" / "table2.csv").query("method == 'pissa'").paper.isna().all()
 
 
