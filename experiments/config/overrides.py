@@ -4,8 +4,6 @@ A group is a folder of conf/ that the entry point's defaults name (model, task, 
 in the composed config (trainer.epochs). Additions (`+key=value`), deletions (`~key`) and `hydra.*` pass.
 """
 
-import csv
-import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.presets import presets
 from experiments.config.search_path import added_folders, check_added
+from experiments.config.yaml_files import absent, documented_keys, is_global
 from lora.errors import check_choice, nearest
 
 NOTES = """\
@@ -97,7 +96,23 @@ class CommandLine:
         configs = [self.compose(lines)[0] for lines in choice_lines(self.choices)]
         changes = [override for override in self.settings if override.type is OverrideType.CHANGE]
         new = {change.input_line for change in changes if _is_addition(change.key_or_group, configs, groups)}
+        for change in changes:
+            self._check_swept(change)
         return [f"++{line}" if line in new else line for line in self.overrides]
+
+    def _check_swept(self, change: Override) -> None:
+        """ValueError where some choices of a swept group have a key and others lack it: Hydra would set it in all."""
+        key = change.key_or_group
+        for sweep in self.choices:
+            group = sweep.get_key_element()
+            if not sweep.is_sweep_override() or not key.startswith(f"{group}."):
+                continue
+            places = {choice: _find(self.compose([f"{group}={choice}"])[0], key) for choice in _values(sweep)}
+            lacking = [choice for choice, place in places.items() if place == "absent"]
+            having = [choice for choice in places if choice not in lacking]
+            if lacking and having:
+                raise ValueError(f"{group}={','.join(lacking)} has no key {key}: make two sweeps into one store, with "
+                                 f"{group}={','.join(having)} {change.input_line} and with {group}={','.join(lacking)}")
 
     def _check_plugin(self, override: Override) -> None:
         """ValueError for a launcher or sweeper that is not installed; names the extra that has it."""
@@ -165,8 +180,8 @@ class CommandLine:
         documented: dict[str, tuple[str, str]] = {}
         for prefix, file in [("", f"{self.config_name}.yaml"), *map(_prefix_and_file, groups.items())]:
             for path in self._with_bases(file):
-                start = "" if _is_global(path) else prefix
-                documented |= {start + key: (written, comment) for key, written, comment in _documented_keys(path)}
+                start = "" if is_global(path) else prefix
+                documented |= {start + key: (written, comment) for key, written, comment in documented_keys(path)}
         return documented
 
     def _with_bases(self, file: str) -> list[Path]:
@@ -197,14 +212,6 @@ def _prefix_and_file(choice: tuple[str, str | None]) -> tuple[str, str]:
     group, name = choice
     folder, _, package = group.partition("@")
     return f"{package or folder}.", f"{folder}/{name}.yaml"
-
-
-def absent(folder: Path) -> dict[str, str]:
-    """By choice why a group does not have it, of those that one would look for (absent.csv in its folder)."""
-    if not (file := folder / "absent.csv").is_file():
-        return {}
-    with file.open(newline="") as stream:
-        return {choice: why for choice, why in list(csv.reader(stream))[1:]}
 
 
 def choice_lines(choices: Sequence[Override]) -> list[list[str]]:
@@ -275,19 +282,3 @@ def _shown(config: DictConfig, key: str, written: str) -> str:
     except OmegaConfBaseException:  # the preset has no row for a method of the user's
         return written
     return "null" if value is None else str(value)
-
-
-def _is_global(file: Path) -> bool:
-    """Whether a group's file puts its keys at the root of the config (`# @package _global_`)."""
-    return file.is_file() and file.read_text(encoding="utf-8").startswith("# @package _global_")
-
-
-def _documented_keys(file: Path) -> Iterator[tuple[str, str, str]]:
-    """(key, default, comment) of each line of a YAML file that carries all: `key: default  # comment`."""
-    path: list[str] = []
-    for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
-        if match := re.match(r"( *)(\w+):(?: +(\S.*?))?(?: +# (.*))?$", line):
-            indent, key, default, comment = match.groups()
-            path[len(indent) // 2 :] = [key]
-            if default and comment:
-                yield ".".join(path), default.strip(), comment
