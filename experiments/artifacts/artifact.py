@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.compose import plain_dict
-from experiments.store.paths import CONF
+from experiments.config.search_path import config_file
 from lora.errors import check_choice, nearest
 
 Typed = TypeVar("Typed")
@@ -63,8 +63,7 @@ def read_artifact(to: type[Typed], cfg: DictConfig) -> Typed:
 
 def read_rows(paper: str) -> list[dict[str, str]]:
     """The rows of a CSV of conf/paper as text; ValueError for an unknown file."""
-    check_choice("paper", paper, [path.stem for path in (CONF / "paper").glob("*.csv")])
-    frame = pd.read_csv(CONF / "paper" / f"{paper}.csv", dtype=str, keep_default_na=False)
+    frame = pd.read_csv(config_file("paper", paper, ".csv"), dtype=str, keep_default_na=False)
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from experiments.store.paths import CONF
+from experiments.config.search_path import config_files
 
 if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where it is used
     from transformers import PreTrainedConfig
@@ -63,6 +63,6 @@ def _check_decoder(cfg: DictConfig, config: PreTrainedConfig) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES as ENCODERS
 
     if config.model_type in ENCODERS and not getattr(config, "is_decoder", False):
-        decoders = ", ".join(sorted(path.stem for path in (CONF / "model").glob("gpt2*.yaml")))
+        decoders = ", ".join(name for name in sorted(config_files("model")) if name.startswith("gpt2"))
         raise ValueError(f"model {cfg.name!r} is an encoder ({config.model_type}), which sees what a causal_lm task "
                          f"has it predict; decoders: {decoders}")

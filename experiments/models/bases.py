@@ -11,8 +11,9 @@ from analysis.adapters.base_weights import BaseWeights
 from analysis.adapters.read import AdapterUpdates
 from analysis.adapters.updates import Problem
 from experiments.config.compose import choice
+from experiments.config.search_path import config_files
 from experiments.models.files import model_folder
-from experiments.store.paths import CONF, ROOT
+from experiments.store.paths import ROOT
 from lora.errors import nearest
 
 
@@ -74,7 +75,7 @@ def base_folder(base: str) -> Path:
     """A safetensors file or folder, or the folder of a model of conf/model."""
     if (path := Path(base).expanduser()).exists():
         return path
-    models = {file.stem: file for file in (CONF / "model").glob("*.yaml")}
+    models = config_files("model")
     if base not in models:
         raise FileNotFoundError(f"base {base!r} is neither a file, nor a folder, nor one of {', '.join(sorted(models))}"
                                 f"{nearest(base, models)}")

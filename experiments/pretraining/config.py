@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.config.search_path import config_files
 from experiments.models.architectures import attentions_of
-from experiments.store.paths import CONF
 from lora.errors import check_choice, check_number, check_whole, is_number
 
 SURFACE = "surface"  # the check that measures what words alone score
@@ -28,8 +28,8 @@ LIMITS: tuple[tuple[tuple[str, ...], Callable[[str, Any], None]], ...] = (  # ke
 def check_config(cfg: DictConfig) -> None:
     """Raise ValueError for a setting that cannot be trained with, before anything is made."""
     if not cfg.model.config or cfg.tokens is None:
-        files = sorted((CONF / "model").glob("*.yaml"))
-        nano = ", ".join(path.stem for path in files if "pretraining" in OmegaConf.load(path))
+        nano = ", ".join(name for name, path in sorted(config_files("model").items())
+                         if "pretraining" in OmegaConf.load(path))
         raise ValueError(f"model {cfg.model.name!r} is no nano model: its file in conf/model has no shape and settings "
                          f"(config and pretraining) to pre-train with; these have: {nano}")
     if not isinstance(cfg.check, bool):

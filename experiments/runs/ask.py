@@ -26,7 +26,7 @@ from experiments.runs.identity import identity, name_of
 from experiments.runs.limits import check_method
 from experiments.runs.source import find_source, warn_of_changed_source
 from experiments.store.logger import check_logger
-from experiments.store.paths import CONF
+from experiments.store.paths import PACKAGES
 from experiments.store.store import RunRecord, Store, git_state, now, versions
 from experiments.tasks.base import TaskData, TextTask
 from experiments.tasks.generation import Generation
@@ -80,7 +80,7 @@ class Request:
         except Exception as error:
             self.record.status = "failed"
             self.record.error = {"type": type(error).__name__, "message": explain(error),
-                                 "traceback": traceback.format_exc().replace(f"{CONF.parent}{os.sep}", "")}
+                                 "traceback": traceback.format_exc().replace(f"{PACKAGES}{os.sep}", "")}
             if is_main_process():
                 self.store.write(self.record)
             raise

@@ -18,7 +18,7 @@ from analysis.linalg.statistics import mean_interval
 from analysis.studies.study import interval_text
 from analysis.studies.subspace import Comparison
 from experiments.models.bases import own_base
-from experiments.models.load import load_model
+from experiments.models.load import adapter_kind, load_model
 from experiments.store.checkpoint import seed_everything
 from experiments.store.locate import locate, run_of
 from experiments.store.store import RunRecord, Store
@@ -40,10 +40,9 @@ def initial_A(store: Store, record: RunRecord) -> dict[Key, Tensor]:
     if own_base(description["base"]) is None:
         raise FileNotFoundError(f"base model {description['base'].get('name')} is not on this machine")
     cfg, labels = OmegaConf.create(record.config), description["labels"]
-    kind = "causal_lm" if not description["head"] else "regression" if len(labels) == 1 else "classification"
     with torch.random.fork_rng(devices=[]):
         seed_everything(record.seed)
-        model = load_model(cfg.model, kind, len(labels), labels)
+        model = load_model(cfg.model, adapter_kind(description), len(labels), labels)
         method_of(description["method"]).apply(model, pooler=cfg.model.pooler)
     return {(module, role): update.A.detach() for module, layer in adapted_layers(model)
             for role, update in layer.of("default").items()}

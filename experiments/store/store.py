@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.store.files import check_writable, plain, write_atomic
-from experiments.store.paths import ROOT
+from experiments.store.paths import PACKAGES, ROOT
 
 SCHEMA = 1
 LIBRARIES = ("lora-lab", "torch", "transformers", "accelerate", "datasets", "numpy")
@@ -174,7 +174,10 @@ def run_key(run: str) -> str:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of this code and whether its tracked files differ from it."""
+    """Commit of this code and whether its tracked files differ from it; None and None outside a checkout."""
+    if ROOT != PACKAGES:  # installed from a wheel, perhaps inside another repository
+        return None, None
+
     def git(*words: str) -> str:
         process = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True)
         return process.stdout.strip()

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from analysis.figures.style import caption_of, remove_caption, styled
 from analysis.studies.study import Study
+from experiments.config.compose import run_config
 from experiments.store.files import plain, write_atomic
 from experiments.store.logger import Logger
 from experiments.tables.latex import latex_table
@@ -89,6 +90,13 @@ def sheet_latex(sheet: Sheet) -> str:
     """A table environment; where the numbers are from is a comment above it."""
     source = f"% from {sheet.source}\n" if sheet.source else ""
     return source + latex_table(sheet.name, sheet.title, sheet.notes, sheet.header(), sheet.texts(), sheet.groups)
+
+
+def publish_artifact(sheet: Sheet, cfg: DictConfig, formats: Collection[str] = ("md", "csv", "tex")) -> list[Path]:
+    """Publish the table of an artifact below its store (`cfg.store`), and in a wandb run of its own."""
+    store = Path(cfg.store)
+    with Logger(cfg.logger, sheet.name, run_config(cfg), store, job_type="paper") as logger:
+        return publish(sheet, store / "tables", formats, logger)
 
 
 def publish_study(study: Study, folder: Path, logger_config: DictConfig, config: Mapping[str, Any],

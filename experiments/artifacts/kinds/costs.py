@@ -7,7 +7,6 @@ of the same GPUs and shards.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,7 +20,7 @@ from experiments.measure.step import check_step, shadow_of
 from experiments.models.load import empty_model, kind_of
 from experiments.sweeps.workers import Train
 from experiments.tables.names import display_name
-from experiments.tables.publish import Sheet, publish
+from experiments.tables.publish import Sheet, publish_artifact
 from lora.count import Counts, count
 from lora.errors import check_choice
 
@@ -60,7 +59,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     claims = [{**row, "ours": ours[row["key"]] / UNITS[row["unit"]]} for row in read_rows(artifact.paper)]
     record = {"artifact": artifact.name, "model": configs["ft"].model.name, "batch_size": artifact.batch_size,
               "length": artifact.length, "claims": claims}
-    files = publish(sheet_of(artifact, record), Path(cfg.store) / "tables", FORMATS)
+    files = publish_artifact(sheet_of(artifact, record), cfg, FORMATS)
     return {**record, "files": [str(file) for file in files]}
 
 

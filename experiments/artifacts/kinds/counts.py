@@ -7,7 +7,6 @@ has no count, nor has one of a method that the file does not list.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,7 +18,7 @@ from experiments.artifacts.artifact import Artifact, PrintedRow, read_artifact, 
 from experiments.config.compose import Compose, check_file
 from experiments.models.load import empty_model, kind_of
 from experiments.sweeps.workers import Train
-from experiments.tables.publish import Sheet, publish
+from experiments.tables.publish import Sheet, publish_artifact
 from lora.bank import delete
 from lora.count import count
 from lora.errors import check_choice
@@ -50,7 +49,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
             for row, number in zip(printed, exact, strict=True)]
     sheet = Sheet(artifact.name, artifact.title, COLUMNS, rows, labels=3,
                   frame=pd.DataFrame(rows, columns=COLUMNS).astype({"exact": "Int64"}))
-    files = publish(sheet, Path(cfg.store) / "tables", ("md", "csv", "tex"))
+    files = publish_artifact(sheet, cfg)
     return {"artifact": artifact.name, "files": [str(path) for path in files], "rows": len(rows),
             "counted": sum(number is not None for number in exact),
             "unlisted": sorted({row["method"] for row in printed} - artifact.settings.keys())}

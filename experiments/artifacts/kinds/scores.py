@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
@@ -11,11 +10,10 @@ from experiments.artifacts.artifact import Artifact, PrintedRow, read_artifact, 
 from experiments.artifacts.collect import Collected, cell_of, collect
 from experiments.artifacts.plan import Grid, PlannedCell, StartFrom, stand_ins
 from experiments.artifacts.suite import Suite, read_suite
-from experiments.config.compose import Compose, run_config
-from experiments.store.logger import Logger
+from experiments.config.compose import Compose
 from experiments.store.store import RunRecord
 from experiments.sweeps.workers import Train
-from experiments.tables.publish import publish
+from experiments.tables.publish import publish_artifact
 from experiments.tables.table import AGGREGATES, MARK_NOTES, Row, Table, sheet_of
 from lora.errors import check_choice
 
@@ -61,8 +59,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     collected = collect(cfg, artifact.grid(), suite, printed, compose_train, train)
     table = fill(artifact, suite, printed, collected, cfg)
     sheet = sheet_of(table, artifact.name)
-    with Logger(cfg.logger, artifact.name, run_config(cfg), Path(cfg.store), job_type="paper") as logger:
-        files = publish(sheet, Path(cfg.store) / "tables", ("md", "csv", "tex"), logger)
+    files = publish_artifact(sheet, cfg)
     cells = [cell for row in table.rows for cell in row.cells.values()]
     return {
         "artifact": artifact.name, "suite": suite.name, "files": [str(path) for path in files],

@@ -103,7 +103,7 @@ class BaseDirections(OfRuns):
         column = f" Last column: a random Gaussian matrix of {examples[-1].rank} rows." if self.gaussian else ""
         window = f" The first {self.window} of W's directions are drawn." if self.window < max(shapes)[0] else ""
         caption = (f"{subject.title}. φ(i, j) of the first i right singular vectors of W and the first j of ΔW, "
-                   f"{subject.model} on {subject.task}, {words}; runs: {'; '.join(map(run_words, first))}. Last row: "
+                   f"{subject.place}, {words}; runs: {'; '.join(map(run_words, first))}. Last row: "
                    f"random subspaces of {widths} dimensions, on average max(i, j) / {widths}.{column}{window}")
         return similarity_figure(rows, caption, "i, of W", "j, of ΔW")
 
@@ -160,7 +160,7 @@ class AmplificationTable(OfRuns):
         trained = trained_layers(measured)
         layers = drawn_layers(self.layers, trained)
         chosen = {key: [site for site in sites if site.layer in layers] for key, sites in measured.items()}
-        of = f"{', '.join(self.roles)} of {subject.model} on {subject.task}"
+        of = f"{', '.join(self.roles)} of {subject.place}"
         notes = [f"ours: {of}, {layer_words(layers, trained)}; mean over runs ± standard deviation over runs (number "
                  "of runs)", "factor: norm of dW over the norm of W in the directions of dW; the paper's from its two "
                  "printed norms", *subject.notes, *(f"problem: {problem}" for problem in problems)]

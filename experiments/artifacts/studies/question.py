@@ -11,6 +11,7 @@ from typing import Protocol
 from analysis.adapters.read import AdapterUpdates
 from analysis.figures.lines import spread
 from analysis.studies.study import Study
+from experiments.tables.names import display_name
 from experiments.tables.table import Table
 from lora.errors import check_choice
 from lora.sites import ROLES
@@ -30,6 +31,11 @@ class Subject:
     adapters: Mapping[Key, AdapterUpdates]
     printed: Sequence[Mapping[str, str]]  # rows of the paper's table, if it is one
     notes: Sequence[str]             # on models and tasks that stand in for the paper's
+
+    @property
+    def place(self) -> str:
+        """The model and the task as captions name them, as 'RoBERTa-nano on MNLI'."""
+        return f"{display_name(self.model)} on {display_name(self.task)}"
 
 
 @dataclass(frozen=True)

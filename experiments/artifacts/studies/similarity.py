@@ -116,7 +116,7 @@ class Similarity:
         layers = drawn_layers(self.layers, trained)
         drawn = [site for site in first if site.layer in layers]
         random = self._gaussians(drawn[0]) if self.gaussian else None
-        words = f"{WHICH[self.which]}, {subject.model} on {subject.task}"
+        words = f"{WHICH[self.which]}, {subject.place}"
         figures = {
             subject.name: draw_similarity(
                 drawn, Drawn(layers, self.zoom, random, update_words, f"i, r = {a[0]}", f"j, r = {b[0]}"),
@@ -128,7 +128,7 @@ class Similarity:
         tables = {subject.name: summary(readings, groups, options), f"{subject.name}_sites": self._sites(compared)}
         notes = [*(sentence(key, reading) for key, reading in readings.items()), *notes, *explained(every, options),
                  "a and b: " + "; ".join(f"{run_words(a)} and {run_words(b)}" for a, b in compared)
-                 + f" ({subject.model} on {subject.task}, all layers)", *subject.notes]
+                 + f" ({subject.place}, all layers)", *subject.notes]
         return Study(subject.name, subject.title, tables, {f"{subject.name}_phi": phi_table(drawn)}, figures, notes,
                      problems)
 
