@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.style import COLOURS, COLUMN, DOUBLE, MARKERS, add_caption, new_figure, styled
 
-STEP = 0.02  # of an axis: points of several methods that are closer stand side by side, so far apart
+STEP = 0.012  # of an axis: points of several methods that are closer stand side by side, so far apart
 LINE_STYLES = ("-", "--", ":", "-.")  # of a method's targets
 
 
@@ -37,8 +37,8 @@ class Scores:
     methods: Mapping[str, Sequence[Point]]
 
 
-def sizes_figure(rows: Sequence[Sequence[Scores]], caption: str) -> Figure:
-    """Panels in rows, a line for each method and its targets over its sizes, from the smallest.
+def sizes_figure(rows: Sequence[Sequence[Scores]], caption: str, *, joined: bool = True) -> Figure:
+    """Panels in rows, a line for each method and its targets over its sizes, from the smallest; or points alone.
 
     Whiskers are the spread, where it is known. A method has one colour and marker in all panels, its targets have
     line styles; each row has a legend of its own. Parameters are on a logarithmic scale.
@@ -50,7 +50,7 @@ def sizes_figure(rows: Sequence[Sequence[Scores]], caption: str) -> Figure:
         for part, row in zip(parts, rows, strict=True):
             grid = part.subplots(1, max(map(len, rows)), squeeze=False)[0]
             for axes, panel in zip(grid, row, strict=False):
-                _draw_panel(axes, panel, methods)
+                _draw_panel(axes, panel, methods, joined)
             for axes in grid[len(row):]:
                 axes.set_axis_off()
             handles = {label: handle for axes in grid
@@ -60,8 +60,8 @@ def sizes_figure(rows: Sequence[Sequence[Scores]], caption: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, panel: Scores, methods: Sequence[str]) -> None:
-    """The lines of every method, which has the colour and marker of its place among all."""
+def _draw_panel(axes: Axes, panel: Scores, methods: Sequence[str], joined: bool) -> None:
+    """The lines of every method, or its points alone; it has the colour and marker of its place among all."""
     places = side_by_side(panel.methods)
     for method in (method for method in methods if method in panel.methods):
         place, points = methods.index(method), panel.methods[method]
@@ -70,7 +70,8 @@ def _draw_panel(axes: Axes, panel: Scores, methods: Sequence[str]) -> None:
         for number, target in enumerate(targets):
             line = sorted((point for point in points if point.targets == target), key=lambda point: point.parameters)
             x, scores = [places[method, point.parameters] for point in line], [point.score for point in line]
-            axes.plot(x, scores, color=colour, marker=marker, linestyle=LINE_STYLES[number % len(LINE_STYLES)],
+            style = LINE_STYLES[number % len(LINE_STYLES)] if joined else "none"
+            axes.plot(x, scores, color=colour, marker=marker, linestyle=style,
                       label=f"{method} ({target})" if len(targets) > 1 else method)
             if whiskers := [(at, point.score, point.spread) for at, point in zip(x, line, strict=True)
                             if point.spread is not None]:

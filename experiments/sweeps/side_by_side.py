@@ -68,15 +68,15 @@ def side_by_side_figure(table: pd.DataFrame) -> Figure | None:
         methods: dict[str, list[Point]] = {}
         lines: list[dict[str, Any]] = [{str(key): value for key, value in line.items()}
                                        for line in of_panel.to_dict("records")]
-        for i, line in enumerate(lines):
+        for line in lines:
             spread = None if pd.isna(line["spread"]) else float(line["spread"])
-            point = Point(float(line["trainable"]), float(line["score"]), spread, targets=str(i))  # joined to none
+            point = Point(float(line["trainable"]), float(line["score"]), spread)
             methods.setdefault(display_name(line["method"]), []).append(point)
         panels.append([Scores(f"{display_name(str(model))} on {display_name(str(task))}", str(metric), methods)])
     if not panels:
         return None
     return sizes_figure(panels, "Median score over seeds by trainable parameters, a point for each setting; whiskers: "
-                                "standard deviation over seeds.")
+                                "standard deviation over seeds.", joined=False)
 
 
 def _word(value: Any) -> str | None:

@@ -20,7 +20,7 @@ def latex_table(name: str, title: str, notes: Sequence[str], header: Sequence[st
     """
     align = "".join("r" if is_numeric([row[i] for row in rows]) else "l" for i in range(len(header)))
     starts = {sum((groups or [])[:n]) for n in range(1, len(groups or []))}
-    lines = [r"\addlinespace" * (i in starts) + " & ".join(map(escape_latex, row)) + r" \\"
+    lines = [("\\addlinespace\n" if i in starts else "") + " & ".join(map(escape_latex, row)) + r" \\"
              for i, row in enumerate(rows)]
     caption = re.sub(r"^(Table|Figure) \d+: *", "", one_line(title))
     caption = caption[:1].upper() + caption[1:]

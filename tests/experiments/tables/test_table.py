@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pandas as pd
@@ -94,6 +95,12 @@ def test_latex_has_rules_a_label_and_a_caption_without_the_papers_number_or_a_pa
     assert r"\begin{tabular}{llrr}" in text  # the label, where from; parameters and a score to the right
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule"))
     assert [line for line in text.splitlines() if "x_y" in line] == ["% from results/x_y"]
+
+
+def test_in_latex_a_space_stands_between_rows_as_a_command_of_its_own():
+    one = table(Cell("90.2", "", [85.0]))
+    text = sheet_latex(sheet_of(replace(one, rows=one.rows * 3), "table6"))
+    assert re.findall(r"\\addlinespace.*", text) == [r"\addlinespace"] * 2
 
 
 def test_files_for_programs_keep_ids():
