@@ -10,9 +10,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from experiments.config.entry import entry
-from experiments.store.store import Store
-from experiments.sweeps.side_by_side import compare, sheet_of, side_by_side_figure
-from experiments.tables.publish import publish, save_figure
 
 
 @entry("compare", examples=[
@@ -22,6 +19,10 @@ from experiments.tables.publish import publish, save_figure
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Show every run of a store, or those of one task or method: how configs differ, scores over seeds, costs."""
+    from experiments.store.store import Store
+    from experiments.sweeps.side_by_side import compare, sheet_of, side_by_side_figure
+    from experiments.tables.publish import publish, save_figure
+
     ignored = [line for line in HydraConfig.get().overrides.task if re.match(r"[+~]*(task|method)\.(?!name=)", line)]
     if ignored:
         raise ValueError(f"runs are chosen by the names of their task and method alone, not by {ignored[0]}")

@@ -9,14 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from experiments.config.compose import train_configs
 from experiments.config.entry import entry
-from experiments.store.logger import check_logger
-from experiments.sweeps.workers import train_apart
-from lora.errors import check_choice
 
-KINDS = {  # what an artifact file says it is -> the room that makes it, imported when asked for: some take seconds
-    **{kind: f"experiments.artifacts.kinds.{kind}" for kind in ("scores", "sizes", "counts", "costs", "latency")},
+KINDS = {  # the kind of an artifact -> the module whose `report` makes it; each is imported when it is asked for
+    "scores": "experiments.artifacts.kinds.scores",
+    "sizes": "experiments.artifacts.kinds.sizes",
+    "counts": "experiments.artifacts.kinds.counts",
+    "costs": "experiments.artifacts.kinds.costs",
+    "latency": "experiments.artifacts.kinds.latency",
     "study": "experiments.artifacts.studies.runs",
 }
 
@@ -34,6 +34,11 @@ KINDS = {  # what an artifact file says it is -> the room that makes it, importe
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Run what is missing for a table or a figure of the paper, print it beside the paper's numbers, save it."""
+    from experiments.config.compose import train_configs
+    from experiments.store.logger import check_logger
+    from experiments.sweeps.workers import train_apart
+    from lora.errors import check_choice
+
     check_logger(cfg.logger)
     check_choice("kind", str(cfg.artifact.get("kind")), KINDS)
     with train_configs() as compose_train:

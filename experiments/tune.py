@@ -12,10 +12,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments.config.compose import train_configs
 from experiments.config.entry import entry
-from experiments.sweeps.rates import report
-from experiments.sweeps.workers import train_apart
 
 
 @entry("tune", examples=[
@@ -26,6 +23,10 @@ from experiments.sweeps.workers import train_apart
 ])
 def main(cfg: DictConfig) -> dict[str, Any]:
     """Choose learning rates: run what is missing of the sweep, print it with the choice, save it."""
+    from experiments.config.compose import train_configs
+    from experiments.sweeps.rates import report
+    from experiments.sweeps.workers import train_apart
+
     hydra = HydraConfig.get()
     changes = [line for line in hydra.overrides.task if re.match(r"[+~]*model\.", line)]
     with train_configs() as compose_train:

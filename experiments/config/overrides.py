@@ -141,7 +141,7 @@ class CommandLine:
         except ValueError as error:
             if why := absent(self.conf / group).get(name):
                 raise ValueError(f"{group} {name!r} {why}; there are {', '.join(options)}") from None
-            if group != "model":
+            if group != "model" or "local" not in options:
                 raise
             raise ValueError(f"{error}; any other: model=local model.path={name}") from None
 

@@ -14,7 +14,6 @@ from torch.testing import assert_close
 from transformers.pytorch_utils import Conv1D
 
 import lora
-from lora.adapter_file import load_adapter, save_adapter
 from lora.count import count
 from lora.layer import AdaptedDense
 from lora.peft import load_peft, save_peft
@@ -247,19 +246,6 @@ def test_a_failure_in_the_middle_of_the_model_leaves_it_as_it_was() -> None:
         value.weight[0, 0] = before
     assert not [name for name, _ in model.named_parameters() if ".updates." in name]
     models.method(init="pissa").apply(model, pooler="train")
-
-
-def test_an_adapter_file_from_before_these_options_loads(tmp_path: Path) -> None:
-    import json
-
-    model = models.adapted("bert", models.method())
-    save_adapter(model, tmp_path, base={})
-    description = json.loads((tmp_path / "adapter.json").read_text())
-    for field in ("dora", "learning_rate_scale_B"):
-        del description["method"][field]
-    (tmp_path / "adapter.json").write_text(json.dumps(description))
-    load_adapter(again := models.model("bert"), tmp_path)
-    assert torch.equal(models.logits(again), models.logits(model))
 
 
 @pytest.mark.parametrize(("fields", "message"), [

@@ -159,5 +159,5 @@ def test_a_place_that_is_taken_or_dense_is_refused(places: tuple[str, ...], erro
 
 @pytest.mark.parametrize("name", ["keys", "active", "training"])
 def test_a_name_that_a_container_needs_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"adapter name '{name}' is a word of torch's containers"):
+    with pytest.raises(ValueError, match=f"adapter name '{name}' is an attribute of torch's containers"):
         Scaling(name="scaling").apply(tiny("roberta"), pooler="train", adapter=name)

@@ -56,6 +56,8 @@ def closure(module: str) -> set[str]:
         if (module := waiting.pop()) in CODE and module not in reached:
             reached.add(module)
             waiting += [imported.module for imported in imports(CODE[module])]
+            waiting += [node.value for node in ast.walk(tree(CODE[module]))  # modules that are imported by name
+                        if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     return reached
 
 

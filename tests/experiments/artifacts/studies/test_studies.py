@@ -60,7 +60,7 @@ def test_every_study_trains_nothing_twice_and_leaves_its_numbers(name: str, trai
     made = {Path(file).name for file in last["files"]}
     assert (trained / "figures" / last["study"]).with_suffix(".md").is_file()
     assert {f"{last['study']}.png", f"{last['study']}.pdf", f"{last['study']}.csv"} <= made
-    assert "local stands for gpt3" in last["notes"]
+    assert "local model stands for GPT-3 175B" in last["notes"]
 
 
 def test_figure_3_is_phi_of_two_ranks_and_two_seeds_in_the_middle_layer(trained: Path, given: list[str]):
