@@ -108,7 +108,7 @@ def test_table_7_is_the_papers_beside_norms_of_matrices_written_out(trained: Pat
     assert ours["random", "frobenius_norm_of_projected_w"] == pytest.approx(2 * W.norm().item() / 32, rel=1e-6)
     assert set(found.seeds[2]) == {2}
     assert found.ours[64].isna().all()
-    assert r"frobenius\_norm" in (trained / "tables" / "table7.tex").read_text()
+    assert r"$\Vert$U$^\top$WV$\Vert$" in (trained / "tables" / "table7.tex").read_text()
 
 
 def test_figure_8_draws_the_window_of_w_beside_a_gaussian(trained: Path, given: list[str],
