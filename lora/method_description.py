@@ -12,14 +12,17 @@ from lora.bank import AppliedMethod
 from lora.errors import check_choice
 from lora.methods import Method
 
+# fields of a method that files written before it had them lack
+SINCE: dict[str, dict[str, Any]] = {"LoRA": {"dora": False, "learning_rate_scale_B": None}}
+
 
 def method_of(description: Mapping[str, Any]) -> Method:
     """The method of a class and the fields of its config(); the parts of a combined one alike."""
     fields = dict(description)
-    chosen = _method_class(fields.pop("class"))
+    kind = fields.pop("class")
     if "parts" in fields:
         fields["parts"] = {word: method_of(part) for word, part in fields["parts"].items()}
-    return chosen(**fields)
+    return _method_class(kind)(**SINCE.get(kind, {}) | fields)
 
 
 def described(method: AppliedMethod) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Numbers and tables on the pages for people, each read from the file that its mark names.
 
     <!-- results/nano/tables/table2.csv our_method=lora column=rte {ours:.1f} ± {spread:.1f} -->99.0 ± 0.7<!-- / -->
-    <!-- results/cpu/benchmark.json {variants[ours][over_peft]:.2f} -->0.95<!-- / -->
+    <!-- results/cpu/step/step.json {variants[ours][over_peft]:.2f} -->0.95<!-- / -->
     <!-- table results/minilm/tables/table6.md -->
     | the first table of that file |
     <!-- / -->

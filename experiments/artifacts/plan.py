@@ -8,7 +8,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-import experiments.config.resolvers  # noqa: F401  registers ${preset:...}
 from experiments.artifacts.artifact import PrintedRow, yaml_word
 from experiments.artifacts.suite import Suite
 from experiments.config.compose import Compose

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+import experiments.config.resolvers  # noqa: F401  registers ${preset:...}
 from experiments.config.search_path import config_file, search_path
 from experiments.store.paths import CONF
 

@@ -53,7 +53,6 @@ def _sha256(path: Path, size: int, mtime: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-
 def json_line(record: Mapping[str, Any]) -> str:
     """The record as JSON on one line: NaN and infinity as null, numbers of numpy and torch as numbers."""
     return json.dumps(plain(record), allow_nan=False)

@@ -18,8 +18,8 @@ def locate(source: Path | str) -> Path:
     if path.exists():
         return path
     for store in (path.parent, path.parent.parent):
-        if (store / "runs" / f"{path.name}.json").is_file():
-            return _of_run(store, path.name)
+        if (record := Store(store).find(path.name.removesuffix(".json"))) is not None:  # perhaps by an older name
+            return _of_run(store, record.stem)
     runs = [file.stem for file in path.parent.glob("runs/*.json")]
     siblings = [file.name for file in path.parent.iterdir()] if path.parent.is_dir() else []
     raise FileNotFoundError(f"no adapter and no run at {source}{nearest(path.name, runs + siblings)}")

@@ -10,7 +10,6 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -126,14 +125,6 @@ def _console() -> Console:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 10_000
-    return console
-
-
-def console_for(grid: RichTable) -> Console:
-    """Standard output: a terminal wraps what it is given, a file gets `grid` as wide as it is."""
-    console = _console()
-    if not console.is_terminal:
-        console.width = max(Measurement.get(console, console.options, grid).maximum, 100)
     return console
 
 

@@ -10,7 +10,7 @@ import torch
 from lora.adapter_file import load_adapter, save_adapter
 from lora.method_description import described, method_of
 from lora.methods import BitFit, Combined
-from tests.lora.tiny import tiny
+from tests.lora.tiny import lora, tiny
 
 OWN = '''
 from dataclasses import dataclass
@@ -75,3 +75,9 @@ def test_a_class_that_is_no_method_or_cannot_be_imported_is_named(own: str, path
 
 def test_a_class_of_lora_keeps_its_short_name() -> None:
     assert described(BitFit(name="bitfit")) == {"class": "BitFit", "name": "bitfit"}
+
+
+def test_a_file_from_before_the_descendants_of_lora_is_still_one_of_lora() -> None:
+    now = described(lora())
+    before = {key: value for key, value in now.items() if key not in ("dora", "learning_rate_scale_B")}
+    assert method_of(before) == method_of(now) == lora()

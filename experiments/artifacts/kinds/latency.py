@@ -44,20 +44,21 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
         if not cfg.train:
             raise FileNotFoundError(f"{artifact.name}: no record {file}; train=true measures it")
         with configs("latency") as compose_latency:
-            return {"artifact": artifact.name,
-                    **measured(compose_latency([*artifact.measure, f"output='{folder}'"]))}
+            settings = compose_latency([*artifact.measure, f"output='{folder}'"])
+        settings.logger = cfg.logger
+        return {"artifact": artifact.name, **measured(settings, cfg.caption)}
     record = json.loads(file.read_text())
     study = latency_study(pd.DataFrame(record["cells"]), record)
     return {"artifact": artifact.name, **publish_study(study, folder, cfg.logger, run_config(cfg), {}, cfg.caption)}
 
 
-def measured(cfg: DictConfig) -> dict[str, Any]:
+def measured(cfg: DictConfig, caption: bool = True) -> dict[str, Any]:
     """Measure the settings of conf/latency.yaml, publish them and keep their record."""
     check_settings(cfg)
     settings = latency_settings(cfg, ((row.batch_size, row.length, row.variants) for row in paper_rows(cfg)))
     seconds, conditions = measured_latency(cfg, settings)
     study, folder = latency_study(latency_cells(cfg, seconds), conditions), Path(cfg.output)
-    record = {**publish_study(study, folder, cfg.logger, run_config(cfg), {}), **conditions,
+    record = {**publish_study(study, folder, cfg.logger, run_config(cfg), {}, caption), **conditions,
               "cells": study.details["latency_cells"].to_dict("records")}
     write_atomic(folder / "latency.json", json_line(record) + "\n")
     return record

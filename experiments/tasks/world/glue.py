@@ -49,8 +49,7 @@ def changed(speaker: Speaker, sentence: Sentence, slots: list[str], hows: tuple[
 
 def swapped(sentence: Sentence) -> Sentence:
     """The event with agent and patient exchanged."""
-    slots = sentence.slots
-    return sentence.in_form(sentence.form, agent=slots["patient"], patient=slots["agent"])
+    return sentence.in_form(sentence.form, agent=sentence.slots["patient"], patient=sentence.slots["agent"])
 
 
 def filled(sentence: Sentence) -> list[str]:
@@ -223,8 +222,7 @@ def asks_for_another(speaker: Speaker, one: Sentence) -> Sentence | None:
 def qnli(speaker: Speaker, label: int) -> Row | None:
     """Does a sentence answer a question (0) or not (1)?
 
-    The question uses synonyms and more general words, like a hypothesis of RTE, so recurring words do not reveal the
-    label.
+    The question uses synonyms and more general words, as in RTE, so recurring words do not reveal the label.
     """
     family = speaker.dice.choice(("event", "event", "event", "owns"))
     statement = speaker.fitting(lambda: speaker.event(place=0.8, plain=True) if family == "event"

@@ -1,6 +1,8 @@
 """Every file of conf/ composes into a config whose values are all there."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,3 +97,9 @@ def test_every_entry_points_config_composes(config: str) -> None:
 def test_every_artifact_and_suite_composes(group: str) -> None:
     for name in names(group):
         resolved(f"{group}={name}", config="paper")
+
+
+def test_configs_are_composed_without_a_command():
+    code = "from experiments.config import compose\nwith compose.train_configs() as made: print(made([]).model.package)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "None\n"), ended.stderr

@@ -20,6 +20,10 @@ from lora.methods import BitFit
 @dataclass(frozen=True, kw_only=True)
 class Biases(BitFit):
     """BitFit under another name."""
+
+
+def made(**fields):
+    return Biases(**fields)
 '''
 
 
@@ -44,6 +48,13 @@ def test_edited_code_is_another_run_and_the_old_text_the_old_one(own: list[str],
 def test_the_classes_of_this_project_leave_identities_as_they_are(tiny_run: list[str], own: list[str]) -> None:
     assert "code" not in identity_of(compose(*tiny_run))
     assert list(identity_of(compose(*own))["code"]) == ["own_biases.Biases"]
+
+
+def test_a_function_that_makes_the_method_counts_by_its_file(own: list[str]) -> None:
+    by_class, by_function = (identity_of(compose(*own, f"method._target_=own_biases.{name}"))["code"]
+                             for name in ("Biases", "made"))
+    assert list(by_class.values()) == list(by_function.values())
+    assert run(compose(*own, "method._target_=own_biases.made")).status == "done"
 
 
 def test_another_run_starts_from_the_adapter_of_such_a_method(own: list[str]) -> None:

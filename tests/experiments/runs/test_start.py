@@ -209,7 +209,7 @@ def test_another_base_model_is_refused_before_training(
     folder = save_model(tmp_path / "other")
     tensors = {name: tensor * 1.5 for name, tensor in load_file(folder / "model.safetensors").items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    monkeypatch.setattr("experiments.training.trainer.Trainer", None)  # making one would raise
+    monkeypatch.setattr("experiments.runs.execute.Trainer", None)  # making one would raise
     cfg = compose(*tiny_run, f"model.path={folder}", f"init_from={source.run}")
     with pytest.raises(ValueError, match=r"adapts tiny, of which the weights are not those of other"):
         run(cfg)

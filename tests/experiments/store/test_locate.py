@@ -25,6 +25,13 @@ def test_a_run_is_found_by_its_record_and_by_its_name(tmp_path: Path):
         assert locate(source) == folder
 
 
+def test_an_older_record_is_found_by_the_name_that_its_run_has_now(tmp_path: Path):
+    folder = tmp_path / "adapters" / in_store(tmp_path).run
+    run = "rte-tiny-lora-r8-qv-seed0-1a2b3c4d"
+    for source in (tmp_path / run, tmp_path / "adapters" / run, tmp_path / "runs" / f"{run}.json"):
+        assert locate(source) == folder
+
+
 def test_a_run_without_its_adapter_says_why(tmp_path: Path):
     run = in_store(tmp_path / "failed", "failed", keep=False).run
     with pytest.raises(FileNotFoundError, match=r"run rte-tiny\S* of \S*failed \(failed\) kept no adapter"):
