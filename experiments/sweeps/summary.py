@@ -77,13 +77,16 @@ def print_table(runs: list[dict[str, Any]]) -> None:
 
 
 def log_to_wandb(config: DictConfig, folder: Path, record: dict[str, Any]) -> None:
-    """One wandb run of type `sweep` with the table of runs, as `logger.wandb.mode` says."""
+    """One wandb run of type `sweep` with the table of runs, in the group of its jobs, as `logger.wandb.mode` says."""
     if OmegaConf.select(config, "logger.wandb.mode") in (None, "disabled"):
         return
     import pandas
 
     columns, rows = table_rows(record["runs"])
     overrides = {"overrides": list(config.hydra.overrides.task)}
-    with Logger(config.logger, f"sweep-{folder.name}", overrides, folder, job_type="sweep") as logger:
+    group = config.logger.wandb.group or folder.name  # as each job has it
+    settings = OmegaConf.merge(config.logger, {"wandb": {"group": group}})
+    assert isinstance(settings, DictConfig)
+    with Logger(settings, f"sweep-{folder.name}", overrides, folder, job_type="sweep") as logger:
         logger.log_table("runs", pandas.DataFrame(rows, columns=columns))
         logger.log_summary({key: value for key, value in record.items() if key != "runs"})

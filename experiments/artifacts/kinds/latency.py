@@ -49,6 +49,9 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
         return {"artifact": artifact.name, **measured(settings, cfg.caption)}
     record = json.loads(file.read_text())
     study = latency_study(pd.DataFrame(record["cells"]), record)
+    if artifact.name not in study.tables:
+        raise ValueError(f"{file} has no {artifact.name}, it holds {', '.join(study.tables)}: name another store, or an "
+                         "empty one to measure into")
     return {"artifact": artifact.name, **publish_study(study, folder, cfg.logger, run_config(cfg), {}, cfg.caption)}
 
 

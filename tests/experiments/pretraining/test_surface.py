@@ -26,13 +26,13 @@ def measure(*overrides: str) -> dict:
 
 def test_the_committed_table_has_every_task_and_is_what_the_command_writes(tmp_path: Path):
     committed = rows(COMMITTED.read_text())
-    assert list(committed) == [f"{task}-nano" for task in gates.GLUE]
+    assert list(committed) == [display_name(f"{task}-nano") for task in gates.GLUE]
     record = measure("tasks=[sst2,rte]", f"output={tmp_path}")
     text = Path(record["file"]).read_text()
-    assert rows(text) == {task: committed[task] for task in ("sst2-nano", "rte-nano")}
+    assert rows(text) == {task: committed[task] for task in ("SST-2-nano", "RTE-nano")}
     others = [[line for line in page.splitlines() if "-nano" not in line] for page in (text, COMMITTED.read_text())]
     assert others[0] == others[1]
-    assert (rows(text)["sst2-nano"][-1], record["tasks"][0]["of the second alone"]) == ("-", None)  # of one text
+    assert (rows(text)["SST-2-nano"][-1], record["tasks"][0]["of the second alone"]) == ("-", None)  # of one text
 
 
 def test_a_task_without_classes_or_numbers_is_named(tmp_path: Path):
