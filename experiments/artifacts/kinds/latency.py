@@ -50,8 +50,8 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
     record = json.loads(file.read_text())
     study = latency_study(pd.DataFrame(record["cells"]), record)
     if artifact.name not in study.tables:
-        raise ValueError(f"{file} has no {artifact.name}, it holds {', '.join(study.tables)}: name another store, or an "
-                         "empty one to measure into")
+        raise ValueError(f"{file} has no {artifact.name}, it holds {', '.join(study.tables)}: name another store, or "
+                         "an empty one to measure into")
     return {"artifact": artifact.name, **publish_study(study, folder, cfg.logger, run_config(cfg), {}, cfg.caption)}
 
 

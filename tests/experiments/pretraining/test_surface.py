@@ -8,6 +8,7 @@ import pytest
 from experiments import pretrain
 from experiments.pretraining import gates
 from experiments.store.paths import ROOT
+from experiments.tables.names import display_name
 from tests.experiments.made import compose
 
 COMMITTED = ROOT / "results" / "nano" / "bag_of_words.md"
