@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 from omegaconf import DictConfig
 
 from analysis.figures.scores import slowdown_figure
@@ -106,7 +107,7 @@ def latency_study(cells: pd.DataFrame, about: Mapping[str, Any]) -> Study:
                          f"it the printed counts: {display_name(about['model'])} has others.")
     if not (grid := cells[cells.part == "figure5"]).empty:
         tables["figure5"] = _grid(grid)
-        figures["figure5"] = _figure(about, grid, f"{where}.")
+        figures["figure5"] = _figure(about, grid, where)
     return Study("latency", title, tables, {"latency_cells": cells}, figures, [*notes, *about["left_out"]], [])
 
 
@@ -149,13 +150,19 @@ def _reading(cells: pd.DataFrame) -> str:
             f"its slow-downs: {', '.join(_slowdown(cell) for cell in merged.itertuples()) or 'too few trials'} %.")
 
 
-def _figure(about: Mapping[str, Any], grid: pd.DataFrame, caption: str) -> Any:
+def _figure(about: Mapping[str, Any], grid: pd.DataFrame, where: str) -> Figure:
     """Heat maps of the slow-down: a row for each design, a panel for each length, blank where nothing was measured."""
     batch_sizes = [size for size in about["batch_sizes"] if (grid.batch_size == size).any()]
-    rows = {}
-    for method in ADAPTERS:
-        of_method = grid[grid.variant == method]
-        rows[display_name(method)] = {length: of_method[of_method.length == length].pivot(
-            index="batch_size", columns="width", values="slowdown").reindex(batch_sizes)
-            for length in about["lengths"] if (of_method.length == length).any()}
-    return slowdown_figure(rows, caption)
+
+    def frames(column: str) -> dict[str, dict[int, pd.DataFrame]]:
+        """By design and length the values of a column, by batch size and bottleneck."""
+        return {display_name(method): {
+            length: panel.pivot(index="batch_size", columns="width", values=column).reindex(batch_sizes)
+            for length, panel in grid[grid.variant == method].groupby("length")} for method in ADAPTERS}
+
+    low, high = frames("slowdown_low"), frames("slowdown_high")
+    intervals = {design: {length: (low[design][length], high[design][length]) for length in panels}
+                 for design, panels in low.items()}
+    caption = ("Figure 5: slow-down of a forward pass with adapters, in percent of the base model's time, and its "
+               f"{about['level']:.0%} interval. {where}.")
+    return slowdown_figure(frames("slowdown"), caption, intervals)
