@@ -1,6 +1,8 @@
 """Fixtures that every test may use: the shared reference data, skipped where it is absent."""
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,16 @@ import pytest
 import experiments.config.resolvers  # noqa: F401  (registers the resolvers that conf/ uses)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def restored_logging() -> Iterator[None]:
+    """A command that runs in a test's process sets up logging to a stream of that test alone."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -147,6 +147,7 @@ def _percents(axes: Axes, frame: pd.DataFrame, colours: ScalarMappable,
         light = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
         text = f"{value:.1f}"
         if ends is not None:
-            text += "\n[{:.1f}, {:.1f}]".format(*(end.to_numpy()[i, j] for end in ends))
+            numbers = [float(end.to_numpy(dtype=float)[i, j]) for end in ends]
+            text += f"\n[{', '.join('–' if np.isnan(number) else f'{number:.1f}' for number in numbers)}]"
         axes.text(j, i, text, ha="center", va="center", color="black" if light else "white",
                   fontsize=7 if ends is None else 5)

@@ -251,12 +251,13 @@ def test_the_figure_has_a_panel_for_each_design_and_length_and_a_number_in_each_
 
 def test_the_figure_is_blank_where_nothing_was_measured() -> None:
     cells = [{"part": "figure5", "batch_size": batch_size, "length": length, "variant": design, "width": 10,
-              "slowdown": 100 * batch_size + length}
+              "slowdown": 100 * batch_size + length, "slowdown_low": float(length), "slowdown_high": None}
              for batch_size, length in ((1, 4), (2, 4), (1, 8)) for design in ("adapter_h", "adapter_l")]
-    figure = latency_study._figure({"batch_sizes": [1, 2, 4], "lengths": [4, 8, 16]}, pd.DataFrame(cells), "caption")
+    figure = latency_study._figure({"batch_sizes": [1, 2, 4], "level": 0.95}, pd.DataFrame(cells), "a machine")
     panels = figure.axes[:4]
     assert [axes.get_title() for axes in panels[:2]] == ["length 4", "length 8"]
-    assert [[text.get_text() for text in axes.texts] for axes in panels] == [["104.0", "204.0"], ["108.0"]] * 2
+    assert [[text.get_text() for text in axes.texts] for axes in panels] == [
+        ["104.0\n[4.0, –]", "204.0\n[4.0, –]"], ["108.0\n[8.0, –]"]] * 2
     assert {axes.images[0].get_array().shape for axes in panels} == {(2, 1)}
 
 
