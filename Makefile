@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 $(BIN)/python -m
 
+# The environment is installed without bytecode: written at first use, it spares each later process seconds of imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test pretrain pages
 
 # Train full fine-tuning, BitFit and LoRA on three tasks of the micro-world, and print this slice of Table 2.

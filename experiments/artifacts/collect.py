@@ -1,5 +1,6 @@
 """The runs of an artifact: planned, trained where they are missing, read from the store."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from experiments.sweeps.ensure import ensure
 from experiments.sweeps.workers import Train
 from experiments.tables.table import Cell
 from lora.errors import check_choice
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,11 +53,17 @@ def collect(cfg: DictConfig, grid: Grid, suite: Suite, printed: Sequence[Printed
 
     Raises FileNotFoundError where a model is to be trained, by name, whose files are not there.
     """
-    seeds = sorted({*suite.seeds, *(cfg.seeds or [])})
-    cells, unavailable = plan(grid, suite, printed, seeds, cfg.store, compose_train)
+    seeds, store = sorted({*suite.seeds, *(cfg.seeds or [])}), Store(cfg.store)
+
+    def with_runs(ours: Mapping[str, str]) -> bool:
+        """False where there is nothing to train and nothing to read."""
+        return is_asked_for(cfg, ours) or not store.is_empty()
+
+    log.info("%s of suite %s: looking for its runs in %s", cfg.artifact.name, suite.name, cfg.store)
+    cells, unavailable = plan(grid, suite, printed, seeds, cfg.store, compose_train, with_runs)
     if cfg.train and (named := [name for name in cfg.models or [] if name in unavailable]):
         raise FileNotFoundError(f"{named[0]} cannot be trained: {unavailable[named[0]]}")
-    store, asked = Store(cfg.store), asked_for(cfg, suite, cells)
+    asked = asked_for(cfg, suite, cells)
     runs = [run for cell in cells for run in cell.runs]
     records, problems = ensure(runs, store, cfg.jobs, train if cfg.train else None, asked)
     missing = [name for name in asked if name not in records and name not in problems]
@@ -67,12 +76,12 @@ def asked_for(cfg: DictConfig, suite: Suite, cells: list[PlannedCell]) -> list[s
     """The names of the runs within the filters of the command line, each once."""
     seeds = suite.seeds if cfg.seeds is None else cfg.seeds
     return list(dict.fromkeys(run.name for cell in cells for run in cell.runs
-                              if run.seed in seeds and is_asked_for(cfg, cell)))
+                              if run.seed in seeds and is_asked_for(cfg, cell.ours)))
 
 
-def is_asked_for(cfg: DictConfig, cell: PlannedCell) -> bool:
-    """True where the cell's model, task and method are within the filters of the command line."""
-    return all(cfg[f"{group}s"] is None or cell.ours[group] in cfg[f"{group}s"] for group in GROUPS)
+def is_asked_for(cfg: DictConfig, ours: Mapping[str, str]) -> bool:
+    """True where the model, task and method of a cell are within the filters of the command line."""
+    return all(cfg[f"{group}s"] is None or ours[group] in cfg[f"{group}s"] for group in GROUPS)
 
 
 def cell_of(paper: str, spread: str, planned: PlannedCell, records: Mapping[str, RunRecord]) -> Cell:

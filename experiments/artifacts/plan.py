@@ -2,7 +2,7 @@
 
 import logging
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ from experiments.artifacts.suite import Suite
 from experiments.config.compose import Compose
 from experiments.models.files import model_identity
 from experiments.models.record import ships
-from experiments.runs.identity import Run, run_name
+from experiments.runs.identity import Run, identity_without_seed, run_name
 from experiments.tables.names import display_name
 from lora.errors import check_choice
 
@@ -92,11 +92,13 @@ class PlannedCell:
     runs: list[Run]
 
 
-def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[int], store: str,
-         compose_train: Compose) -> tuple[list[PlannedCell], dict[str, str]]:
+def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[int], store: str, compose_train: Compose,
+         with_runs: Callable[[Mapping[str, str]], bool] = lambda ours: True,
+         ) -> tuple[list[PlannedCell], dict[str, str]]:
     """Every cell that the suite has a model, a task and a method for, with one run a seed.
 
-    And by model why its files are not there: its cells have no runs.
+    And by model why its files are not there: its cells have no runs. Nor have those whose model, task and method (ours)
+    are not `with_runs`: to name a run takes a third of a second.
     """
     cells: list[PlannedCell] = []
     unavailable: dict[str, str] = {}
@@ -111,7 +113,7 @@ def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[in
             preset = suite.presets.get(row.get("source", ""), suite.presets.get(theirs["model"], suite.preset))
             config |= ours | {"preset": yaml_word(preset), "store": f"'{store}'"}
             start = grid.start_task(suite, row, theirs["task"])
-            runs = _planned_runs(config, start, seeds, compose_train, unavailable)
+            runs = _planned_runs(config, start, seeds, compose_train, unavailable) if with_runs(ours) else []
             cells.append(PlannedCell(i, column, shows, ours, theirs, runs))
     return cells, unavailable
 
@@ -166,13 +168,13 @@ def _lines(config: Mapping[str, str]) -> list[str]:
 def _runs(cfg: DictConfig, config: Mapping[str, str], seeds: list[int], sources: Sequence[Run | None]) -> list[Run]:
     """One run a seed, each from its own source or None. `cfg` is composed once for all: composing is slow, and they
     differ in `seed` and `init_from` alone."""
-    runs = []
+    runs, shared = [], identity_without_seed(cfg)
     for seed, source in zip(seeds, sources, strict=True):
         cfg.seed, keys = seed, {"seed": str(seed)}
         if source is not None:
             cfg.init_from = f"{cfg.store}/{source.name}"
             keys["init_from"] = f"'{cfg.init_from}'"
-        runs.append(Run(run_name(cfg), seed, (*_lines(config), *_lines(keys)), source))
+        runs.append(Run(run_name(cfg, shared), seed, (*_lines(config), *_lines(keys)), source))
     return runs
 
 

@@ -39,14 +39,23 @@ WHOLE = ("alpha", "init_std", "learning_rate_scale_B")
 REAL = ("learning_rate", "warmup_ratio", "weight_decay", "epsilon", "gradient_clip", "label_smoothing")
 
 
-def identity_of(cfg: DictConfig) -> dict[str, Any]:
-    """Everything that can change the result of a run, as data."""
+def identity_of(cfg: DictConfig, without_seed: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Everything that can change the result of a run, as data.
+
+    `without_seed` is `identity_without_seed(cfg)` where it is known: runs that differ in the seed and in what they
+    start from share it, and it is slow.
+    """
+    start = {} if cfg.init_from is None else {"init_from": source_name(cfg.init_from, cfg.store)}
+    return (identity_without_seed(cfg) if without_seed is None else without_seed) | start | {"seed": cfg.seed}
+
+
+def identity_without_seed(cfg: DictConfig) -> dict[str, Any]:
+    """What a run's identity has but for its seed and what it starts from."""
     trainer, method, task = (plain_dict(cfg[group]) for group in ("trainer", "method", "task"))
     parts = {"model": model_identity(cfg.model), "task": instantiate(cfg.task).identity(), "method": method,
              "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
-    start = {} if cfg.init_from is None else {"init_from": source_name(cfg.init_from, cfg.store)}
     code = foreign_code([method, task])
-    return _stated(_typed(parts)) | start | ({"code": code} if code else {}) | {"seed": cfg.seed}
+    return _stated(_typed(parts)) | ({"code": code} if code else {})
 
 
 def _typed(parts: dict[str, Any]) -> dict[str, Any]:
@@ -74,14 +83,14 @@ def _stated(value: Any) -> Any:
     return {key: _stated(item) for key, item in value.items() if item is not None and item is not False}
 
 
-def identity(cfg: DictConfig) -> str:
-    """sha256 of everything that can change the result of a run, 64 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(identity_of(cfg), sort_keys=True).encode()).hexdigest()
+def identity(cfg: DictConfig, without_seed: dict[str, Any] | None = None) -> str:
+    """sha256 of everything that can change the result of a run, 64 hexadecimal digits: see `identity_of`."""
+    return hashlib.sha256(json.dumps(identity_of(cfg, without_seed), sort_keys=True).encode()).hexdigest()
 
 
-def run_name(cfg: DictConfig) -> str:
+def run_name(cfg: DictConfig, without_seed: dict[str, Any] | None = None) -> str:
     """Name of the run of a config, such as mrpc-minilm-lora-r8-qv-seed0-1a2b3c4d: see `name_of`."""
-    return name_of(cfg, identity(cfg))
+    return name_of(cfg, identity(cfg, without_seed))
 
 
 def name_of(cfg: DictConfig, identity: str) -> str:

@@ -99,6 +99,10 @@ class Store:
         alike = (self.root / "runs").glob(f"*-{glob.escape(run.rpartition('-')[2])}.json")
         return next((file for file in alike if run_key(file.stem) == run_key(run)), None)
 
+    def is_empty(self) -> bool:
+        """True without any record."""
+        return not any((self.root / "runs").glob("*.json"))
+
     def adapter_folder(self, run: str) -> Path:
         record = self.find(run)
         return self.root / "adapters" / (run if record is None else record.stem)

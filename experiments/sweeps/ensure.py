@@ -33,7 +33,9 @@ def ensure(runs: Sequence[Run], store: Store, jobs: int, train: Train | None, as
     if not waiting:
         return records, problems
     store.check_writable()
-    ended = _train(waiting, parallel_jobs(jobs), train)
+    at_once = parallel_jobs(jobs)
+    log.info("%d runs to train, %d at a time; %d are in %s", len(waiting), at_once, len(records), store.root)
+    ended = _train(waiting, at_once, train)
     records, problems = read(runs, store)
     lost = {run.name for run in runs if run.name in records and adapters and not _kept(records[run.name], store)}
     problems = ended | problems

@@ -157,8 +157,9 @@ def _figure(about: Mapping[str, Any], grid: pd.DataFrame, where: str) -> Figure:
     def frames(column: str) -> dict[str, dict[int, pd.DataFrame]]:
         """By design and length the values of a column, by batch size and bottleneck."""
         return {display_name(method): {
-            length: panel.pivot(index="batch_size", columns="width", values=column).reindex(batch_sizes)
-            for length, panel in grid[grid.variant == method].groupby("length")} for method in ADAPTERS}
+            length: panel[panel.length == length].pivot(index="batch_size", columns="width", values=column)
+            .reindex(batch_sizes) for length in sorted(set(panel.length))}
+            for method, panel in ((method, grid[grid.variant == method]) for method in ADAPTERS)}
 
     low, high = frames("slowdown_low"), frames("slowdown_high")
     intervals = {design: {length: (low[design][length], high[design][length]) for length in panels}

@@ -121,7 +121,7 @@ def state(store: Store, record: RunRecord | None, problem: str) -> State:
 
 def asked_for(cfg: DictConfig, planned: PlannedCell, runs: Runs) -> list[str]:
     """The names of the runs within the filters of the command line."""
-    if not is_asked_for(cfg, planned):
+    if not is_asked_for(cfg, planned.ours):
         return []
     return [run.name for run in runs.values() if cfg.seeds is None or run.seed in cfg.seeds]
 
