@@ -33,7 +33,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     from analysis.adapters.read import read_updates
     from analysis.studies.amplification import amplification_study
     from experiments.models.bases import needed_base
-    from experiments.tables.publish import publish_study
+    from experiments.tables.publish_study import publish_study
 
     adapter = read_updates(path, source=cfg.adapter, alpha=cfg.alpha, fused=values["fused"])
     weights, problems = needed_base(cfg.base, adapter)

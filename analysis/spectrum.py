@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
     from analysis.adapters.read import read_updates
     from analysis.studies.spectrum import spectrum_study
-    from experiments.tables.publish import publish_study
+    from experiments.tables.publish_study import publish_study
 
     adapter = read_updates(path, source=cfg.adapter, alpha=cfg.alpha, fused=values["fused"])
     study = spectrum_study(adapter, short_name(path), choices)

@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     from analysis.adapters.read import read_updates
     from analysis.studies.subspace import subspace_study
     from experiments.runs.initial import compare_adapters
-    from experiments.tables.publish import publish_study
+    from experiments.tables.publish_study import publish_study
 
     a, b = (read_updates(path, source=source, alpha=cfg.alpha, fused=values["fused"], factors=cfg.which != "dW")
             for path, source in zip(paths, (cfg.a, cfg.b), strict=True))

@@ -21,7 +21,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Show every run of a store, or those of one task or method: how configs differ, scores over seeds, costs."""
     from experiments.store.store import Store
     from experiments.sweeps.side_by_side import compare, sheet_of, side_by_side_figure
-    from experiments.tables.publish import publish, save_figure
+    from experiments.tables.publish import publish
+    from experiments.tables.publish_study import save_figure
 
     ignored = [line for line in HydraConfig.get().overrides.task if re.match(r"[+~]*(task|method)\.(?!name=)", line)]
     if ignored:

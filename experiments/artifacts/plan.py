@@ -13,7 +13,7 @@ from experiments.artifacts.suite import Suite
 from experiments.config.compose import Compose
 from experiments.models.files import model_identity
 from experiments.models.record import ships
-from experiments.runs.identity import Run, identity_without_seed, run_name
+from experiments.runs.identity import Run, all_seeds
 from experiments.tables.names import display_name
 from lora.errors import check_choice
 
@@ -168,13 +168,13 @@ def _lines(config: Mapping[str, str]) -> list[str]:
 def _runs(cfg: DictConfig, config: Mapping[str, str], seeds: list[int], sources: Sequence[Run | None]) -> list[Run]:
     """One run a seed, each from its own source or None. `cfg` is composed once for all: composing is slow, and they
     differ in `seed` and `init_from` alone."""
-    runs, shared = [], identity_without_seed(cfg)
+    runs, of_all = [], all_seeds(cfg)
     for seed, source in zip(seeds, sources, strict=True):
         cfg.seed, keys = seed, {"seed": str(seed)}
         if source is not None:
             cfg.init_from = f"{cfg.store}/{source.name}"
             keys["init_from"] = f"'{cfg.init_from}'"
-        runs.append(Run(run_name(cfg, shared), seed, (*_lines(config), *_lines(keys)), source))
+        runs.append(Run(of_all.name(cfg), seed, (*_lines(config), *_lines(keys)), source))
     return runs
 
 

@@ -1,11 +1,14 @@
 """Compose files of conf/ inside a program, also inside one that Hydra runs."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 import experiments.config.resolvers  # noqa: F401  registers ${preset:...}
@@ -13,11 +16,83 @@ from experiments.config.search_path import config_file, search_path
 from experiments.store.paths import CONF
 
 Compose = Callable[[list[str]], DictConfig]
+CHOSEN = ("model", "task", "method")  # the groups in which the runs of one command differ
 
 
-def train_configs() -> AbstractContextManager[Compose]:
-    """Compose conf/train.yaml with overrides, also inside a program that hydra runs."""
-    return configs("train")
+@contextmanager
+def train_configs() -> Iterator[Compose]:
+    """Compose conf/train.yaml with overrides, also inside a program that Hydra runs; see ManyConfigs."""
+    with configs("train") as compose_train:
+        yield ManyConfigs(compose_train)
+
+
+class ManyConfigs:
+    """Composes many configs that differ in their model, task, method and single keys.
+
+    Hydra takes a fifth of a second for each. So it composes each model, task and method once, and later configs are
+    put together from these; but not where a file of the three groups changes something outside its own group, and not
+    for overrides other than `key=value`: these Hydra composes.
+    """
+
+    def __init__(self, compose: Compose) -> None:
+        self.compose = compose
+        self.groups: dict[tuple[str, str], Any] = {}  # (group, choice) -> its unresolved content
+        self.rest: dict[str, Any] = {}                # the config outside the three groups, by top key
+        self.independent = True                       # no choice has changed anything outside its group
+
+    def __call__(self, overrides: list[str]) -> DictConfig:
+        """The config that Hydra composes with `overrides`."""
+        parsed = [_parsed(line) for line in overrides]
+        choices = {override.key_or_group: str(override.value()) for override in parsed
+                   if override.key_or_group in CHOSEN}
+        if not all(map(_is_plain, parsed)) or len(choices) < len(CHOSEN):
+            return self.compose(overrides)
+        if any(choice not in self.groups for choice in choices.items()):
+            self._learn(choices)
+        if self.independent and (cfg := self._together(choices, parsed)) is not None:
+            return cfg
+        return self.compose(overrides)
+
+    def _learn(self, choices: Mapping[str, str]) -> None:
+        """Keep what Hydra composes for the choices."""
+        composed = OmegaConf.to_container(self.compose([f"{group}={name}" for group, name in choices.items()]))
+        assert isinstance(composed, dict)
+        content = {str(key): value for key, value in composed.items()}
+        self.groups |= {(group, name): content.pop(group) for group, name in choices.items()}
+        self.independent &= content == (self.rest or content)
+        self.rest = content
+
+    def _together(self, choices: Mapping[str, str], overrides: list[Override]) -> DictConfig | None:
+        """The config of the choices with the other keys set; None where it takes Hydra to set one or to refuse it."""
+        content = self.rest | {group: self.groups[group, name] for group, name in choices.items()}
+        keys = {override.key_or_group: override.value() for override in overrides
+                if override.key_or_group not in CHOSEN}
+        if not all(_has_value(content, key) for key in keys):
+            return None
+        cfg = OmegaConf.create(content)
+        OmegaConf.set_struct(cfg, True)
+        for key, value in keys.items():
+            OmegaConf.update(cfg, key, value)
+        return cfg
+
+
+def _is_plain(override: Override) -> bool:
+    """True for `key=value` with one value."""
+    return override.type == OverrideType.CHANGE and override.package is None and not override.is_sweep_override()
+
+
+def _has_value(content: Any, key: str) -> bool:
+    """True where `content` has the dotted key and there a value, not a dictionary or a group."""
+    for part in key.split("."):
+        if not isinstance(content, dict) or part not in content:
+            return False
+        content = content[part]
+    return not isinstance(content, dict)
+
+
+@functools.cache
+def _parsed(line: str) -> Override:
+    return OverridesParser.create().parse_override(line)
 
 
 @contextmanager

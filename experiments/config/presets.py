@@ -13,6 +13,8 @@ times their GPUs. An empty cell was not stated and leaves the default; `null` wa
 import csv
 import functools
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from itertools import product
@@ -30,6 +32,7 @@ FOLDER = CONF / "presets"
 COLUMNS = ("model", "method", "task", "rank")  # the key of a row; not every file has a rank
 SIZES = ("rank", "bottleneck")  # keys of a method whose value the column rank holds
 UNSET = object()  # told apart from None, which is a value
+_rows_at_hand: dict[int, dict[str, Any] | None] = {}  # by the id of a config, within one_row
 
 
 def presets() -> list[str]:
@@ -122,8 +125,21 @@ def put_rows(preset: str, rows: list[dict[str, str]]) -> Path:
     return write_atomic(path, "".join([header, *kept, *new.values()]))
 
 
+@contextmanager
+def one_row(cfg: DictConfig) -> Iterator[None]:
+    """Within this, `cfg` does not change, and its row is looked up once and not for each key."""
+    row = preset_row(cfg)
+    _rows_at_hand[id(cfg)] = row
+    try:
+        yield
+    finally:
+        del _rows_at_hand[id(cfg)]
+
+
 def preset_row(cfg: DictConfig) -> dict[str, Any] | None:
     """Name, source and values of the row that `cfg`, the whole config, uses; None without a preset."""
+    if id(cfg) in _rows_at_hand:
+        return _rows_at_hand[id(cfg)]
     if (name := OmegaConf.select(cfg, "preset")) is None:
         return None
     row = find_row(name, cfg.model.name, cfg.method.name, cfg.task.name, _given_rank(cfg.method))

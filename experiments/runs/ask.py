@@ -22,7 +22,7 @@ from experiments.config.compose import plain_dict
 from experiments.config.entry import explain
 from experiments.config.presets import differences, preset_row
 from experiments.runs.ending import tell
-from experiments.runs.identity import identity, name_of
+from experiments.runs.identity import all_seeds
 from experiments.runs.limits import check_method
 from experiments.runs.source import find_source, warn_of_changed_source
 from experiments.store.logger import check_logger
@@ -125,8 +125,8 @@ def asked(cfg: DictConfig) -> Iterator[Request]:
 def new_record(cfg: DictConfig) -> RunRecord:
     """The record of a run that starts now."""
     commit, dirty = git_state()
-    digest = identity(cfg)
-    return RunRecord(run=name_of(cfg, digest), identity=digest, status="failed", seed=cfg.seed,
+    of_all = all_seeds(cfg)
+    return RunRecord(run=of_all.name(cfg), identity=of_all.identity(cfg), status="failed", seed=cfg.seed,
                      config=plain_dict(cfg), preset=preset_row(cfg), commit=commit, dirty=dirty, versions=versions(),
                      started=now())
 

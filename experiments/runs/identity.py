@@ -10,6 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.config.compose import plain_dict
+from experiments.config.presets import one_row
 from experiments.models.files import model_identity
 from experiments.runs.code import foreign_code
 from experiments.runs.source import source_name
@@ -39,18 +40,52 @@ WHOLE = ("alpha", "init_std", "learning_rate_scale_B")
 REAL = ("learning_rate", "warmup_ratio", "weight_decay", "epsilon", "gradient_clip", "label_smoothing")
 
 
-def identity_of(cfg: DictConfig, without_seed: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Everything that can change the result of a run, as data.
+@dataclass(frozen=True)
+class AllSeeds:
+    """All that identity and name of a run have but for its seed and what it starts from: slow to find out."""
 
-    `without_seed` is `identity_without_seed(cfg)` where it is known: runs that differ in the seed and in what they
-    start from share it, and it is slow.
-    """
-    start = {} if cfg.init_from is None else {"init_from": source_name(cfg.init_from, cfg.store)}
-    return (identity_without_seed(cfg) if without_seed is None else without_seed) | start | {"seed": cfg.seed}
+    facts: dict[str, Any]
+    words: list[Any]  # of the name, before the seed
+
+    def identity_of(self, cfg: DictConfig) -> dict[str, Any]:
+        """Everything that can change the result of a run, as data."""
+        start = {} if cfg.init_from is None else {"init_from": source_name(cfg.init_from, cfg.store)}
+        return self.facts | start | {"seed": cfg.seed}
+
+    def identity(self, cfg: DictConfig) -> str:
+        """sha256 of everything that can change the result of a run, 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.identity_of(cfg), sort_keys=True).encode()).hexdigest()
+
+    def name(self, cfg: DictConfig) -> str:
+        """Task, model, method with its size and targets, seed, and the first digits of the identity."""
+        words = [*self.words, f"seed{cfg.seed}", self.identity(cfg)[:8]]
+        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in words if word != "")
 
 
-def identity_without_seed(cfg: DictConfig) -> dict[str, Any]:
-    """What a run's identity has but for its seed and what it starts from."""
+def all_seeds(cfg: DictConfig) -> AllSeeds:
+    """What the run of a config shares with those of other seeds and starts."""
+    with one_row(cfg):
+        facts = _facts(cfg)
+        method = plain_dict(cfg.method)
+        return AllSeeds(facts, [cfg.task.name, cfg.model.name, cfg.method.name, _size(method), _targets(method)])
+
+
+def identity_of(cfg: DictConfig) -> dict[str, Any]:
+    """Everything that can change the result of a run, as data."""
+    return all_seeds(cfg).identity_of(cfg)
+
+
+def identity(cfg: DictConfig) -> str:
+    """sha256 of everything that can change the result of a run, 64 hexadecimal digits."""
+    return all_seeds(cfg).identity(cfg)
+
+
+def run_name(cfg: DictConfig) -> str:
+    """Name of the run of a config, such as mrpc-minilm-lora-r8-qv-seed0-1a2b3c4d: see `AllSeeds.name`."""
+    return all_seeds(cfg).name(cfg)
+
+
+def _facts(cfg: DictConfig) -> dict[str, Any]:
     trainer, method, task = (plain_dict(cfg[group]) for group in ("trainer", "method", "task"))
     parts = {"model": model_identity(cfg.model), "task": instantiate(cfg.task).identity(), "method": method,
              "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
@@ -81,24 +116,6 @@ def _stated(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     return {key: _stated(item) for key, item in value.items() if item is not None and item is not False}
-
-
-def identity(cfg: DictConfig, without_seed: dict[str, Any] | None = None) -> str:
-    """sha256 of everything that can change the result of a run, 64 hexadecimal digits: see `identity_of`."""
-    return hashlib.sha256(json.dumps(identity_of(cfg, without_seed), sort_keys=True).encode()).hexdigest()
-
-
-def run_name(cfg: DictConfig, without_seed: dict[str, Any] | None = None) -> str:
-    """Name of the run of a config, such as mrpc-minilm-lora-r8-qv-seed0-1a2b3c4d: see `name_of`."""
-    return name_of(cfg, identity(cfg, without_seed))
-
-
-def name_of(cfg: DictConfig, identity: str) -> str:
-    """Task, model, method with its size and targets, seed, and the first digits of the identity."""
-    method = plain_dict(cfg.method)
-    words = [cfg.task.name, cfg.model.name, cfg.method.name, _size(method), _targets(method), f"seed{cfg.seed}",
-             identity[:8]]
-    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in words if word != "")
 
 
 def _parts(method: dict[str, Any]) -> list[dict[str, Any]]:

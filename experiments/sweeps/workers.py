@@ -1,11 +1,8 @@
-"""Runs in processes of their own, one after another in each: what a short run waits for longest is its imports.
-
-A worker reads the overrides of a run from its standard input, one JSON line a run, and answers with one: '' or why it
-ended badly. If it crashes, the run that it had is lost, and a new worker takes the next.
+"""Runs in processes of their own (experiments.sweeps.worker), one after another in each: what a short run waits for
+longest is its imports. If a worker crashes, the run that it had is lost, and a new worker takes the next.
 """
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -13,16 +10,9 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
-from logging.config import dictConfig
 from queue import SimpleQueue
 
-from omegaconf import OmegaConf
-
-from experiments.config.compose import train_configs
-from experiments.config.entry import explain
-from experiments.runs.execute import run
 from experiments.runs.identity import Run
-from experiments.store.paths import CONF
 
 ONE_THREAD = {  # for the libraries that take their number of threads from the environment
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1"),
@@ -30,7 +20,6 @@ ONE_THREAD = {  # for the libraries that take their number of threads from the e
 }
 # runs, and how many at a time -> as each ends, its name, and '' or why it ended badly
 Train = Callable[[list[Run], int], Iterable[tuple[str, str]]]
-log = logging.getLogger(__name__)
 
 
 def train_apart(runs: list[Run], jobs: int) -> Iterator[tuple[str, str]]:
@@ -83,7 +72,7 @@ class Worker:
 
     def _started(self) -> subprocess.Popen[str]:
         self.said = None if self.alone else tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
-        return subprocess.Popen([sys.executable, "-m", "experiments.sweeps.workers"], stdin=subprocess.PIPE,
+        return subprocess.Popen([sys.executable, "-m", "experiments.sweeps.worker"], stdin=subprocess.PIPE,
                                 stdout=subprocess.PIPE, stderr=self.said, text=True,
                                 env=None if self.alone else os.environ | ONE_THREAD)
 
@@ -108,29 +97,3 @@ def _workers(count: int, alone: bool) -> Iterator["SimpleQueue[Worker]"]:
     finally:
         for worker in workers:
             worker.stop()
-
-
-def serve() -> None:
-    """Answer each line of standard input; what runs print goes to standard error."""
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    logging_config = OmegaConf.to_container(OmegaConf.load(CONF / "hydra" / "job_logging" / "stderr.yaml"))
-    dictConfig(logging_config)  # type: ignore[arg-type]
-    for line in sys.stdin:
-        print(json.dumps(_problem(json.loads(line))), file=answers, flush=True)
-
-
-def _problem(overrides: list[str]) -> str:
-    """'' or the error of a run in this process."""
-    try:
-        with train_configs() as compose:
-            cfg = compose(overrides)
-        run(cfg)
-    except Exception as error:
-        log.error("%s", explain(error))
-        return f"{type(error).__name__}: {explain(error)}"
-    return ""
-
-
-if __name__ == "__main__":
-    serve()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from analysis.adapters.read import read_updates
 from analysis.adapters.updates import Update
-from experiments.tables import publish
+from experiments.tables import publish_study
 from lora.adapter_file import save_adapter
 from lora.peft import save_peft
 from tests.experiments.made import compose
@@ -67,7 +67,7 @@ def call(main: Callable[[], None], name: str, folder: Path, pictures: bool = Fal
     """What a command returns; its figures are made, and written only if asked for, which takes a second."""
     with pytest.MonkeyPatch.context() as patch:
         if not pictures:
-            patch.setattr(publish, "save_figure", nowhere)
+            patch.setattr(publish_study, "save_figure", nowhere)
         return inspect.unwrap(main)(config(name, folder, **values))
 
 

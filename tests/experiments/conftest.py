@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
@@ -100,6 +101,6 @@ def fake_runs(monkeypatch):
         method = cfg.method + "".join(cfg.get(f"method.{key}", "") for key in ("rank", "targets", "bottleneck"))
         return f"{cfg.task}-{cfg.model}-{method}-{cfg.preset}-seed{cfg.seed}"
 
-    monkeypatch.setattr("experiments.artifacts.plan.run_name", name)
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg: SimpleNamespace(name=name))
     monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))

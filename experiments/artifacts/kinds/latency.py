@@ -20,7 +20,7 @@ from experiments.measure.passes import ADAPTERS, BASE, MERGED, Variant
 from experiments.store.files import json_line, write_atomic
 from experiments.sweeps.workers import Train
 from experiments.tables.names import display_name
-from experiments.tables.publish import publish_study
+from experiments.tables.publish_study import publish_study
 from lora.errors import check_choice
 
 OURS = {"ft_or_lora": (BASE, MERGED, "lora"), "adapter_l": ("adapter_l",), "adapter_h": ("adapter_h",)}

@@ -25,7 +25,7 @@ from experiments.artifacts.suite import Suite, read_suite
 from experiments.config.compose import Compose, run_config
 from experiments.sweeps.workers import Train
 from experiments.tables.names import display_name
-from experiments.tables.publish import publish_study
+from experiments.tables.publish_study import publish_study
 from experiments.tables.table import AGGREGATES
 from lora.errors import check_choice
 

@@ -26,7 +26,8 @@ from experiments.store.locate import locate
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import UNREADABLE_PREFIX, ensure
 from experiments.sweeps.workers import Train
-from experiments.tables.publish import publish, publish_study
+from experiments.tables.publish import publish
+from experiments.tables.publish_study import publish_study
 from experiments.tables.table import sheet_of, tidy
 from experiments.tables.text import print_rows
 from lora.errors import check_choice

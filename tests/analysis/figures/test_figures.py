@@ -13,7 +13,7 @@ from analysis.figures.similarity import Panel, highest, shared_figure, similarit
 from analysis.figures.spectrum import Measure, layers_figure
 from analysis.figures.style import DOUBLE, add_caption, caption_of, new_figure, remove_caption
 from analysis.linalg.statistics import Interval, shared_directions
-from experiments.tables.publish import save_figure
+from experiments.tables.publish_study import save_figure
 from tests.analysis.figures.made import image, panels
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.store import logger as logger_module
 from experiments.store.logger import Logger
 from experiments.store.paths import CONF
-from experiments.tables.publish import save_figure
+from experiments.tables.publish_study import save_figure
 from tests.experiments.store.made import records, values, wandb
 
 

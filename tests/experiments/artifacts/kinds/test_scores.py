@@ -4,6 +4,7 @@ import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -183,7 +184,7 @@ def test_data_that_is_not_there_is_no_missing_model(tmp_path, fake_runs, monkeyp
     def name(cfg):
         raise FileNotFoundError("no file train.csv")
 
-    monkeypatch.setattr("experiments.artifacts.plan.run_name", name)
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg: SimpleNamespace(name=name))
     with pytest.raises(FileNotFoundError, match=r"no file train\.csv"):
         read_only(tmp_path, fake_runs)
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from analysis.figures.scores import Point, Scores, side_by_side, sizes_figure
 from experiments.artifacts.artifact import read_artifact
@@ -32,8 +33,10 @@ def configured(store: Path, *overrides: str) -> Any:
 @pytest.fixture
 def composed(monkeypatch: pytest.MonkeyPatch) -> Composed:
     """Composition that keeps the overrides as the config, and a run's name made of them."""
-    monkeypatch.setattr("experiments.artifacts.plan.run_name",
-                        lambda cfg: f"{cfg.task}-{cfg.method}{cfg.get('method.rank', '')}-{cfg.seed}")
+    def name(cfg: DictConfig) -> str:
+        return f"{cfg.task}-{cfg.method}{cfg.get('method.rank', '')}-{cfg.seed}"
+
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg: SimpleNamespace(name=name))
     monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))
 

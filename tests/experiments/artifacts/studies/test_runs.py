@@ -2,6 +2,7 @@
 
 import inspect
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.errors import InstantiationException
@@ -32,7 +33,7 @@ def test_on_minilm_the_figures_share_their_runs(names: list[str], runs: set, tmp
     def name(cfg):
         return f"{cfg.task}-{cfg.model}-{cfg.preset}-{cfg['method.targets']}-r{cfg['method.rank']}-seed{cfg.seed}"
 
-    monkeypatch.setattr("experiments.artifacts.plan.run_name", name)
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg: SimpleNamespace(name=name))
     monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     missing = set()
     for artifact in names:

@@ -15,7 +15,7 @@ from analysis.figures.similarity import similarity_figure
 from experiments.artifacts.studies import base_weights as paper_base
 from experiments.store.paths import CONF
 from experiments.store.store import Store
-from experiments.tables import publish
+from experiments.tables import publish_study
 from tests.analysis.made import nowhere
 from tests.experiments.artifacts.studies.made import configured, report
 
@@ -36,7 +36,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def trained(kept: Path, given: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store with all four runs; pictures are made and not written, which takes a second each."""
-    monkeypatch.setattr(publish, "save_figure", nowhere)
+    monkeypatch.setattr(publish_study, "save_figure", nowhere)
     if not list(kept.glob("runs/*.json")):
         report(configured("table7", kept, given))
     return Path(shutil.copytree(kept, tmp_path / "trained"))
@@ -218,7 +218,7 @@ def test_wandb_gets_tables_and_pictures(trained: Path, given: list[str], monkeyp
         def log_picture(self, name, file): logged.append(file.name)
         def log_summary(self, record): logged.append(record["study"])
 
-    monkeypatch.setattr(publish, "Logger", Recorder)
+    monkeypatch.setattr(publish_study, "Logger", Recorder)
     report(configured("table7", trained, given))
     assert logged == ["table7_summary", "table7_layers", "table7", "table7_layers.png", "table7_layers"]
 
