@@ -9,6 +9,7 @@ COUNTS = {"prefix_embed": D * 6, "prefix_layer": LAYERS * D * 6, "lora+prefix_em
           "lora+prefix_layer": UPDATES + LAYERS * D * 6}
 SIZES = {word: [f"method.{word.replace('lora+', 'parts.') + '.' if '+' in word else ''}{size}"
                 for size in ("l_p=4", "l_i=2")] for word in COUNTS}
+SIZES |= {f"adapter_{letter}": ["method.bottleneck=8"] for letter in "hlpd"}
 METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 
 

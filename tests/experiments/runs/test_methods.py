@@ -12,7 +12,6 @@ from lora.adapter_file import adapter_tensors
 from tests.experiments.made import adapted, compose
 from tests.experiments.runs.made import COUNTS, METHODS, SIZES, overrides
 
-SIZES |= {f"adapter_{letter}": ["method.bottleneck=8"] for letter in "hlpd"}
 def unmoved(cfg: DictConfig, record: RunRecord) -> list[str]:
     """What of a run's adapter is as it was before its first step."""
     started = adapter_tensors(adapted(cfg)[0])
