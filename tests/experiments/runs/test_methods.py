@@ -10,7 +10,8 @@ from experiments.runs.execute import run
 from experiments.store.store import RunRecord
 from lora.adapter_file import adapter_tensors
 from tests.experiments.made import adapted, compose
-from tests.experiments.runs.made import COUNTS, METHODS, SIZES, overrides
+from tests.experiments.runs.made import COUNTS, METHODS, overrides
+
 
 def unmoved(cfg: DictConfig, record: RunRecord) -> list[str]:
     """What of a run's adapter is as it was before its first step."""
