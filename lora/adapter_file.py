@@ -30,6 +30,7 @@ from lora.bank import (
     delete,
     own_parameters,
     plain_name,
+    refuse_merged,
 )
 from lora.errors import check_choice
 from lora.injected import plain_own_name
@@ -58,6 +59,7 @@ def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, T
 @torch.no_grad()
 def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], adapter: str | None = None) -> None:
     """Copy `tensors`, named as by adapter_tensors, into an adapter; ValueError unless they fit exactly."""
+    refuse_merged(model, "loading tensors")
     wanted = adapter_tensors(model, adapter)
     account("the set of tensors", tensors, wanted)
     for key, tensor in wanted.items():

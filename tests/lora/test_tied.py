@@ -1,0 +1,99 @@
+"""Merging where modules share weights: an output layer tied to the word embeddings, one block used for all layers."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
+
+from lora import Combined, FullFineTuning, adapted_layers, load_adapter, merge, save_adapter, unmerge
+from tests.lora.tiny import CONFIGS, lora, tokens
+
+SIZES: dict[str, Any] = dict(
+    vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+    max_position_embeddings=24, pad_token_id=0, bos_token_id=1, eos_token_id=2)
+BART = dict(vocab_size=50, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+            decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=24,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=2)
+T5 = dict(vocab_size=50, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, pad_token_id=0, eos_token_id=2,
+          decoder_start_token_id=0)
+GPT = dict(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=24, pad_token_id=0)
+CLASSIFIERS: dict[str, dict[str, Any]] = CONFIGS | {
+    **dict.fromkeys(("xlm-roberta", "camembert", "mpnet", "electra", "albert", "modernbert", "gpt_neox"), SIZES),
+    **dict.fromkeys(("mistral", "qwen2"), SIZES | dict(num_key_value_heads=1)),
+    "distilbert": dict(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=24),
+    "opt": SIZES | dict(ffn_dim=32, word_embed_proj_dim=16), "bloom": SIZES | dict(n_head=2, n_layer=2),
+    "gpt_bigcode": GPT, "openai-gpt": GPT, "bart": BART, "t5": T5}
+LANGUAGE_MODELS = ("gpt2", "llama", "mistral", "qwen2", "gpt_neox", "opt", "bloom", "gpt_bigcode", "openai-gpt")
+WALK = [(kind, False, False) for kind in CLASSIFIERS] + [(kind, True, tied) for kind in LANGUAGE_MODELS
+                                                         for tied in (True, False)]
+
+
+@torch.no_grad()
+def made(kind: str, language_model: bool, tied: bool) -> PreTrainedModel:
+    """A random model with weights large enough for attention to matter."""
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **CLASSIFIERS[kind], tie_word_embeddings=tied, num_labels=3)
+    model = (AutoModelForCausalLM if language_model else AutoModelForSequenceClassification).from_config(config)
+    for p in model.parameters():
+        if p.dim() > 1:
+            nn.init.normal_(p, std=0.2)
+    return model.eval()
+
+
+def outputs(model: PreTrainedModel) -> torch.Tensor:
+    batch = tokens()
+    batch["input_ids"][:, -1] = 2  # BART and T5 classify at the end of the sentence
+    return model(**batch).logits
+
+
+@pytest.mark.parametrize(("kind", "language_model", "tied"), WALK)
+def test_merged_equals_unmerged_with_every_dense_map_adapted(kind: str, language_model: bool, tied: bool) -> None:
+    model = made(kind, language_model, tied)
+    output, words = model.get_output_embeddings(), model.get_input_embeddings().weight
+    assert (output is not None and output.weight is words) == tied
+    lora(targets=["*"]).apply(model, pooler="train")
+    plain = outputs(model).detach()
+    for _, layer in adapted_layers(model):
+        nn.init.normal_(layer.of("default")["weight"].B, std=0.2)
+    unmerged = outputs(model)
+    unmerged.square().mean().backward()
+    assert all(layer.of("default")["weight"].B.grad.any() for _, layer in adapted_layers(model))
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    merge(model)
+    with torch.no_grad():
+        torch.testing.assert_close(outputs(model), unmerged, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(plain, unmerged, rtol=1e-2, atol=1e-2)
+        assert model.get_input_embeddings().weight is words
+        assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+        unmerge(model)
+        assert torch.equal(outputs(model), unmerged)
+
+
+def test_an_adapter_of_a_tied_output_layer_comes_back_from_a_file_that_was_written_merged(tmp_path: Any) -> None:
+    model = made("gpt2", True, True)
+    lora(targets=["lm_head"]).apply(model, pooler="train")
+    nn.init.normal_(model.lm_head.of("default")["weight"].B)
+    wanted = outputs(model)
+    merge(model)
+    save_adapter(model, tmp_path, base={})
+    load_adapter(again := made("gpt2", True, True), tmp_path)  # its fingerprint is that of the base
+    torch.testing.assert_close(outputs(again), wanted)
+
+
+def test_merged_weights_move_with_the_model() -> None:
+    model = made("gpt2", True, True)
+    lora(targets=["q", "*lm_head"]).apply(model, pooler="train")
+    for _, layer in adapted_layers(model):
+        for update in layer.of("default").values():
+            nn.init.normal_(update.B)
+    merge(model)
+    wanted = outputs(model)
+    torch.testing.assert_close(outputs(model.double()), wanted.double(), rtol=1e-5, atol=1e-5)
+
+
+def test_training_the_word_embeddings_beside_an_update_of_the_tied_output_layer_is_refused() -> None:
+    both = Combined(name="both", parts={"lora": lora(targets=["lm_head"]), "ft": FullFineTuning(name="ft")})
+    with pytest.raises(ValueError, match=r"ft trains transformer.wte.weight \(of 1\) itself, and the update of lora"):
+        both.apply(made("gpt2", True, True), pooler="train")
