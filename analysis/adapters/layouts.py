@@ -16,7 +16,8 @@ from analysis.adapters.updates import Named, Problem, Update, checked, of_module
 from lora.adapter_file import read_adapter
 from lora.loralib import is_merged, read_loralib, split_merged
 from lora.low_rank import Part, scaling_of
-from lora.peft import PREFIX, read_peft, size_of
+from lora.peft import read_peft, size_of
+from lora.peft_keys import PREFIX
 from lora.sites import CONV1D, Site
 
 Pair = tuple[Named, Named]  # A and B
@@ -65,16 +66,14 @@ def read_peft_folder(folder: Path, factors: bool = False) -> Contents:
     _refuse_descendants(folder, config.get("use_dora", False) and not factors, config.get("init_lora_weights"))
 
     def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
-        size = size_of(config, module)
-        if size.rank != len(A):
-            raise ValueError(f"tensor {pairs[module][0].name} has rank {len(A)}, adapter_config.json says {size.rank}")
+        size = size_of(config, module, len(A))
         scaling = scaling_of(size.rank, size.alpha, config.get("use_rslora", False))
         transposed = config.get("fan_in_fan_out")  # PEFT writes what the layer is, whatever was asked for
         return [replace(update, transposed=transposed) for update in of_module(module, A, B, scaling)]
 
     base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision"),
             "architecture": _architecture(config)}
-    pairs = _pairs(tensors, rf"(?:{re.escape(PREFIX)})?(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
+    pairs = _pairs(tensors, rf"{re.escape(PREFIX)}(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
     return Contents({key: value for key, value in base.items() if value}, *_updates_of(pairs, updates))
 
 
