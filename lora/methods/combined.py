@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lora.layer import adapted_layers
 from lora.methods.base import Method, ParameterGroup
@@ -29,7 +29,7 @@ class Combined(Method):
     def add(self, model: nn.Module, adapter: str, heads: Sequence[str],
             body: dict[str, nn.Parameter]) -> tuple[list[str], list[ParameterGroup]]:
         owner: dict[str, str] = {}
-        frozen: dict[nn.Parameter, str] = {}  # weight with a low-rank update -> its part
+        frozen: dict[Tensor, str] = {}  # weight with a low-rank update -> its part
         groups: list[ParameterGroup] = []
         for word, part in self.parts.items():
             try:

@@ -18,7 +18,7 @@ from analysis.adapters.read import read_updates
 from lora.layer import adapted_layers
 from lora.peft import load_peft
 from tests.lora import adapted_models as tiny
-from tests.lora.test_tied import made
+from tests.lora.architectures import made
 
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "roberta": lambda: tiny.model("roberta"), "bert": lambda: tiny.model("bert"),
