@@ -2,7 +2,7 @@
 
 PEFT writes base_model.model.<module>.lora_A.weight. A state dict that was saved without PEFT keeps the adapter's name
 (lora_A.default.weight) and both copies of a module that trains whole (modules_to_save.default, original_module).
-Wrappers add prefixes: torch.compile _orig_mod., DistributedDataParallel module., FSDP and checkpointing their own.
+Wrappers of modules add prefixes (lora.interchange).
 """
 
 import re
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from lora.interchange import unwrapped
+
 PREFIX = "base_model.model."
-_WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 _LORA = re.compile(r"(.+\.lora_)(?:([AB])(?:\.([^.]+))??\.(weight|bias)"
                    r"|(embedding_[AB]|magnitude_vector)(?:\.(?!weight$)([^.]+))?(?:\.weight)?)")
 _WHOLE = re.compile(r"\.modules_to_save(?:\.([^.]+)(?=\.))?(?=\.)")
@@ -25,7 +26,7 @@ def peft_keys(saved: Mapping[str, Tensor], source: object) -> dict[str, Tensor]:
     plain: dict[str, Tensor] = {}
     adapters: set[str] = set()
     for key, tensor in saved.items():
-        name = PREFIX + re.sub(rf"^(?:module\.|{re.escape(PREFIX)})+", "", _WRAPPERS.sub("", key))
+        name = PREFIX + re.sub(rf"^(?:{re.escape(PREFIX)}|module\.)+", "", unwrapped(key))
         match = _LORA.fullmatch(name)
         if match is None and ".lora_" in name:
             raise ValueError(f"{source} holds {key}, which is none of LoRA's tensors that are known here")
