@@ -44,6 +44,24 @@ def test_merged_equals_unmerged_with_every_dense_map_adapted(kind: str, language
         assert torch.equal(outputs(model), unmerged)
 
 
+@torch.no_grad()
+def test_a_module_that_stands_in_two_places_is_adapted_and_merged_in_both() -> None:
+    model = made("llama", False, False)
+    shared = model.model.layers[0].mlp.up_proj
+    model.model.layers[1].mlp.up_proj = shared
+    lora(targets=["*.up_proj"]).apply(model, pooler="train")
+    nn.init.normal_(model.model.layers[0].mlp.up_proj.of("default")["weight"].B)
+    unmerged = outputs(model)
+    dW = model.model.layers[0].mlp.up_proj.delta("default")
+    merge(model)
+    torch.testing.assert_close(outputs(model), unmerged, rtol=1e-4, atol=1e-4)
+    unmerge(model)
+    plain = made("llama", False, False)
+    for layer in plain.model.layers:
+        layer.mlp.up_proj.weight.copy_(shared.weight + dW)
+    torch.testing.assert_close(outputs(plain), unmerged, rtol=1e-4, atol=1e-4)
+
+
 def test_an_adapter_of_a_tied_output_layer_comes_back_from_a_file_that_was_written_merged(tmp_path: Any) -> None:
     model = made("gpt2", True, True)
     lora(targets=["lm_head"]).apply(model, pooler="train")
