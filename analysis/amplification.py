@@ -26,8 +26,9 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     check_logger(cfg.logger)
     check_given(values, ["adapter"])
     choices = read_choices(values)
-    if cfg.full_svd not in (True, False, None):
-        raise ValueError(f"full_svd {cfg.full_svd!r} is not true, false or null")
+    for key in ("full_svd", "transposed"):
+        if cfg[key] not in (True, False, None):
+            raise ValueError(f"{key} {cfg[key]!r} is not true, false or null")
     path = locate(cfg.adapter)
 
     from analysis.adapters.read import read_updates
@@ -36,7 +37,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     from experiments.tables.publish_study import publish_study
 
     adapter = read_updates(path, source=cfg.adapter, alpha=cfg.alpha, fused=values["fused"])
-    weights, problems = needed_base(cfg.base, adapter)
+    weights, problems = needed_base(cfg.base, adapter, cfg.transposed)
     study = amplification_study(adapter, weights, short_name(path), choices, cfg.full_svd)
     study = replace(study, problems=[*problems, *study.problems])
     record = publish_study(study, Path(cfg.output), cfg.logger, run_config(cfg), {}, cfg.caption)

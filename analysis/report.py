@@ -24,6 +24,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
     check_logger(cfg.logger)
     check_given(cfg, ["adapter"])
+    if cfg.transposed not in (True, False, None):
+        raise ValueError(f"transposed {cfg.transposed!r} is not true, false or null")
     values, path = plain_dict(cfg), locate(cfg.adapter)
 
     from analysis.adapters.read import read_updates
@@ -35,10 +37,10 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     from experiments.tables.publish import Sheet, publish
 
     adapter = read_updates(path, source=cfg.adapter, alpha=cfg.alpha, fused=values["fused"])
-    weights, problems = base_or_problem(cfg.base, adapter)
+    weights, problems = base_or_problem(cfg.base, adapter, cfg.transposed)
     comparison, other_problems = comparison_or_problem(adapter, cfg.other, values["fused"])
     report = study_adapter(adapter, cfg.alpha, weights, cfg.base, comparison, [*problems, *other_problems])
-    config = {key: values[key] for key in ("adapter", "alpha", "fused", "base", "other")}
+    config = {key: values[key] for key in ("adapter", "alpha", "fused", "base", "transposed", "other")}
     page = write_atomic(Path(cfg.output), render(report, made_by(config)))
     record = {"page": str(page), **headline(report)}
     table = numbers(report)

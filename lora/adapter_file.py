@@ -8,15 +8,11 @@ loading accounts for every tensor.
 """
 
 import hashlib
-import json
-import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -30,18 +26,19 @@ from lora.bank import (
     delete,
     own_parameters,
     plain_name,
+    refuse_merged,
 )
 from lora.errors import check_choice
 from lora.injected import plain_own_name
 from lora.layer import adapted_layers
 from lora.method_description import described, method_of
 from lora.methods import Method, ParameterGroup
+from lora.pair_file import read_pair, write_pair
 from lora.quantised import sampled
 from lora.sites import head_modules
 
 FORMAT, VERSION = "lora-lab adapter", 1
 TENSORS, DESCRIPTION = "adapter.safetensors", "adapter.json"
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, Tensor]:
@@ -58,6 +55,7 @@ def adapter_tensors(model: nn.Module, adapter: str | None = None) -> dict[str, T
 @torch.no_grad()
 def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor], adapter: str | None = None) -> None:
     """Copy `tensors`, named as by adapter_tensors, into an adapter; ValueError unless they fit exactly."""
+    refuse_merged(model, "loading tensors")
     wanted = adapter_tensors(model, adapter)
     account("the set of tensors", tensors, wanted)
     for key, tensor in wanted.items():
@@ -143,71 +141,6 @@ def _labels(model: PreTrainedModel) -> list[str]:
     return [str(label) for _, label in sorted((model.config.id2label or {}).items())]
 
 
-def write_pair(folder: Path, tensors_name: str, tensors: Mapping[str, Tensor], json_name: str,
-               description: Mapping[str, Any], digest: bool = True) -> Path:
-    """Write tensors and their description, each complete under a temporary name before either is renamed.
-
-    With `digest` the description gets the tensors' sha256, which tells a pair that was broken by a kill
-    between the renames.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = {name: folder / f".{name}.{os.getpid()}" for name in (tensors_name, json_name)}
-    try:
-        save_file({key: value.detach().cpu().contiguous() for key, value in tensors.items()},
-                  temporary[tensors_name], metadata={"format": "pt"})
-        described = {**description} | ({"sha256": _sha256(temporary[tensors_name])} if digest else {})
-        temporary[json_name].write_text(json.dumps(described, indent=1, default=_plain) + "\n")
-        for path in temporary.values():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        for name, path in temporary.items():
-            path.replace(folder / name)
-    finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
-    return folder
-
-
-def _plain(value: object) -> object:
-    """Lists and mappings of configuration libraries as json's own."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Collection):
-        return list(value)
-    raise TypeError(f"{value!r} ({type(value).__name__}) cannot be written to an adapter's JSON file")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_pair(folder: Path, tensors_name: str, json_name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The description and tensors of a folder; errors name what is missing, broken or a pickle."""
-    if folder.suffix in PICKLES and folder.is_file():
-        raise ValueError(f"{folder} is a pickle, which can run code when read: {tensors_name} is expected")
-    if not (folder / json_name).is_file():
-        raise FileNotFoundError(f"{folder} is not an adapter folder: it has no {json_name}")
-    path = folder / tensors_name
-    if not path.is_file():
-        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
-        if pickles:
-            raise ValueError(f"{folder} holds a pickle, {pickles[0]}, which can run code when read: "
-                             f"{tensors_name} is expected")
-        raise FileNotFoundError(f"{folder} has no {tensors_name}")
-    try:
-        description = json.loads((folder / json_name).read_text())
-    except ValueError as error:
-        raise ValueError(f"{folder / json_name} is not complete JSON: {error}") from None
-    if description.get("sha256") not in (None, _sha256(path)):
-        raise ValueError(f"{path} is not what {json_name} describes (its sha256 differs): "
-                         "truncated, or of another save")
-    try:
-        return description, load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from None
-
-
 def read_adapter(folder: Path | str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """An adapter's description and tensors without a model; "sites" says what each A and B belongs to."""
     folder = Path(folder)
@@ -261,7 +194,7 @@ def install(model: nn.Module, method: Method, tensors: Mapping[str, Tensor], ada
     try:
         with torch.random.fork_rng(devices=_gpus(model)):
             groups = method.apply(model, pooler=pooler, adapter=adapter)
-        account(source, tensors, adapter_tensors(model, adapter))
+        tensors = _without_base(source, tensors, model, adapter_tensors(model, adapter))
         load_tensors(model, tensors, adapter)
     except Exception:
         if adapter in adapters(model):
@@ -270,6 +203,24 @@ def install(model: nn.Module, method: Method, tensors: Mapping[str, Tensor], ada
             parameter.requires_grad_(trains)
         raise
     return groups
+
+
+def _without_base(source: object, tensors: Mapping[str, Tensor], model: nn.Module,
+                  wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors without those that are the model's own frozen ones; ValueError for others under a frozen one's name.
+
+    PEFT writes the word embeddings beside an update of the output layer.
+    """
+    base = {plain_name(key): value for key, value in model.state_dict().items()}
+    beside = {key for key in tensors.keys() & base.keys() if key not in wanted}
+    other = sorted(key for key in beside if base[key].shape != tensors[key].shape
+                   or not torch.equal(base[key].cpu(), tensors[key].to(base[key].dtype)))
+    if other:
+        raise ValueError(f"{source} holds {len(other)} base weights that are not this model's, and that its method "
+                         f"does not train, {', '.join(other[:3])}: modules that trained whole, or another base")
+    rest = {key: tensor for key, tensor in tensors.items() if key not in beside}
+    account(source, rest, wanted)
+    return rest
 
 
 def _gpus(model: nn.Module) -> list[int]:

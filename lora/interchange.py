@@ -14,6 +14,9 @@ from lora.sites import POOLERS, ROLES, Site, find_sites
 PLAIN_LORA = {"dropout": 0.0, "init": "kaiming", "rank_stabilised": False, "dora": False,
               "learning_rate_scale_B": None, "bias": "none", "layernorm": False, "position_query": True}
 
+# prefixes of torch.compile, FSDP and activation checkpointing; DistributedDataParallel's stands at the start only
+_WRAPPERS = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+
 
 @dataclass(frozen=True)
 class Size:
@@ -61,3 +64,8 @@ def pooler_of(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     place = POOLERS.get(model.config.model_type, "")  # type: ignore[union-attr, arg-type]
     has_pooler = bool(place) and place in dict(model.named_modules())
     return "frozen" if has_pooler and f"{place}.weight" not in tensors else "train"
+
+
+def unwrapped(key: str) -> str:
+    """A tensor's name without the prefixes of modules that wrap others for training."""
+    return re.sub(r"^(?:module\.)+", "", _WRAPPERS.sub("", key))

@@ -10,7 +10,7 @@ unfused map is (1, 1, n_out). transformers' Conv1D stores W0 transposed, (n_in, 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +55,6 @@ class AdaptedDense(nn.Module):
         self.merged: str | None = None
         self.rows: Rows | None = None
         self._running: tuple[LowRank, ...] = ()  # the active adapter's updates, not registered a second time
-        self._frozen: Tensor | None = None       # W0 while an adapter is merged
-        self.register_state_dict_post_hook(_write_unmerged)
         self.register_load_state_dict_pre_hook(_refuse_when_merged)
         self.train(base.training)
 
@@ -78,7 +76,7 @@ class AdaptedDense(nn.Module):
         """W0 (n_out, n_in), merged or not: a view, or anew where it is held in 4 or 8 bits."""
         if is_quantised(self.base):
             return dequantised(self.base)
-        W0 = self.weight if self._frozen is None else self._frozen
+        W0: Tensor = self.base._parameters["weight"]  # type: ignore[assignment]
         return W0.T if self.transposed else W0
 
     def add(self, name: str, role: str, part: Part, **options: object) -> None:
@@ -177,7 +175,11 @@ class AdaptedDense(nn.Module):
 
     @torch.no_grad()
     def merge(self, name: str) -> MergeError | None:
-        """Store W0 + dW in place, summed in fp32 or wider and cast once; W0 is kept. Merging again changes nothing."""
+        """Let W0 + dW act in the place of W0, summed in fp32 or wider and cast once. Merging again changes nothing.
+
+        It is an attribute of the base module before its parameter W0, which stays as it is: another module may share
+        it, as word embeddings do with an output layer.
+        """
         if self.merged == name or name not in self.updates:
             return None
         if self.merged is not None:
@@ -187,8 +189,7 @@ class AdaptedDense(nn.Module):
                                "the frozen weights are held in; load it on a model in fp32 and merge there")
         W0, dW = self.weight.data, self.delta(name)
         wanted = wide(W0) + (dW.T if self.transposed else dW)
-        self._frozen, self.merged = W0, name
-        self.base.weight.data = wanted.to(W0.dtype)  # type: ignore[union-attr]
+        vars(self.base)["weight"], self.merged = wanted.to(W0.dtype), name
         stored = self.weight.T if self.transposed else self.weight
         lost = self.frozen_weight.double() + dW.double() - stored.double()
         norm = dW.double().norm().item()
@@ -196,10 +197,15 @@ class AdaptedDense(nn.Module):
                           lost.norm().item() / norm if norm else 0.0)
 
     def unmerge(self) -> None:
-        """Put the kept W0 back, bit for bit."""
-        if self._frozen is not None:
-            self.base.weight.data = self._frozen  # type: ignore[union-attr]
-        self._frozen = self.merged = None
+        """Let W0 act again, which was never changed."""
+        vars(self.base).pop("weight", None)
+        self.merged = None
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move W0 + dW with the parameters, to a device or a dtype."""
+        if self.merged is not None:
+            vars(self.base)["weight"] = fn(self.weight)
+        return super()._apply(fn, recurse)
 
     def delete(self, name: str) -> None:
         """Remove adapter `name` from this layer."""
@@ -219,13 +225,6 @@ def _add(h: Tensor, delta: Tensor, part: Part) -> Tensor:
     target = part.of(h)
     target += delta.view_as(target)
     return h
-
-
-def _write_unmerged(layer: nn.Module, state: dict[str, Tensor], prefix: str, _: object) -> None:
-    """A state dict always holds W0, also while an adapter is merged, so that loading cannot add dW twice."""
-    assert isinstance(layer, AdaptedDense)
-    if layer._frozen is not None:
-        state[prefix + "base.weight"] = layer._frozen
 
 
 def _refuse_when_merged(layer: nn.Module, *_: object) -> None:

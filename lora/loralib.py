@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from lora.adapter_file import install
-from lora.interchange import Size, lora_method, name_targets, pooler_of
+from lora.interchange import Size, lora_method, name_targets, pooler_of, unwrapped
 from lora.methods import ParameterGroup
 
 ENABLED = {2: ("q", "v"), 3: ("q", "k", "v")}  # the paper's GPT-2 adapts q and v
@@ -76,8 +76,14 @@ def read_loralib(file: Path | str) -> dict[str, Tensor]:
     except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{file} is truncated or not a checkpoint of tensors: {reason}") from None
-    # the authors' GPT-2 scripts wrap the state dict, and prefix it with `module.`
+    # the authors' GPT-2 scripts wrap the state dict, and DistributedDataParallel the model
     state = state.get("model_state_dict", state) if isinstance(state, Mapping) else {}
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{file} holds {odd[0]!r}, which is no tensor: it is not a loralib checkpoint")
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    if theirs := [key for key in state if ".lora_A." in key]:
+        raise ValueError(f"{file} holds {theirs[0]}, a tensor of PEFT: give the folder with its adapter_config.json "
+                         "and adapter_model.safetensors")
+    plain = {unwrapped(key): value for key, value in state.items()}
+    if len(plain) < len(state):
+        raise ValueError(f"{file} holds tensors twice, with and without a prefix such as module.")
+    return plain

@@ -19,16 +19,17 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from lora.adapter_file import adapter_tensors, find_adapter, install, read_pair, write_pair
+from lora.adapter_file import adapter_tensors, find_adapter, install
 from lora.errors import check_choice
 from lora.interchange import Size, lora_method, name_targets, pooler_of
 from lora.layer import AdaptedDense, adapted_layers
 from lora.low_rank import LowRank, wide
 from lora.methods import LoRA, ParameterGroup
+from lora.pair_file import read_pair, write_pair
+from lora.peft_keys import PREFIX, peft_keys
 from lora.sites import head_modules
 
 TENSORS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-PREFIX = "base_model.model."
 BIASES = {"none": "none", "sites": "lora_only", "all": "all"}
 TASK_TYPES = {"ForSequenceClassification": "SEQ_CLS", "ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM"}
 READ = {"peft_type", "task_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "lora_dropout",
@@ -147,11 +148,14 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
     if config.get("task_type") not in (None, *TASK_TYPES.values()):
         check_choice("task_type", str(config["task_type"]), set(TASK_TYPES.values()))
     check_choice("bias", config.get("bias", "none"), BIASES.values())
-    modules = [key.removeprefix(PREFIX).removesuffix(".lora_A.weight") for key in saved
-               if key.endswith(".lora_A.weight")]
-    if not modules:
+    if embeddings := [key for key in saved if key.endswith(".lora_embedding_A")]:
+        raise ValueError(f"{folder} updates word embeddings, {embeddings[0].removeprefix(PREFIX)}: only updates of "
+                         "dense maps can be put on a model")
+    ranks = {key.removeprefix(PREFIX).removesuffix(".lora_A.weight"): len(A) for key, A in saved.items()
+             if key.endswith(".lora_A.weight")}
+    if not ranks:
         raise ValueError(f"{Path(folder) / TENSORS} has no lora_A tensors")
-    sizes = {module: size_of(config, module) for module in modules}
+    sizes = {module: size_of(config, module, rank) for module, rank in ranks.items()}
     targets = name_targets(model, sizes)
     roles = {site.module: site.role for sites in targets.values() for site in sites}
     tensors = _plain_tensors(saved, roles, biases_thrice=config.get("bias") == "all")
@@ -186,21 +190,31 @@ def read_peft(folder: Path | str, beside: Collection[str] = ()) -> tuple[dict[st
     for option, value in config.items():
         if value and option not in {*READ, *IGNORED, *beside}:
             raise ValueError(f"{folder} was trained with {option}={value!r}, which is not supported")
-    return config, saved
+    return config, peft_keys(saved, folder)
 
 
-def size_of(config: Mapping[str, Any], module: str) -> Size:
-    """Rank and alpha of a module by PEFT's configuration."""
-    return Size(_by_pattern(config, "rank_pattern", "r", module),
-                _by_pattern(config, "alpha_pattern", "lora_alpha", module))
+def size_of(config: Mapping[str, Any], module: str, rank: int) -> Size:
+    """Rank and alpha of a module by PEFT's configuration, for an A of `rank` rows; ValueError where they do not fit.
+
+    PEFT takes the first pattern that ends the module's name, and writes patterns sorted: of several with different
+    values the file does not tell the first. The rank is that of A.
+    """
+    ranks = _by_pattern(config, "rank_pattern", "r", module)
+    if rank not in ranks:
+        raise ValueError(f"tensor {PREFIX}{module}.lora_A.weight has rank {rank}, {CONFIG} says "
+                         f"{' or '.join(map(str, ranks))}")
+    alphas = _by_pattern(config, "alpha_pattern", "lora_alpha", module)
+    if len(alphas) > 1:
+        raise ValueError(f"{CONFIG}: alpha_pattern gives {module} several values, {', '.join(map(str, alphas))}; PEFT "
+                         "takes the first, and does not keep the order in its files: leave one")
+    return Size(rank, alphas[0])
 
 
-def _by_pattern(config: Mapping[str, Any], patterns: str, default: str, module: str) -> Any:
-    """PEFT's value for a module: that of the first pattern that ends its name, else the default."""
-    for pattern, value in (config.get(patterns) or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return config[default]
+def _by_pattern(config: Mapping[str, Any], patterns: str, default: str, module: str) -> list[Any]:
+    """The values of the patterns that end a module's name, each once; the default where none does."""
+    values = [value for pattern, value in (config.get(patterns) or {}).items()
+              if re.match(rf"(.*\.)?({pattern})$", module)]
+    return list(dict.fromkeys(values)) or [config[default]]
 
 
 def _plain_tensors(saved: Mapping[str, Tensor], roles: Mapping[str, str],

@@ -1,8 +1,8 @@
 """The places of W_q, W_k, W_v, W_o, W_fc1 and W_fc2 in each architecture, of the ends of its blocks and sub-layers, and
 of the task head.
 
-A target is a role of the table (`q k v o fc1 fc2`) or, for any architecture, a glob over module names
-(`*.attention.wq`), recognised by a `*` or a dot.
+A target is a role of the table (`q k v o fc1 fc2`) or, for any architecture, the name of a module or a glob over
+module names (`*.attention.wq`), recognised by a `*` or a dot.
 """
 
 import fnmatch
@@ -83,7 +83,7 @@ def find_sites(model: nn.Module, targets: Sequence[str], heads: Sequence[str] = 
 
 
 def _find(model: nn.Module, target: str, names: list[str], heads: Sequence[str]) -> list[Site]:
-    if "*" in target or "." in target:
+    if "*" in target or "." in target or (target in names and target not in ROLES):
         matches = [name for name in names if fnmatch.fnmatchcase(name, target)]
         if not matches:
             raise ValueError(f"pattern {target!r} matches no dense module; the model has {', '.join(_shapes(names))}")

@@ -7,23 +7,29 @@ transposed one (GPT-2's Conv1D) is read as the matrix that the update belongs to
 
 import difflib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from analysis.adapters.orientation import of_layer, transposed_by_neighbours
 from analysis.adapters.updates import Update, check_real
 from lora.low_rank import wide
-from lora.sites import same_but_for_prefix, stored_transposed
+from lora.sites import CONV1D, same_but_for_prefix, sites_by_name, stored_transposed
 
 WEIGHTS = "model.safetensors"
 
 
 class BaseWeights:
-    """The weights of a base model, by name."""
+    """The weights of a base model, by name.
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path).expanduser()
+    `transposed` says whether it keeps square weights as (n_in, n_out); where it is None the other weights of their
+    layers tell, and `updates`, those of the adapter that is studied.
+    """
+
+    def __init__(self, path: Path | str, updates: Sequence[Update] = (), transposed: bool | None = None) -> None:
+        self.path, self.updates, self.transposed = Path(path).expanduser(), updates, transposed
         self.files: dict[str, Path] = {}  # the file of each tensor
         for file in _files(self.path):
             with _open(file) as opened:
@@ -53,8 +59,7 @@ class BaseWeights:
             raise ValueError(f"tensor {name} of {self.path} is {tuple(stored.shape)}: "
                              f"the update of {update.label} needs {shape}")
         square = shape[0] == shape[1]  # the shape tells how the others are stored
-        by_name = stored_transposed(update.module) if update.transposed is None else update.transposed
-        transposed = by_name if square else tuple(stored.shape) != shape
+        transposed = self._square_transposed(name, update) if square else tuple(stored.shape) != shape
         W = stored.T if transposed else stored                                       # (n_out, n_in)
         W0 = wide(update.part.of(W, 0).reshape(n_part, n_in)).contiguous()
         if not W0.isfinite().all():
@@ -62,6 +67,42 @@ class BaseWeights:
         if not W0.any():
             raise ValueError(f"tensor {name} of {self.path} is zero here")
         return W0
+
+    def _square_transposed(self, name: str, update: Update) -> bool:
+        """Whether a square weight is kept as (n_in, n_out); ValueError where nothing tells."""
+        if self.transposed is not None:
+            return self.transposed
+        say = "transposed=false says that it is kept as nn.Linear does, transposed=true as transformers' Conv1D does"
+        try:
+            by_neighbours = transposed_by_neighbours(name, self._shapes(of_layer(name, self.files)), self.updates)
+        except ValueError as error:
+            raise ValueError(f"tensor {name} of {self.path} is square, and {error}: {say}") from None
+        for told in (by_neighbours, update.transposed):
+            if told is not None:
+                return told
+        kind = self._architecture()
+        if kind is not None and kind not in CONV1D:
+            return False
+        if sites_by_name(update.module) and not stored_transposed(update.module):  # of a BERT or Llama, not a GPT-2
+            return False
+        raise ValueError(f"tensor {name} of {self.path} is square, and nothing tells whether it is (n_out, n_in) or "
+                         f"(n_in, n_out): {say}")
+
+    def _shapes(self, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """The shapes of tensors, without their values."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for name in names:
+            with _open(self.files[name]) as file:
+                shapes[name] = tuple(file.get_slice(name).get_shape())
+        return shapes
+
+    def _architecture(self) -> str | None:
+        """The model_type of the config.json beside the weights."""
+        file = (self.path if self.path.is_dir() else self.path.parent) / "config.json"
+        try:
+            return json.loads(file.read_text()).get("model_type")
+        except (OSError, ValueError):
+            return None
 
 
 def _files(path: Path) -> list[Path]:

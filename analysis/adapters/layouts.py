@@ -16,8 +16,9 @@ from analysis.adapters.updates import Named, Problem, Update, checked, of_module
 from lora.adapter_file import read_adapter
 from lora.loralib import is_merged, read_loralib, split_merged
 from lora.low_rank import Part, scaling_of
-from lora.peft import PREFIX, read_peft, size_of
-from lora.sites import CONV1D, Site
+from lora.peft import read_peft, size_of
+from lora.peft_keys import PREFIX
+from lora.sites import CONV1D, Site, stored_transposed
 
 Pair = tuple[Named, Named]  # A and B
 # PEFT's options that train something beside dW, which stays scaling * B A: a bias of B, rows of the embedding
@@ -50,10 +51,9 @@ def read_ours(folder: Path, factors: bool = False) -> Contents:
             made = of_module(site["module"], A, B, site["scaling"])
         else:
             made = [of_site(Site(site["role"], site["module"], part), A, B, site["scaling"])]
-        return [replace(update, transposed=transposed) for update in made]
+        return [replace(update, transposed=_transposed(architecture, update.module)) for update in made]
 
     architecture = description.get("architecture")
-    transposed = None if architecture in (None, *CONV1D) else False  # a model with Conv1D layers may have others too
     pairs = {key: (_named(tensors, f"{key}.A"), _named(tensors, f"{key}.B")) for key in sites}
     base = {**description["base"], "architecture": architecture}
     return Contents(base, *_updates_of(pairs, updates))
@@ -65,17 +65,22 @@ def read_peft_folder(folder: Path, factors: bool = False) -> Contents:
     _refuse_descendants(folder, config.get("use_dora", False) and not factors, config.get("init_lora_weights"))
 
     def updates(module: str, A: Tensor, B: Tensor) -> list[Update]:
-        size = size_of(config, module)
-        if size.rank != len(A):
-            raise ValueError(f"tensor {pairs[module][0].name} has rank {len(A)}, adapter_config.json says {size.rank}")
+        size = size_of(config, module, len(A))
         scaling = scaling_of(size.rank, size.alpha, config.get("use_rslora", False))
-        transposed = config.get("fan_in_fan_out")  # PEFT writes what the layer is, whatever was asked for
+        transposed = config.get("fan_in_fan_out")  # PEFT writes what its last layer is, whatever was asked for
         return [replace(update, transposed=transposed) for update in of_module(module, A, B, scaling)]
 
     base = {"name": config.get("base_model_name_or_path"), "revision": config.get("revision"),
             "architecture": _architecture(config)}
-    pairs = _pairs(tensors, rf"(?:{re.escape(PREFIX)})?(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
+    pairs = _pairs(tensors, rf"{re.escape(PREFIX)}(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
     return Contents({key: value for key, value in base.items() if value}, *_updates_of(pairs, updates))
+
+
+def _transposed(architecture: str | None, module: str) -> bool | None:
+    """Whether transformers' model keeps a module's weight as (n_in, n_out); None where it has layers of both kinds."""
+    if architecture in CONV1D:
+        return stored_transposed(module) or None
+    return None if architecture is None else False
 
 
 def _architecture(config: Mapping[str, Any]) -> str | None:

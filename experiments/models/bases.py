@@ -17,21 +17,24 @@ from experiments.store.paths import ROOT
 from lora.errors import nearest
 
 
-def open_base(base: str | None, adapter: AdapterUpdates) -> tuple[BaseWeights | None, list[Problem]]:
+def open_base(base: str | None, adapter: AdapterUpdates,
+              transposed: bool | None = None) -> tuple[BaseWeights | None, list[Problem]]:
     """The weights of `base`, or of the model that the adapter names, None where that is not on this machine.
 
-    A problem says that the adapter is of another model than `base`.
+    A problem says that the adapter is of another model than `base`. `transposed` is as in BaseWeights.
     """
     folder = own_base(adapter.base) if base is None else base_folder(base)
     if folder is None:
         return None, []
     other = None if base is None else _other_model(base, folder, adapter)
-    return BaseWeights(folder), [] if other is None else [Problem("base model", other)]
+    weights = BaseWeights(folder, adapter.updates, transposed)
+    return weights, [] if other is None else [Problem("base model", other)]
 
 
-def needed_base(base: str | None, adapter: AdapterUpdates) -> tuple[BaseWeights, list[Problem]]:
+def needed_base(base: str | None, adapter: AdapterUpdates,
+                transposed: bool | None = None) -> tuple[BaseWeights, list[Problem]]:
     """As open_base; ValueError where there is none."""
-    weights, problems = open_base(base, adapter)
+    weights, problems = open_base(base, adapter, transposed)
     if weights is None:
         name = adapter.base.get("name")
         raise ValueError(f"base is not given, and {adapter.source} names {repr(name) if name else 'none'}"
@@ -40,10 +43,11 @@ def needed_base(base: str | None, adapter: AdapterUpdates) -> tuple[BaseWeights,
     return weights, problems
 
 
-def base_or_problem(base: str | None, adapter: AdapterUpdates) -> tuple[BaseWeights | None, list[Problem]]:
+def base_or_problem(base: str | None, adapter: AdapterUpdates,
+                    transposed: bool | None = None) -> tuple[BaseWeights | None, list[Problem]]:
     """As open_base, with a problem where the weights cannot be read."""
     try:
-        return open_base(base, adapter)
+        return open_base(base, adapter, transposed)
     except (ValueError, OSError) as error:
         return None, [Problem("base", str(error))]
 

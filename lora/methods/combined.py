@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lora.layer import adapted_layers
 from lora.methods.base import Method, ParameterGroup
@@ -29,7 +29,7 @@ class Combined(Method):
     def add(self, model: nn.Module, adapter: str, heads: Sequence[str],
             body: dict[str, nn.Parameter]) -> tuple[list[str], list[ParameterGroup]]:
         owner: dict[str, str] = {}
-        frozen: dict[str, str] = {}  # weight with a low-rank update -> its part
+        frozen: dict[Tensor, str] = {}  # weight with a low-rank update -> its part
         groups: list[ParameterGroup] = []
         for word, part in self.parts.items():
             try:
@@ -39,11 +39,11 @@ class Combined(Method):
             if both := [key for key in in_place if key in owner]:
                 raise ValueError(f"{self.name}: {owner[both[0]]} and {word} both train {both[0]} (of {len(both)})")
             owner |= dict.fromkeys(in_place, word)
-            frozen = {f"{name}.weight": word for name, layer in adapted_layers(model) if layer.of(adapter)} | frozen
+            frozen = {layer.base.weight: word for _, layer in adapted_layers(model) if layer.of(adapter)} | frozen
             groups += part_groups
-        if both := [key for key in owner if key in frozen]:
+        if both := [key for key in owner if body[key] in frozen]:
             raise ValueError(f"{self.name}: {owner[both[0]]} trains {both[0]} (of {len(both)}) itself, and the update "
-                             f"of {frozen[both[0]]} is beside that weight frozen: choose other targets or blocks")
+                             f"of {frozen[body[both[0]]]} is beside that weight frozen: choose other targets or blocks")
         return list(owner), groups
 
     def resolved(self, model: nn.Module, heads: Sequence[str]) -> Method:

@@ -73,8 +73,10 @@ class LoRA(Method):
     def _add(self, model: nn.Module, adapter: str, site: Site, target: str) -> None:
         layer = model.get_submodule(site.module)
         if not isinstance(layer, AdaptedDense):
+            places = [name for name, module in model.named_modules(remove_duplicate=False) if module is layer]
             layer = AdaptedDense(layer)
-            model.set_submodule(site.module, layer)
+            for place in places:  # a module that stands in several places is adapted in all
+                model.set_submodule(place, layer)
         try:
             layer.add(adapter, site.role, site.part, rank=_for(self.rank, target), alpha=_for(self.alpha, target),
                       dropout=self.dropout, init=self.init, rank_stabilised=self.rank_stabilised, dora=self.dora,

@@ -188,7 +188,7 @@ def rewrite(folder: Path, change) -> None:
     tensors = load_file(folder / "adapter.safetensors")
     change(tensors)
     save_file(tensors, folder / "adapter.safetensors")
-    edit(folder, sha256=lora.adapter_file._sha256(folder / "adapter.safetensors"))
+    edit(folder, sha256=lora.pair_file._sha256(folder / "adapter.safetensors"))
 
 
 def edit(folder: Path, **fields: object) -> None:

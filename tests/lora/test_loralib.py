@@ -130,6 +130,11 @@ def test_alpha_must_be_given(tmp_path: Path):
     (lambda s: s.pop("bert.encoder.layer.0.attention.self.query.lora_B"), "lora_A without lora_B for .*que"),
     (lambda s: [s.pop(key) for key in list(s) if "lora_" in key], "no loralib checkpoint: it has no lora_A"),
     (lambda s: s.update(alpha=16), "holds 'alpha', which is no tensor"),
+    (lambda s: s.update({f"module.{key}": value for key, value in s.items()}), "holds tensors twice, with and without"),
+    (lambda s: s.update({"base_model.model.q.lora_A.weight": torch.ones(2, 16)}),
+     "q.lora_A.weight, a tensor of PEFT: give the folder with its adapter_config.json"),
+    (lambda s: s.update({"bert.encoder.layer.0.attention.self.query.weight": torch.ones(16, 16)}),
+     "1 base weights that are not this model's, .*, bert.encoder.layer.0.attention.self.query.weight"),
 ])
 def test_every_tensor_is_accounted_for(tmp_path: Path, change, message: str):
     file = write(by_loralib("bert"), tmp_path / "a.bin")
@@ -137,6 +142,15 @@ def test_every_tensor_is_accounted_for(tmp_path: Path, change, message: str):
     torch.save(state, file)
     with pytest.raises(ValueError, match=message):
         load_loralib(tiny.model("bert"), file, ALPHA)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_a_whole_state_dict_of_a_wrapped_model_loads(prefix: str, tmp_path: Path):
+    """loralib's lora_state_dict leaves the base weights out; a plain state_dict() holds them too."""
+    theirs = by_loralib("bert")
+    torch.save({f"{prefix}{key}": value for key, value in theirs.state_dict().items()}, tmp_path / "a.bin")
+    load_loralib(ours := tiny.model("bert"), tmp_path / "a.bin", ALPHA)
+    assert_close(tiny.logits(ours), tiny.logits(theirs), rtol=1e-5, atol=1e-5)
 
 
 def test_fused_parts_that_do_not_fit_are_refused(tmp_path: Path):

@@ -1,18 +1,20 @@
 """Single base weights: equal to the model's own, whatever the file's prefix, shards and layout."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import peft
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.testing import assert_close
 from transformers import GPT2LMHeadModel, GPTBigCodeForCausalLM
 
 from analysis.adapters.base_weights import BaseWeights
 from analysis.adapters.read import AdapterUpdates, read_updates
+from analysis.adapters.updates import Update
 from analysis.linalg.amplify import amplification
 from lora.adapter_file import save_adapter
 from lora.layer import adapted_layers
@@ -75,16 +77,97 @@ def test_a_square_weight_is_read_as_the_layer_that_peft_adapted_keeps_it(linear:
     assert_close(BaseWeights(tmp_path / "base").weight(update), columns.T.detach())
 
 
-@pytest.mark.parametrize(("architecture", "linear"), [("gpt2", False), ("qwen", True), (None, False)])
+@pytest.mark.parametrize(("architecture", "linear"), [("gpt2", False), ("qwen", True)])
 def test_a_square_weight_of_ours_is_read_as_its_architecture_keeps_it(
-        architecture: str | None, linear: bool, tmp_path: Path):
-    adapter, _ = study("gpt2", tmp_path / "adapter", targets=["o"])
-    file = tmp_path / "adapter" / "adapter.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"architecture": architecture}))
-    update = read_updates(tmp_path / "adapter").updates[0]
-    assert update.module == adapter.updates[0].module == C_PROJ
+        architecture: str, linear: bool, tmp_path: Path):
+    update = of_architecture(tmp_path, architecture)
     stored = torch.randn(16, 16)
     assert torch.equal(base_of(tmp_path, {f"{C_PROJ}.weight": stored}).weight(update), stored if linear else stored.T)
+
+
+def of_architecture(folder: Path, architecture: str | None) -> Update:
+    """The update of a c_proj in an adapter of ours that says it is of this architecture."""
+    study("gpt2", folder / "adapter", targets=["o"])
+    file = folder / "adapter" / "adapter.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"architecture": architecture}))
+    update = read_updates(folder / "adapter").updates[0]
+    assert update.module == C_PROJ
+    return update
+
+
+def loralib_update(folder: Path, module: str, n_in: int, n_out: int) -> Update:
+    """The update of one module in a state dict, which says nothing of the base."""
+    torch.save({f"{module}.lora_A": torch.randn(2, n_in), f"{module}.lora_B": torch.randn(n_out, 2)}, folder / "a.bin")
+    return read_updates(folder / "a.bin", alpha=4).updates[0]
+
+
+WEIGHT = torch.randn(16, 16)
+NEIGHBOURS: dict[str, tuple[str, dict[str, nn.Module]]] = {
+    "bias of c_attn": ("h.1.attn.c_proj", {"h.1.attn.c_attn": nn.Linear(16, 48)}),
+    "no biases": ("h.1.attn.c_proj", {"h.1.attn.c_attn": nn.Linear(16, 48, bias=False)}),
+    "Llama": ("layers.1.self_attn.q_proj", {"layers.1.self_attn.k_proj": nn.Linear(16, 4, bias=False),
+                                            "layers.1.mlp.down_proj": nn.Linear(32, 16, bias=False)}),
+    "unknown names": ("blocks.1.mix.out", {"blocks.1.mix.wide": nn.Linear(16, 24)}),
+    "narrow, not by its role": ("layer.1.attention.self.key", {"layer.1.attention.self.value": nn.Linear(32, 16)}),
+}
+
+
+@pytest.mark.parametrize("linear", [True, False])
+@pytest.mark.parametrize(("square", "others"), NEIGHBOURS.values(), ids=NEIGHBOURS)
+def test_a_square_weight_is_read_as_the_others_of_its_layer(square: str, others: dict[str, nn.Module], linear: bool,
+                                                            tmp_path: Path):
+    """Whatever the layer's modules are called, and the adapter does not say it."""
+    update = loralib_update(tmp_path, square, 16, 16)
+    tensors = {f"{name}.{key}": p.detach() for name, module in others.items() for key, p in module.named_parameters()}
+    tensors |= {f"{square}.weight": WEIGHT, f"{square}.bias": torch.ones(16)}
+    stored = {key: tensor if linear or tensor.dim() == 1 else tensor.T.contiguous() for key, tensor in tensors.items()}
+    assert torch.equal(base_of(tmp_path, stored).weight(update), WEIGHT)
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_a_square_weight_is_read_as_the_adapted_others_of_its_layer(linear: bool, tmp_path: Path):
+    square, other = loralib_update(tmp_path, "layers.0.a", 16, 16), loralib_update(tmp_path, "layers.0.b", 16, 24)
+    stored = {"layers.0.a.weight": WEIGHT, "layers.0.b.weight": torch.randn(24, 16)}
+    save_file({key: tensor if linear else tensor.T.contiguous() for key, tensor in stored.items()},
+              tmp_path / "model.safetensors")
+    assert torch.equal(BaseWeights(tmp_path, [square, other]).weight(square), WEIGHT)
+
+
+def test_the_layer_is_believed_more_than_the_one_flag_of_an_adapter(tmp_path: Path):
+    """PEFT writes fan_in_fan_out for all layers: True of a GPT-2 whose layers were converted to nn.Linear."""
+    update = replace(loralib_update(tmp_path, C_PROJ, 16, 16), transposed=True)
+    stored = {f"{C_PROJ}.weight": WEIGHT, "transformer.h.0.mlp.c_fc.weight": torch.randn(64, 16)}
+    assert torch.equal(base_of(tmp_path, stored).weight(update), WEIGHT)
+
+
+@pytest.mark.parametrize("others", [{}, {"transformer.h.0.mlp.c_fc.weight": torch.ones(16, 16)},
+                                    {"transformer.h.1.mlp.c_fc.weight": torch.ones(64, 16)}])
+def test_a_square_weight_of_which_nothing_tells_is_refused_until_said(others: dict[str, Tensor], tmp_path: Path):
+    message = r"c_proj.weight of \S* is square, and nothing tells whether .*: transposed=false says that it is"
+    base = base_of(tmp_path, {f"{C_PROJ}.weight": WEIGHT} | others)
+    for update in (loralib_update(tmp_path, C_PROJ, 16, 16), of_architecture(tmp_path, None)):
+        with pytest.raises(ValueError, match=message):
+            base.weight(update)
+        for transposed in (True, False):
+            W = BaseWeights(tmp_path, transposed=transposed).weight(update)
+            assert torch.equal(W, WEIGHT.T if transposed else WEIGHT)
+
+
+def test_the_config_beside_the_weights_tells_where_no_layer_is_a_conv1d(tmp_path: Path):
+    update = loralib_update(tmp_path, "encoder.block.0.layer.0.SelfAttention.q", 16, 16)
+    base = base_of(tmp_path, {f"{update.module}.weight": WEIGHT})
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
+    with pytest.raises(ValueError, match="is square, and nothing tells"):
+        base.weight(update)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5"}))
+    assert torch.equal(base.weight(update), WEIGHT)
+
+
+def test_a_layer_of_both_kinds_is_refused(tmp_path: Path):
+    base = base_of(tmp_path, {f"{C_PROJ}.weight": WEIGHT, "transformer.h.0.mlp.c_fc.weight": torch.ones(64, 16),
+                              "transformer.h.0.attn.c_attn.weight": torch.ones(16, 48)})
+    with pytest.raises(ValueError, match=r"is square, and of its layer, \S*c_fc.weight and \S*c_attn.weight are"):
+        base.weight(loralib_update(tmp_path, C_PROJ, 16, 16))
 
 
 def test_parts_of_a_fused_projection_are_cut_by_hand(tmp_path: Path):
@@ -155,10 +238,12 @@ def test_a_base_of_another_size_is_refused_by_name(tmp_path: Path):
         base.weight(adapter.updates[0])
 
 
-def test_a_base_with_nan_is_refused_by_name(tmp_path: Path):
+@pytest.mark.parametrize(("value", "fault"), [(torch.nan, "holds NaN or infinite values"),
+                                              (torch.inf, "holds NaN or infinite values"), (0.0, "is zero here")])
+def test_a_base_without_usable_numbers_is_refused_by_name(value: float, fault: str, tmp_path: Path):
     adapter, _ = study("bert", tmp_path / "adapter")
-    base = base_of(tmp_path, {"bert.encoder.layer.0.attention.self.query.weight": torch.full((16, 16), torch.nan)})
-    with pytest.raises(ValueError, match=r"tensor bert.*query.weight of \S* holds NaN or infinite values"):
+    base = base_of(tmp_path, {"bert.encoder.layer.0.attention.self.query.weight": torch.full((16, 16), value)})
+    with pytest.raises(ValueError, match=rf"tensor bert.*query.weight of \S* {fault}"):
         base.weight(adapter.updates[0])
 
 
@@ -169,13 +254,6 @@ def test_a_quantised_base_is_refused_by_name(dtype: torch.dtype, tmp_path: Path)
                               "bert.encoder.layer.0.attention.self.query.weight_scale": torch.tensor([0.1])})
     with pytest.raises(ValueError, match=rf"tensor bert.*query.weight of \S* is of {dtype}, whose numbers are not the "
                                          "values alone: it has to be one of float16, bfloat16, float32, float64"):
-        base.weight(adapter.updates[0])
-
-
-def test_a_base_that_is_zero_is_refused_by_name(tmp_path: Path):
-    adapter, _ = study("bert", tmp_path / "adapter")
-    base = base_of(tmp_path, {"bert.encoder.layer.0.attention.self.query.weight": torch.zeros(16, 16)})
-    with pytest.raises(ValueError, match=r"tensor bert.*query.weight of \S* is zero here"):
         base.weight(adapter.updates[0])
 
 
