@@ -199,7 +199,8 @@ class Trainer:
         return rate
 
     def _collate(self, rows: Rows) -> dict[str, Tensor]:
-        inputs = self.task.collate(rows, self.pad_token_id)
+        multiple = math.gcd(8, self.cfg.max_length)  # so that padding is within the model's positions, too
+        inputs = self.task.collate(rows, self.pad_token_id, multiple)
         return {key: value.to(self.accelerator.device) for key, value in inputs.items()}
 
     def _evaluate(self) -> dict[str, Any]:
