@@ -58,7 +58,7 @@ def _compute(request: Request) -> None:
         seed_everything(cfg.seed)  # before the head and the adapter are made
         model = load_model(cfg.model, request.task.kind, request.task.num_labels, request.task.labels)
         rows = [*train, *chain(*evaluation.values())]
-        fit_rows(model, tokenizer, request.task, rows)
+        fit_rows(model, tokenizer, rows)
         groups = _adapted(request, method, model, tokenizer, rows)
         _set_threads(record, cfg.trainer.threads)
     checkpoints = request.store.checkpoint_folder(record.run) if cfg.trainer.save_checkpoints else None

@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from experiments.tasks.base import padded
-from experiments.training.inputs import check_padding, fit_rows, has_token_types
+from experiments.training.inputs import fit_rows, has_token_types, padding_multiple, sees_padding
 from lora.sites import ARCHITECTURES
 from tests.experiments.tasks.made import END, make, text_task, word_level
 
@@ -27,7 +27,8 @@ SHAPE = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, num_att
              max_position_embeddings=40, type_vocab_size=2, pad_token_id=PAD, bos_token_id=FIRST, eos_token_id=LAST)
 ENCODER_DECODER = dict(d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=32,
                        decoder_attention_heads=2, decoder_ffn_dim=32, decoder_start_token_id=LAST)
-FUNNEL = dict(num_hidden_layers=..., block_sizes=[1, 1], d_model=16, n_head=2, d_head=8, d_inner=32)
+FUNNEL = dict(num_hidden_layers=..., block_sizes=[1, 2], d_model=16, n_head=2, d_head=8, d_inner=32)
+MOBILE_BERT = dict(embedding_size=8, intra_bottleneck_size=8, num_feedforward_networks=1)
 XLNET = dict(max_position_embeddings=..., d_model=16, n_layer=2, n_head=2, d_inner=32)  # ...: a key that it has not
 SHAPES: dict[str, dict] = {
     "bert": {}, "roberta": {}, "deberta": {"pooler_hidden_size": 16},
@@ -38,23 +39,23 @@ SHAPES: dict[str, dict] = {
     "distilbert": {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}, "electra": {"embedding_size": 8},
     "falcon": {"new_decoder_architecture": False, "alibi": True}, "gpt_neox": {}, "longformer": {"attention_window": 4},
     "mistral": {"num_key_value_heads": 1, "sliding_window": 4},
-    "mobilebert": {"embedding_size": 8, "intra_bottleneck_size": 8, "num_feedforward_networks": 1},
     "modernbert": {"local_attention": 4, "cls_token_id": FIRST, "sep_token_id": LAST}, "mpnet": {}, "mpt": {},
     "openai-gpt": {}, "opt": {"ffn_dim": 32, "word_embed_proj_dim": 16}, "qwen2": {"num_key_value_heads": 1},
     "squeezebert": {"embedding_size": 16},
     "t5": {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "decoder_start_token_id": PAD},
     "xlm": {"emb_dim": 16, "n_layers": 2, "n_heads": 2}, "xlm-roberta": {},
 }
-# padding is mixed into the tokens by a Fourier transform, a convolution, or a mean; or it is the token that is pooled
-SEEN: dict[str, dict] = {"canine": {}, "convbert": {}, "fnet": {}, "funnel": FUNNEL,
-                         "nystromformer": {}, "xlnet": XLNET}
+# padding is mixed into the tokens by a Fourier transform, a convolution, or a mean of neighbours
+SEEN: dict[str, dict] = {"convbert": {}, "fnet": {}, "funnel": FUNNEL, "mobilebert": MOBILE_BERT,
+                         "nystromformer": {}}
+LONGEST = 32  # tokens
 ROW = st.lists(st.integers(3, VOCABULARY - 1), min_size=1, max_size=28)
 
 
 @functools.cache
 def built(architecture: str, **changes: int | None) -> PreTrainedModel:
     """A classifier with large random weights, whose outputs differ with every token."""
-    shape = SHAPE | {**SHAPES, **SEEN}[architecture] | changes
+    shape = SHAPE | {**SHAPES, **SEEN, "xlnet": XLNET}[architecture] | changes
     config = AutoConfig.for_model(architecture, **{key: value for key, value in shape.items() if value is not ...})
     return spread(AutoModelForSequenceClassification.from_config(config))
 
@@ -86,27 +87,43 @@ def logits(model: PreTrainedModel, rows: list[dict], pad: int, multiple: int) ->
     return model(**batch).logits
 
 
+def close(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+
 def test_every_architecture_with_roles_is_among_them():
     assert set(ARCHITECTURES) <= set(SHAPES)
 
 
 @pytest.mark.parametrize("architecture", SHAPES)
-@given(st.lists(ROW, min_size=2, max_size=4), st.sampled_from([1, 8]))
+@given(st.lists(ROW, min_size=2, max_size=4), st.sampled_from([LONGEST, LONGEST - 1]))
 @settings(max_examples=6, deadline=None, derandomize=True)
-def test_the_outputs_of_a_row_are_those_that_it_has_alone(architecture, lists, multiple):
+def test_the_outputs_of_a_row_are_those_that_it_has_alone(architecture, lists, longest):
     model, rows = built(architecture), [row(tokens) for tokens in lists]
-    fit_rows(model, tokenizer_padding_with(PAD), TASK, rows)
-    together = logits(model, rows, PAD, multiple)
-    alone = torch.cat([logits(model, [one], PAD, 1) for one in rows])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4 * alone.abs().max().item())
+    fit_rows(model, tokenizer_padding_with(PAD), rows)
+    multiple = padding_multiple(model, TASK, rows, PAD, longest)
+    assert multiple == (8 if longest == LONGEST else 1)
+    close(logits(model, rows, PAD, multiple), torch.cat([logits(model, [one], PAD, 1) for one in rows]))
 
 
 @pytest.mark.parametrize("architecture", SEEN)
-def test_an_architecture_that_sees_padding_is_refused(architecture):
-    rows = [row([*range(3, 3 + length)]) for length in (20, 3)]
-    message = rf"padding changes a row's outputs in a {architecture} model \(by .*trainer.evaluation_batch_size"
-    with pytest.raises(ValueError, match=message):
-        fit_rows(built(architecture), tokenizer_padding_with(PAD), TASK, rows)
+def test_where_padding_is_seen_every_row_has_one_length_in_every_batch(architecture):
+    model, rows = built(architecture), [row([*range(3, 3 + length)]) for length in (20, 3, 6, 7)]
+    fit_rows(model, tokenizer_padding_with(PAD), rows)
+    multiple = padding_multiple(model, TASK, rows, PAD, LONGEST)
+    assert multiple == LONGEST
+    close(logits(model, rows, PAD, multiple), torch.cat([logits(model, [one], PAD, multiple) for one in rows]))
+    ordinary = logits(model, rows, PAD, 8) - torch.cat([logits(model, [one], PAD, 8) for one in rows])
+    assert ordinary.abs().max() > 1e-3  # as it would be otherwise
+
+
+def test_a_model_that_classifies_by_the_last_position_is_refused():
+    with pytest.raises(ValueError, match="a xlnet model classifies a row by its last position, which is padding"):
+        padding_multiple(built("xlnet"), TASK, [row([5, 6, 7])], PAD, LONGEST)
+
+
+def test_rows_that_are_never_padded_need_no_other_length():
+    assert padding_multiple(built("fnet"), TASK, [row([*range(3, 11)])], PAD, 10) == 2
 
 
 @pytest.mark.parametrize("config_has", [None, LAST, 7])
@@ -115,24 +132,22 @@ def test_a_decoder_pools_the_last_token_of_a_tokenizer_whose_padding_its_config_
     model, rows = built(architecture, pad_token_id=None), [row([3, 4, 5]), row([*range(3, 13)])]
     alone = torch.cat([model(input_ids=torch.tensor([one["input_ids"]])).logits for one in rows])  # of the last token
     model.config.pad_token_id = config_has
-    fit_rows(model, tokenizer_padding_with(PAD), TASK, rows)
+    fit_rows(model, tokenizer_padding_with(PAD), rows)
     torch.testing.assert_close(logits(model, rows, PAD, 8), alone)
     assert model.config.pad_token_id == PAD
 
 
 def test_a_mismatch_of_padding_tokens_is_seen_where_the_model_is_not_told():
-    rows = [row([3, 4, 5]), row([*range(3, 13)])]
-    for one in rows:
-        del one["token_type_ids"]
-    with pytest.raises(ValueError, match="padding changes a row's outputs in a gpt2 model"):
-        check_padding(built("gpt2", pad_token_id=9), TASK, rows, PAD)
+    one = {"input_ids": [3, 4, 5], "labels": 0}
+    assert sees_padding(built("gpt2", pad_token_id=9), TASK, one, PAD, LONGEST)
+    assert not sees_padding(built("gpt2", pad_token_id=9), TASK, one, 9, LONGEST)
 
 
 @pytest.mark.parametrize("architecture", ["roberta", "xlm-roberta", "mpnet", "longformer"])
 def test_a_model_that_counts_positions_from_its_padding_token_must_have_the_tokenizers(architecture):
     message = r"the tokenizer pads with token 3 \(<pad>\), and the model counts positions from its padding token 1"
     with pytest.raises(ValueError, match=message):
-        fit_rows(built(architecture), tokenizer_padding_with(3), TASK, [row([4])])
+        fit_rows(built(architecture), tokenizer_padding_with(3), [row([4])])
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "ctrl", "openai-gpt", "xlm", "llama", "distilbert", "t5",
@@ -140,7 +155,7 @@ def test_a_model_that_counts_positions_from_its_padding_token_must_have_the_toke
 def test_token_types_are_left_out_where_a_model_has_none(architecture):
     model, rows = built(architecture, type_vocab_size=0), [row([5, 6, 7, 8])]
     without = model(input_ids=torch.tensor([rows[0]["input_ids"]])).logits
-    fit_rows(model, tokenizer_padding_with(PAD), TASK, rows)
+    fit_rows(model, tokenizer_padding_with(PAD), rows)
     assert rows[0].keys() == {"input_ids", "labels"}
     torch.testing.assert_close(logits(model, rows, PAD, 1), without)
 
@@ -148,7 +163,7 @@ def test_token_types_are_left_out_where_a_model_has_none(architecture):
 @pytest.mark.parametrize("architecture", ["bert", "albert", "electra"])
 def test_token_types_are_given_to_a_model_that_has_them(architecture):
     model, one = built(architecture), row([5, 6, 7, 8])
-    fit_rows(model, tokenizer_padding_with(PAD), TASK, [one])
+    fit_rows(model, tokenizer_padding_with(PAD), [one])
     inputs = {key: torch.tensor([one[key]]) for key in ("input_ids", "token_type_ids")}
     torch.testing.assert_close(logits(model, [one], PAD, 1), model(**inputs).logits)
     assert not torch.allclose(model(**inputs).logits, model(input_ids=inputs["input_ids"]).logits)
@@ -163,7 +178,7 @@ def test_the_loss_of_a_text_does_not_depend_on_its_batch():
     tokenizer.pad_token = END
     model = spread(AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt2", **SHAPE)))
     rows = [{"input_ids": [*range(3, n)], "labels": [-100, *range(4, n)]} for n in (6, 30)]
-    fit_rows(model, tokenizer, task, rows)
+    fit_rows(model, tokenizer, rows)
 
     def losses(some: list[dict]) -> torch.Tensor:
         batch = task.collate(some, tokenizer.pad_token_id)
