@@ -20,6 +20,7 @@ from experiments.store.checkpoint import remove_checkpoint, seed_everything
 from experiments.store.logger import Logger
 from experiments.store.store import RunRecord
 from experiments.training.hardware import describe, threads_for_this_process
+from experiments.training.inputs import fit_rows
 from experiments.training.trainer import Outcome, Trainer, check_device
 from lora.adapter_file import save_adapter
 from lora.bank import bank
@@ -56,7 +57,9 @@ def _compute(request: Request) -> None:
         method = instantiate(cfg.method)
         seed_everything(cfg.seed)  # before the head and the adapter are made
         model = load_model(cfg.model, request.task.kind, request.task.num_labels, request.task.labels)
-        groups = _adapted(request, method, model, tokenizer, [*train, *chain(*evaluation.values())])
+        rows = [*train, *chain(*evaluation.values())]
+        fit_rows(model, tokenizer, rows)
+        groups = _adapted(request, method, model, tokenizer, rows)
         _set_threads(record, cfg.trainer.threads)
     checkpoints = request.store.checkpoint_folder(record.run) if cfg.trainer.save_checkpoints else None
     if cfg.overwrite and checkpoints is not None:

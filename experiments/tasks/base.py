@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 
 from experiments.metrics import as_printed, check_metric
 from experiments.tasks.data import Source, TextTable
+from experiments.tasks.labels import finite_number, is_missing, label_name
+from experiments.tasks.texts import encode_texts
 from lora.errors import check_choice
 
 if TYPE_CHECKING:  # torch takes seconds to import: it is imported where it is used
@@ -160,6 +162,7 @@ class TextTask(Task):
     text: list[str]  # one or two columns
     label: str  # column
     labels: list[str]  # names of the classes in the order of their indices; empty for regression
+    separator: str | None  # text between the two of a pair, beside what the tokenizer puts there; null: nothing more
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -167,6 +170,8 @@ class TextTask(Task):
             raise ValueError(f"task.text {self.text!r} is not a list of columns: write [{self.text}]")
         if len(self.text) not in (1, 2):
             raise ValueError(f"task.text must name one or two columns, not {len(self.text)}: {self.text}")
+        if self.separator is not None and (len(self.text) == 1 or not self.separator):
+            raise ValueError(f"task.separator {self.separator!r} must be null for one text, and some text for a pair")
         if self.kind == "classification" and len(set(self.labels)) < max(2, len(self.labels)):
             raise ValueError(f"task.labels must be two or more different classes, not {self.labels}")
         if self.kind == "regression" and self.labels:
@@ -198,21 +203,23 @@ class TextTask(Task):
     def _targets(self, table: TextTable) -> list[Any]:
         """The label column as class indices, or as numbers for regression."""
         values, codes = table[self.label], self.codes()
-        convert = _number if self.kind == "regression" else lambda value: codes.get(label_name(value))
+        convert = finite_number if self.kind == "regression" else lambda value: codes.get(label_name(value))
         targets = [convert(value) for value in values]
         if None in targets:
             row = targets.index(None)
             place = f"{table.source}, row {row}: {self.label}"
+            if is_missing(values[row]):
+                raise ValueError(f"{place} is missing ({values[row]!r}): leave such rows out, or give them one")
             if self.kind == "regression":
                 raise ValueError(f"{place} {values[row]!r} is not a finite number")
             check_choice(place, label_name(values[row]), codes)
         return targets
 
     def encode(self, table: TextTable, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Encoded]:
-        """Rows of at most `max_length` tokens, the longer text of a pair cut first; not padded."""
+        """Rows of at most `max_length` tokens, not padded: see encode_texts."""
         texts = [table[column] for column in self.text]
-        encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
-        columns = {**encoded, "labels": table[self.label]}
+        columns = encode_texts(tokenizer, texts, self.separator, max_length, table.source)
+        columns["labels"] = table[self.label]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def collate(
@@ -273,17 +280,3 @@ def hold_out_tenth(train: TextTable, groups: Sequence[Hashable]) -> tuple[TextTa
     for row, group in enumerate(groups):
         rows[numbers[group] in lowest].append(row)
     return train.select(rows[False]), {"development": train.select(rows[True])}
-
-
-def label_name(value: Any) -> str:
-    """A label as text: 1 is '1', and true of YAML or JSON is 'true'."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _number(value: Any) -> float | None:
-    """`value` as a finite number, or None."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from experiments.tasks.base import TextTask, label_name
+from experiments.tasks.base import TextTask
+from experiments.tasks.labels import almost_the_same, is_missing, label_name
 from experiments.tasks.own_files import OwnFiles
 
 
@@ -21,6 +22,10 @@ class Classification(OwnFiles, TextTask):
         """The label values of the training file; none for a regression."""
         if self.kind == "regression":
             return []
-        return sorted(
-            {label_name(value) for value in self.read("train")[self.label] if value not in (None, "")}
-        )
+        table = self.read("train")
+        names = sorted({label_name(value) for value in table[self.label] if not is_missing(value)})
+        if alike := almost_the_same(names):
+            raise ValueError(f"{table.source}: the labels {' and '.join(map(repr, alike))} of column {self.label!r} "
+                             "differ in spaces, case or the way of writing a number alone: write them as one class, "
+                             "or give task.labels if they are several")
+        return names

@@ -9,6 +9,7 @@ import csv
 import json
 import logging
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,6 +21,8 @@ from experiments.store.files import sha256
 from lora.errors import check_choice, nearest
 
 log = logging.getLogger(__name__)
+LONGEST_CELL = 2**31 - 1  # letters; csv's own limit of 131,072 is below a book's chapter, and texts are cut later
+AN_OBJECT_A_LINE = re.compile(r"\s*\{[^\n]*\}\s*\n\s*\{")  # one that ends with its line, and the start of the next
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,10 @@ class Files(ABC):
         """All rows of a split; ValueError where a file cannot be read or there is no row."""
         paths = self.paths(split)
         parts = [READERS[path.suffix](path) for path in paths]
-        columns = {name: [value for part in parts for value in part.get(name, [])] for name in parts[0]}
+        for path, part in zip(paths, parts, strict=True):
+            if part.keys() != parts[0].keys():
+                raise ValueError(f"{path} has the columns {', '.join(part)}, {paths[0].name} has {', '.join(parts[0])}")
+        columns = {name: [value for part in parts for value in part[name]] for name in parts[0]}
         table = TextTable(str(paths[0]), columns)
         if len(table) == 0:
             raise ValueError(f"{table.source}: split {split!r} has no rows")
@@ -134,7 +140,7 @@ class HubSource(Files):
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource(Files):
-    """The user's own files, one a split: .csv, .tsv, .json (a list of objects), .jsonl or .parquet."""
+    """The user's own files, one a split: .csv, .tsv, .json (a list of objects, or one a line), .jsonl or .parquet."""
 
     files: dict[str, str | None]
 
@@ -166,7 +172,9 @@ def _read_parquet(path: Path) -> dict[str, list[Any]]:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
+        with pyarrow.parquet.ParquetFile(path) as file:  # read_table would add columns that folders are named for
+            _check_once(path, file.schema_arrow.names)
+            table = file.read()
     except (pyarrow.ArrowException, OSError) as error:
         raise ValueError(
             f"{path} is not a whole parquet file (truncated?): {str(error).splitlines()[0]}"
@@ -175,25 +183,34 @@ def _read_parquet(path: Path) -> dict[str, list[Any]]:
 
 
 def _read_csv(path: Path, delimiter: str = ",") -> dict[str, list[Any]]:
+    csv.field_size_limit(LONGEST_CELL)
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         try:
             rows, names = list(reader), reader.fieldnames or []
         except (csv.Error, UnicodeDecodeError) as error:
             raise ValueError(f"{path}, after line {reader.line_num}: not UTF-8 CSV: {error}") from error
+    _check_once(path, [name for name in names if name])  # columns without a name are none that a task can ask for
     for index, row in enumerate(rows):
         if None in row:
-            raise ValueError(f"{path}, row {index}: more cells than the header's {len(row) - 1} columns")
+            raise ValueError(f"{path}, row {index}: more cells than the header's {len(names)} columns")
     return {name: [row[name] for row in rows] for name in names}
 
 
+def _check_once(path: Path, names: list[str]) -> None:
+    """ValueError for a name that two columns, or two values of a JSON object, have: which one is meant is not known."""
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"{path} has {', '.join(map(repr, twice))} twice: rename one, or leave it out")
+
+
 def _read_json(path: Path) -> dict[str, list[Any]]:
-    return _columns(path, _parse(path, _text(path), "file"))
-
-
-def _read_jsonl(path: Path) -> dict[str, list[Any]]:
-    lines = enumerate(_text(path).split("\n"), start=1)
-    return _columns(path, [_parse(path, line, f"line {number}") for number, line in lines if line.strip()])
+    """A list of objects, or an object a line whatever the file is called: both are written under both extensions."""
+    text = _text(path)
+    if (path.suffix == ".jsonl" and not text.lstrip().startswith("[")) or AN_OBJECT_A_LINE.match(text):
+        lines = enumerate(text.split("\n"), start=1)
+        return _columns(path, [_parse(path, line, f"line {number}") for number, line in lines if line.strip()])
+    return _columns(path, _parse(path, text, "file"))
 
 
 def _text(path: Path) -> str:
@@ -204,8 +221,12 @@ def _text(path: Path) -> str:
 
 
 def _parse(path: Path, text: str, place: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _check_once(path, [name for name, _ in pairs])
+        return dict(pairs)
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: {place} is not JSON (truncated?): {error}") from error
 
@@ -222,6 +243,6 @@ READERS: dict[str, Callable[[Path], dict[str, list[Any]]]] = {
     ".csv": _read_csv,
     ".tsv": partial(_read_csv, delimiter="\t"),
     ".json": _read_json,
-    ".jsonl": _read_jsonl,
+    ".jsonl": _read_json,
     ".parquet": _read_parquet,
 }

@@ -29,6 +29,7 @@ from experiments.store.logger import Logger
 from experiments.tasks.base import Task
 from experiments.training.batches import device_batches, epoch_batches, evaluation_batches
 from experiments.training.hardware import choose_device, choose_precision, peak_memory_mb, reset_peak_memory
+from experiments.training.inputs import padding_multiple
 from experiments.training.limits import check_trainer
 from experiments.training.optimizer import hold_frozen, make_optimizer, schedule
 from lora.adapter_file import adapter_tensors, load_tensors
@@ -95,6 +96,7 @@ class Trainer:
         AcceleratorState._reset_state(reset_partial_state=False)  # a sweep may change precision between its runs
         self.accelerator = Accelerator(cpu=device.type == "cpu",
                                        mixed_precision="bf16" if self.precision == "bf16" else "no")
+        self.padding_multiple = padding_multiple(model, task, train, pad_token_id, cfg.max_length)
         hold_frozen(model, cfg.frozen, torch.bfloat16 if self.precision == "bf16" else torch.float32)
         self.model = model
         optimizer = make_optimizer(groups, cfg)
@@ -199,7 +201,7 @@ class Trainer:
         return rate
 
     def _collate(self, rows: Rows) -> dict[str, Tensor]:
-        inputs = self.task.collate(rows, self.pad_token_id)
+        inputs = self.task.collate(rows, self.pad_token_id, self.padding_multiple)
         return {key: value.to(self.accelerator.device) for key, value in inputs.items()}
 
     def _evaluate(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from experiments.store.store import Store
 
 STORES = sorted({path.parent.parent for path in (ROOT / "results").glob("**/runs/*.json")})
 MOVED = {"experiments.data.HubSource": "experiments.tasks.data.HubSource"}  # a class that older configs name
-ADDED = ("model.dropout", "init_from")  # keys that older configs lack, where they are null
+ADDED = ("model.dropout", "task.separator", "init_from")  # keys that older configs lack, where they are null
 
 
 def remembered(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
 from experiments.tasks.data import FileSource, HubSource, TextTable
@@ -29,6 +31,48 @@ def test_every_format_gives_the_same_rows(tmp_path, extension):
 def test_a_csv_keeps_its_cells_as_text(tmp_path):
     (tmp_path / "train.csv").write_text("\ufefftext,label\n2020-01-01,01\nNA,1\n", encoding="utf-8")
     assert read(tmp_path / "train.csv").columns == {"text": ["2020-01-01", "NA"], "label": ["01", "1"]}
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl"])
+@pytest.mark.parametrize("content", ['{"text": "{a}"}\r\n\r\n{"text": "\u2028b"}\r\n',
+                                     '\ufeff[{"text": "{a}"},\n{"text": "\u2028b"}]'])
+def test_json_is_a_list_or_an_object_a_line_under_both_extensions(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8", newline="")
+    assert read(tmp_path / name).columns == {"text": ["{a}", "\u2028b"]}
+
+
+def test_a_cell_may_be_longer_than_the_limit_of_python(tmp_path):
+    long = "word " * 50_000
+    assert len(long) > 131_072  # csv.field_size_limit() of a new Python
+    (tmp_path / "a.csv").write_text(f"text,label\r\n{long},y\r\nx,n\r\n", newline="")
+    assert read(tmp_path / "a.csv").columns == {"text": [long, "x"], "label": ["y", "n"]}
+
+
+def test_columns_without_a_name_may_be_several(tmp_path):
+    (tmp_path / "a.csv").write_text("text,label,,\nx,y,,\n")  # a spreadsheet with two empty columns at its side
+    assert read(tmp_path / "a.csv")["text"] == ["x"]
+
+
+def test_a_column_that_a_parquet_file_has_twice_is_named(tmp_path):
+    columns = [pyarrow.array(["x"]), pyarrow.array(["y"]), pyarrow.array(["z"])]
+    pyarrow.parquet.write_table(pyarrow.table(columns, names=["text", "label", "text"]), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match=r"a.parquet has 'text' twice"):
+        read(tmp_path / "a.parquet")
+
+
+def test_a_parquet_file_has_its_own_columns_whatever_its_folder_is_called(tmp_path):
+    (tmp_path / "label=good").mkdir()
+    assert read(write(tmp_path / "label=good" / "a.parquet", ROWS))["label"] == ["a", "b"]
+
+
+def test_shards_with_other_columns_are_named(tmp_path, monkeypatch):
+    folder = tmp_path / "nyu-mll" / "glue" / "mrpc"
+    write(folder / "train-00000-of-00002.parquet", ROWS)
+    write(folder / "train-00001-of-00002.parquet", [{"text": "x"}])
+    monkeypatch.setenv("LORA_LAB_HUB", str(tmp_path))
+    message = r"train-00001-of-00002.parquet has the columns text, train-00000-of-00002.parquet has text, label"
+    with pytest.raises(ValueError, match=message):
+        MRPC.load("train")
 
 
 def test_shards_are_read_in_order(tmp_path, monkeypatch):
@@ -101,6 +145,12 @@ def test_a_truncated_parquet_file_is_named(tmp_path, keep):
         ("a.jsonl", '{"text": "x"}\n{"te', r"a.jsonl: line 2 is not JSON \(truncated\?\)"),
         ("a.csv", "text,label\nx,y\nx,y,z\n", r"a.csv, row 1: more cells than the header's 2 columns"),
         ("a.csv", 'text,label\nx,"y', r"a.csv, after line 1: not UTF-8 CSV"),
+        ("a.csv", "text,label,text\nx,y,z\n", r"a.csv has 'text' twice: rename one, or leave it out"),
+        ("a.tsv", "text\tlabel\ttext\tlabel\nx\ty\tx\ty\n", r"a.tsv has 'label', 'text' twice"),
+        ("a.json", '[{"text": "x", "label": "y", "text": "z"}]', r"a.json has 'text' twice"),
+        ("a.jsonl", '{"text": "x", "label": "y", "label": "z"}', r"a.jsonl has 'label' twice"),
+        ("a.json", '{"text": "x"}\n{"te', r"a.json: line 2 is not JSON \(truncated\?\)"),
+        ("a.json", '{\n "text": "x"\n}', r"a.json must hold a list of JSON objects"),
     ],
 )
 def test_a_broken_text_file_is_named_with_the_place(tmp_path, name, content, message):
