@@ -176,7 +176,8 @@ def head_modules(model: nn.Module, pooler: str) -> list[str]:
     children, base = dict(model.named_children()), getattr(model, "base_model_prefix", "")
     if base not in children or model.get_output_embeddings() is not None:  # type: ignore[operator]
         return []
-    beside = [name for name, module in children.items() if name not in (base, POOLER) and next(module.parameters(), None) is not None]
+    beside = [name for name, module in children.items()
+              if name not in (base, POOLER) and next(module.parameters(), None) is not None]
     return beside + (poolers(model) if pooler == "train" else [])
 
 

@@ -78,6 +78,9 @@ def model_folder(cfg: DictConfig) -> Path:
 def checked_folder(cfg: DictConfig) -> Path:
     """The folder of a model whose files are what its record and model.checksum say, or the error that names one."""
     folder = model_folder(cfg)
+    if (adapter := folder / "adapter_config.json").exists():
+        raise ValueError(f"{adapter} is of an adapter, which transformers would load into the base model: keep the "
+                         "adapter in a folder of its own")
     check_record(cfg, folder)
     check_weights(cfg, folder)
     return folder
