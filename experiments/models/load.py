@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from experiments.models.architectures import auto_class, task_config
 from experiments.models.files import check, checked_folder, declared, model_folder
 from experiments.models.record import check_record
+from experiments.models.tokens import read_tokenizer
 from lora.sites import LAYER_NUMBER, head_modules, layer_number
 
 if TYPE_CHECKING:
@@ -27,16 +28,15 @@ def load_model(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -
 def load_base(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -> tuple[PreTrainedModel, list[str]]:
     """The model of `cfg` in fp32 with a head for `kind`, in eval mode, and the names of its new tensors.
 
-    New weights (a head, or everything with init=random) are drawn from torch's global generator. A tensor whose shape
-    follows the number of labels is new whatever the file has: its rows may stand for other labels. Raises
+    New weights (a head, or everything with init=random, then ["*"]) are drawn from torch's global generator. A tensor
+    whose shape follows the number of labels is new whatever the file has: its rows may stand for other labels. Raises
     FileNotFoundError where the files are not to be had, ValueError where they are not what `cfg` declares.
     """
     import torch
 
     check(cfg)
     if cfg.init == "random":
-        model = _from_config(cfg, kind, num_labels, labels).eval()
-        return model, list(model.state_dict())
+        return _from_config(cfg, kind, num_labels, labels).eval(), ["*"]
     folder = checked_folder(cfg)
     config = _config(cfg, kind, num_labels, labels, pretrained=True)
     generator = torch.get_rng_state()
@@ -92,15 +92,10 @@ def _some(keys: list[str]) -> str:
 
 
 def load_tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer beside the model; without a padding token of its own (GPT-2) it pads with end-of-text."""
-    from transformers import AutoTokenizer
-
+    """The tokenizer beside the model (see read_tokenizer)."""
     folder = model_folder(cfg)
     check_record(cfg, folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return read_tokenizer(folder)
 
 
 def empty_model(cfg: DictConfig, kind: str, num_labels: int) -> PreTrainedModel:
