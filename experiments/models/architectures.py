@@ -102,9 +102,10 @@ def _set_padding(cfg: DictConfig, config: PreTrainedConfig) -> None:
             raise ValueError(f"model {cfg.name!r} has several end tokens ({', '.join(map(str, text.eos_token_id))}) "
                              "and no padding token: set pad_token_id in its config.json")
         config.pad_token_id = text.pad_token_id = text.eos_token_id
-    if text.pad_token_id is not None and not 0 <= text.pad_token_id < text.vocab_size:
+    size = getattr(text, "vocab_size", None)  # CANINE has none
+    if text.pad_token_id is not None and size is not None and not 0 <= text.pad_token_id < size:
         raise ValueError(f"model {cfg.name!r} has padding token {text.pad_token_id}, outside of its vocabulary of "
-                         f"{text.vocab_size}: set pad_token_id in its config.json")
+                         f"{size}: set pad_token_id in its config.json")
 
 
 def _check_decoder(cfg: DictConfig, config: PreTrainedConfig) -> None:

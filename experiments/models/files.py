@@ -38,8 +38,9 @@ log = logging.getLogger(__name__)
 def model_identity(cfg: DictConfig) -> dict[str, Any]:
     """The part of `cfg` that can change a result: the origin of the weights, and how they are read.
 
-    A hub model is its path and commit, and the sha256 of files that are not the hub's own; a folder or a package is the sha256 of each file that is read, which raises
-    where load_model would; a random one is its architecture. `attention` is left out: both ways compute the same.
+    A hub model is its path and commit, and the sha256 of files that are not the commit's own; a folder or a package is
+    the sha256 of each file that is read, which raises where load_model would; a random one is its architecture.
+    `attention` is left out: both ways compute the same.
     """
     check(cfg)
     rest = {key: cfg[key] for key in ("init", "pooler", "dropout", "classifier_dropout")}

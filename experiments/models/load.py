@@ -1,9 +1,7 @@
 """Load base models and tokenizers, or build a model of the same shape without weights."""
 from __future__ import annotations
 
-import copy
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,51 +30,53 @@ def load_base(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) ->
     whose shape follows the number of labels is new whatever the file has: its rows may stand for other labels. Raises
     FileNotFoundError where the files are not to be had, ValueError where they are not what `cfg` declares.
     """
-    import torch
 
     check(cfg)
     if cfg.init == "random":
         return _from_config(cfg, kind, num_labels, labels).eval(), ["*"]
     folder = checked_folder(cfg)
     config = _config(cfg, kind, num_labels, labels, pretrained=True)
-    generator = torch.get_rng_state()
-    model, new = _from_folder(cfg, folder, kind, config, {})
+    model, new = _from_folder(cfg, folder, kind, config)
     heads = tuple(f"{name}." for name in head_modules(model, cfg.pooler))
     base = f"{model.base_model_prefix}."
     kept = [key for key in model.state_dict() if key.startswith(heads) and not key.startswith(base) and key not in new]
-    if kept and (old := _outputs(cfg, kind, num_labels).intersection(kept)):
-        torch.set_rng_state(generator)  # as for a file without them
-        model, new = _from_folder(cfg, folder, kind, config, {f"^{re.escape(key)}$": f"of_file.{key}" for key in old})
+    if kept and (outputs := _outputs(cfg, kind, num_labels).intersection(kept)):
+        _draw(model, outputs)
+        new |= outputs
     if strange := sorted(key for key in new if not key.startswith(heads)):
         raise ValueError(f"{folder} lacks {len(strange)} tensors of the base model, or has other shapes: "
                          f"{_some(strange)}")
     return model, sorted(new)
 
 
-def _from_folder(cfg: DictConfig, folder: Path, kind: str, config: PreTrainedConfig,
-                 renamed: Mapping[str, str]) -> tuple[PreTrainedModel, set[str]]:
+def _from_folder(cfg: DictConfig, folder: Path, kind: str,
+                 config: PreTrainedConfig) -> tuple[PreTrainedModel, set[str]]:
     """A model with the weights of a folder, and the names of the tensors that these lack or have in other shapes.
 
-    `renamed` has new names for tensors of the file. ValueError where the file has more layers than the config.
+    ValueError where the file has more layers than the config.
     """
     with quiet_transformers():
         model, info = auto_class(cfg, kind, config).from_pretrained(
             folder,
-            config=copy.deepcopy(config),
+            config=config,
             attn_implementation=cfg.attention,
             use_safetensors=cfg.weights == "safetensors",
             weights_only=True,
             dtype="float32",
             local_files_only=True,
             trust_remote_code=False,
-            key_mapping=dict(renamed) or None,
             ignore_mismatched_sizes=True,  # reported like missing ones, and refused unless in the head
             output_loading_info=True,
         )
-    layers = {LAYER_NUMBER.sub("*", key) for key in model.state_dict() if layer_number(key) is not None}
-    if beyond := sorted(key for key in info["unexpected_keys"] if LAYER_NUMBER.sub("*", key) in layers):
+    layers = {_in_layer(key, model) for key in model.state_dict() if layer_number(key) is not None}
+    if beyond := sorted(key for key in info["unexpected_keys"] if _in_layer(key, model) in layers):
         raise ValueError(f"{folder} has tensors of more layers than its config.json says: {_some(beyond)}")
     return model, set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+
+
+def _in_layer(key: str, model: PreTrainedModel) -> str:
+    """A tensor's name with `*` for its layer, without the prefix that a file of the base model alone leaves out."""
+    return LAYER_NUMBER.sub("*", key.removeprefix(f"{model.base_model_prefix}."))
 
 
 def _outputs(cfg: DictConfig, kind: str, num_labels: int) -> set[str]:
@@ -84,6 +84,22 @@ def _outputs(cfg: DictConfig, kind: str, num_labels: int) -> set[str]:
     shapes, more = ({key: tensor.shape for key, tensor in empty_model(cfg, kind, number).state_dict().items()}
                     for number in (num_labels, num_labels + 1))
     return {key for key, shape in shapes.items() if shape != more[key]}
+
+
+def _draw(model: PreTrainedModel, names: Collection[str]) -> None:
+    """Draw tensors anew as their architecture does; ValueError for one that it does not draw."""
+    import torch
+
+    tensors = {name: model.get_parameter(name) for name in names}
+    for tensor in tensors.values():
+        torch.nn.init.constant_(tensor, float("nan"))
+        tensor._is_hf_initialized = False  # type: ignore[attr-defined]
+    for place in sorted({name.rpartition(".")[0] for name in names}):
+        with torch.no_grad():
+            model._init_weights(model.get_submodule(place))
+    if left := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
+        raise ValueError(f"the file has {_some(left)}, whose rows stand for labels, and {type(model).__name__} cannot "
+                         "draw them anew: give a file without them")
 
 
 def _some(keys: list[str]) -> str:
