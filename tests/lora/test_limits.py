@@ -7,7 +7,7 @@ from transformers import AutoConfig, AutoModel
 from lora.limits import AFTER_PADDING, check_positions, position_limit
 
 SIZES = {"vocab_size": 16, "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-OWN = {"markuplm": {"max_depth": 2, "xpath_unit_hidden_size": 4}, "longformer": {"attention_window": [2]},
+OWN = {"markuplm": {"max_depth": 2, "xpath_unit_hidden_size": 4}, "longformer": {"attention_window": [4]},
        "layoutlmv3": {"coordinate_size": 4, "shape_size": 4, "visual_embed": False},
        "luke": {"entity_vocab_size": 4, "entity_emb_size": 4}, "xmod": {"default_language": "en_XX"},
        "lilt": {"channel_shrink_ratio": 2}, "esm": {"position_embedding_type": "absolute", "mask_token_id": 4}}

@@ -57,7 +57,7 @@ def test_a_tokenizer_without_padding_and_end_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("special", "size", "texts", "message"), [
-    ({"pad_token": "[more]"}, 5, ["a good film"], r"token 5 of the tokenizer \('\[more\]'\) is above the model's 5 emb"),
+    ({"pad_token": "[more]"}, 5, ["a good film"], r"token 5 of the tokenizer \('\[more\]'\) is above the model's 5"),
     ({"pad_token": "[PAD]"}, 4, ["a film"], r"token 4 of the tokenizer \('film'\) is above the model's 4 embeddings"),
     ({"pad_token": "[PAD]"}, 8, ["x y z x y z x y z film"], r"does not know 9 of the rows' 10 tokens \(\[UNK\]\)"),
     ({"pad_token": "[PAD]"}, 8, ["", "[PAD]"], "finds no word in the rows"),
