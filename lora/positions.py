@@ -274,8 +274,7 @@ def _own_positions(body: PreTrainedModel, ids: Tensor | None, real: Tensor) -> T
     padding: int = body.embeddings.padding_idx  # type: ignore[union-attr, assignment]
     if ids is None:
         return index + padding + 1
-    tokens = (ids != padding).long()
-    return tokens.cumsum(1) * tokens + padding
+    return (ids != padding).cumsum(1) * (ids != padding) + padding
 
 
 def separator_of(config: PreTrainedConfig) -> int | None:
