@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lora.methods import LoRA
-from lora.sites import POOLERS, ROLES, Site, find_sites
+from lora.sites import ROLES, Site, find_sites, poolers
 
 PLAIN_LORA = {"dropout": 0.0, "init": "kaiming", "rank_stabilised": False, "dora": False,
               "learning_rate_scale_B": None, "bias": "none", "layernorm": False, "position_query": True}
@@ -61,9 +61,8 @@ def _one_or_all(values: dict[str, Any]) -> Any:
 
 def pooler_of(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     """The `pooler` of a file: "frozen" if the model has one and the file no weight for it, else "train"."""
-    place = POOLERS.get(model.config.model_type, "")  # type: ignore[union-attr, arg-type]
-    has_pooler = bool(place) and place in dict(model.named_modules())
-    return "frozen" if has_pooler and f"{place}.weight" not in tensors else "train"
+    places = poolers(model)
+    return "frozen" if places and not any(f"{place}.weight" in tensors for place in places) else "train"
 
 
 def unwrapped(key: str) -> str:

@@ -6,13 +6,20 @@ positions are relative only has no limit.
 
 from transformers import PreTrainedConfig
 
+# config.model_type of the models whose first token has the position after that of padding: RoBERTa and what follows it
+AFTER_PADDING = ("roberta", "camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke",
+                 "markuplm", "mpnet", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod")
+
 
 def position_limit(config: PreTrainedConfig) -> int | None:
     """Largest number of positions in a row of the model; None where they are relative only."""
+    config = config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
     if limit is None or not getattr(config, "position_biased_input", True):
         return None
-    return limit - config.pad_token_id - 1 if config.model_type == "roberta" else limit  # RoBERTa counts from there
+    if config.model_type not in AFTER_PADDING or getattr(config, "position_embedding_type", "absolute") == "rotary":
+        return limit
+    return limit - (1 if config.model_type == "mpnet" else config.pad_token_id) - 1  # MPNet's is 1 in its code
 
 
 def check_positions(config: PreTrainedConfig, name: str, tokens: int, added: int = 0, adds: str = "") -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedConfig, PreTrainedModel, StaticCache
 
 from lora.injected import Injected, inject
-from lora.limits import check_positions, position_limit
+from lora.limits import AFTER_PADDING, check_positions, position_limit
 from lora.low_rank import has_numbers
 from lora.sites import find_places
 
@@ -269,12 +269,12 @@ def _two_dimensional(mask: Tensor) -> Tensor:
 def _own_positions(body: PreTrainedModel, ids: Tensor | None, real: Tensor) -> Tensor:
     """The position numbers that the body gives its tokens where none are given, (rows, n)."""
     index = torch.arange(real.shape[1], device=real.device).expand(real.shape)
-    if body.config.model_type != "roberta":
+    if body.config.model_type not in AFTER_PADDING:
         return index
-    embeddings: Any = body.embeddings
+    padding: int = body.embeddings.padding_idx  # type: ignore[union-attr, assignment]
     if ids is None:
-        return index + embeddings.padding_idx + 1
-    return embeddings.create_position_ids_from_input_ids(ids, embeddings.padding_idx)
+        return index + padding + 1
+    return (ids != padding).cumsum(1) * (ids != padding) + padding
 
 
 def separator_of(config: PreTrainedConfig) -> int | None:

@@ -52,11 +52,10 @@ BLOCKS: dict[str, Modules] = {
     "gpt2": {"attention": ("h.*.attn.resid_dropout",), "mlp": ("h.*.mlp.dropout",), "mlp_norm": (), "block": ("h.*",)},
     "llama": {"attention": ("layers.*.self_attn",), "mlp": ("layers.*.mlp",), "mlp_norm": (), "block": ("layers.*",)}}
 
-HEADS = ("classifier", "score")  # transformers' names of a new task head
+POOLER = "pooler"  # transformers' name of the module that makes one vector of a text's hidden states
 LAYER_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")  # a component of a module's name
 # config.model_type of the models with layers that are transformers' Conv1D, which keep W as (n_in, n_out)
 CONV1D = ("gpt2", "openai-gpt", "imagegpt", "decision_transformer", "clvp")
-POOLERS = {"bert": "bert.pooler.dense", "deberta": "pooler.dense", "deberta-v2": "pooler.dense"}
 
 
 @dataclass(frozen=True)
@@ -169,14 +168,22 @@ def _shapes(names: Iterable[str]) -> list[str]:
 def head_modules(model: nn.Module, pooler: str) -> list[str]:
     """Names of the modules that are the task head: trained with every method, counted apart.
 
-    BERT- and DeBERTa-type models put a pooler between the body and the last linear layer; `pooler` says whether it
-    belongs to the head ("train") or stays frozen. A causal language model has no head of its own.
+    The head of a classifier is every module beside the base model, such as DistilBERT's pre_classifier and classifier;
+    `pooler` says whether a pooler belongs to it ("train") or stays frozen ("frozen"). A base model alone and a language
+    model have no head.
     """
-    if pooler not in ("train", "frozen"):
-        raise ValueError(f"pooler {pooler!r} is not one of frozen, train{nearest(pooler, ('train', 'frozen'))}")
-    children = dict(model.named_modules())
-    heads = [name for name in HEADS if name in children]
-    place = POOLERS.get(_config(model).model_type)
-    if heads and pooler == "train" and place in children:
-        heads.append(place)  # type: ignore[arg-type]
-    return heads
+    check_choice("pooler", pooler, ("train", "frozen"))
+    children, base = dict(model.named_children()), getattr(model, "base_model_prefix", "")
+    if base not in children or model.get_output_embeddings() is not None:  # type: ignore[operator]
+        return []
+    beside = [name for name, module in children.items()
+              if name not in (base, POOLER) and next(module.parameters(), None) is not None]
+    return beside + (poolers(model) if pooler == "train" else [])
+
+
+def poolers(model: nn.Module) -> list[str]:
+    """The layers with weights of the pooler that a classifier has in its base model or beside it, such as BERT's."""
+    places = (f"{POOLER}.", f"{getattr(model, 'base_model_prefix', '')}.{POOLER}.")
+    return list(dict.fromkeys(
+        name.removesuffix(".base") for name, module in model.named_modules() if f"{name}.".startswith(places)
+        and adapter_of(f"{name}.") is None and next(module.parameters(recurse=False), None) is not None))

@@ -11,6 +11,7 @@ dense layer belongs to the head when `pooler` is `train`, and to the frozen base
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib.util
 import json
 import logging
@@ -29,6 +30,7 @@ from lora.errors import check_choice
 CHOICES = {"init": ("pretrained", "random"), "weights": ("safetensors", "pickle"), "pooler": ("train", "frozen"),
            "attention": ATTENTION}
 FILES = {"safetensors": "model.safetensors", "pickle": "pytorch_model.bin"}
+COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 log = logging.getLogger(__name__)
 
@@ -36,15 +38,16 @@ log = logging.getLogger(__name__)
 def model_identity(cfg: DictConfig) -> dict[str, Any]:
     """The part of `cfg` that can change a result: the origin of the weights, and how they are read.
 
-    A hub model is its path and revision; a folder or a package is the sha256 of each file that is read, which raises
-    where load_model would; a random one is its architecture. `attention` is left out: both ways compute the same.
+    A hub model is its path and commit, and the sha256 of files that are not the commit's own; a folder or a package is
+    the sha256 of each file that is read, which raises where load_model would; a random one is its architecture.
+    `attention` is left out: both ways compute the same.
     """
     check(cfg)
     rest = {key: cfg[key] for key in ("init", "pooler", "dropout", "classifier_dropout")}
     if cfg.init == "random":
         return {"config": declared(cfg) or _read_json(model_folder(cfg) / "config.json"), **rest}
     if cfg.path and not _is_local(cfg):
-        return {"path": cfg.path, "revision": cfg.revision, **rest}
+        return {"path": cfg.path, "revision": cfg.revision, **_cached(cfg), **rest}
     folder = checked_folder(cfg)
     small = {path for pattern in SMALL_FILES for path in folder.glob(pattern)}
     files = sorted({*small, *_weight_files(cfg, folder)})
@@ -78,6 +81,9 @@ def model_folder(cfg: DictConfig) -> Path:
 def checked_folder(cfg: DictConfig) -> Path:
     """The folder of a model whose files are what its record and model.checksum say, or the error that names one."""
     folder = model_folder(cfg)
+    if (adapter := folder / "adapter_config.json").exists():
+        raise ValueError(f"{adapter} is of an adapter, which transformers would load into the base model: keep the "
+                         "adapter in a folder of its own")
     check_record(cfg, folder)
     check_weights(cfg, folder)
     return folder
@@ -133,6 +139,36 @@ def _download(path: str, revision: str | None, weights: str) -> Path:
                                 f"({type(error).__name__}, revision {revision or 'main'}); without network, use "
                                 "model.path=<folder>") from error
     return Path(folder)
+
+
+def fetch(cfg: DictConfig) -> None:
+    """Download a hub model that no commit names, so that its identity is that of the commit which is trained."""
+    if cfg.init == "pretrained" and cfg.path and not _is_local(cfg) and not COMMIT.fullmatch(cfg.revision or ""):
+        model_folder(cfg)
+
+
+def _cached(cfg: DictConfig) -> dict[str, Any]:
+    """Of a hub model in the hub's cache: its commit where `revision` is none, and files that are not the commit's."""
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = Path(snapshot_download(cfg.path, revision=cfg.revision, local_files_only=True))
+    except (OSError, ValueError):
+        return {}
+    commit = {} if COMMIT.fullmatch(cfg.revision or "") else {"commit": folder.name}
+    read = {path for pattern in (*SMALL_FILES, f"*{Path(FILES[cfg.weights]).suffix}") for path in folder.glob(pattern)}
+    other = {path.name: sha256(path) for path in sorted(read) if not _is_of_commit(path)}
+    return commit | ({"files": other} if other else {})
+
+
+def _is_of_commit(path: Path) -> bool:
+    """True for a file of the hub's cache with the content that its blob is named by: sha256, or git's sha1."""
+    blob = path.resolve()
+    if len(blob.name) == 64:
+        return sha256(blob) == blob.name
+    content = blob.read_bytes() if len(blob.name) == 40 else b""
+    header = f"blob {len(content)}\0".encode()
+    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest() == blob.name
 
 
 def _weight_files(cfg: DictConfig, folder: Path) -> list[Path]:

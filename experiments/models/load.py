@@ -1,62 +1,117 @@
 """Load base models and tokenizers, or build a model of the same shape without weights."""
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from experiments.models.architectures import task_config
+from experiments.models.architectures import auto_class, task_config
 from experiments.models.files import check, checked_folder, declared, model_folder
 from experiments.models.record import check_record
-from lora.errors import check_choice
+from experiments.models.tokens import read_tokenizer
+from lora.sites import LAYER_NUMBER, head_modules, layer_number
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-KINDS = ("classification", "regression", "causal_lm")
-
 
 def load_model(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -> PreTrainedModel:
-    """The model of `cfg` in fp32 with a head for `kind` (one of KINDS), in eval mode.
+    """As load_base, the model alone."""
+    return load_base(cfg, kind, num_labels, labels)[0]
 
-    New weights (a head, or everything with init=random) are drawn from torch's global generator. Raises
+
+def load_base(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -> tuple[PreTrainedModel, list[str]]:
+    """The model of `cfg` in fp32 with a head for `kind`, in eval mode, and the names of its new tensors.
+
+    New weights (a head, or everything with init=random, then ["*"]) are drawn from torch's global generator. A tensor
+    whose shape follows the number of labels is new whatever the file has: its rows may stand for other labels. Raises
     FileNotFoundError where the files are not to be had, ValueError where they are not what `cfg` declares.
     """
+
     check(cfg)
     if cfg.init == "random":
-        return _from_config(cfg, kind, num_labels, labels).eval()
+        return _from_config(cfg, kind, num_labels, labels).eval(), ["*"]
     folder = checked_folder(cfg)
+    config = _config(cfg, kind, num_labels, labels, pretrained=True)
+    model, new = _from_folder(cfg, folder, kind, config)
+    heads = tuple(f"{name}." for name in head_modules(model, cfg.pooler))
+    base = f"{model.base_model_prefix}."
+    kept = [key for key in model.state_dict() if key.startswith(heads) and not key.startswith(base) and key not in new]
+    if kept and (outputs := _outputs(cfg, kind, num_labels).intersection(kept)):
+        _draw(model, outputs)
+        new |= outputs
+    if strange := sorted(key for key in new if not key.startswith(heads)):
+        raise ValueError(f"{folder} lacks {len(strange)} tensors of the base model, or has other shapes: "
+                         f"{_some(strange)}")
+    return model, sorted(new)
+
+
+def _from_folder(cfg: DictConfig, folder: Path, kind: str,
+                 config: PreTrainedConfig) -> tuple[PreTrainedModel, set[str]]:
+    """A model with the weights of a folder, and the names of the tensors that these lack or have in other shapes.
+
+    ValueError where the file has more layers than the config.
+    """
     with quiet_transformers():
-        model, info = _auto_class(kind).from_pretrained(
+        model, info = auto_class(cfg, kind, config).from_pretrained(
             folder,
-            config=_config(cfg, kind, num_labels, labels, pretrained=True),
+            config=config,
             attn_implementation=cfg.attention,
             use_safetensors=cfg.weights == "safetensors",
             weights_only=True,
             dtype="float32",
             local_files_only=True,
-            ignore_mismatched_sizes=True,  # reported like missing ones, and refused below unless in the head
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # reported like missing ones, and refused unless in the head
             output_loading_info=True,
         )
-    absent = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
-    if strange := sorted(key for key in absent if not _may_be_new(key, model, kind, cfg.pooler)):
-        some = ", ".join(strange[:3]) + (", ..." if len(strange) > 3 else "")
-        raise ValueError(f"{folder} lacks {len(strange)} tensors of the base model, or has other shapes: {some}")
-    return model
+    layers = {_in_layer(key, model) for key in model.state_dict() if layer_number(key) is not None}
+    if beyond := sorted(key for key in info["unexpected_keys"] if _in_layer(key, model) in layers):
+        raise ValueError(f"{folder} has tensors of more layers than its config.json says: {_some(beyond)}")
+    return model, set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+
+
+def _in_layer(key: str, model: PreTrainedModel) -> str:
+    """A tensor's name with `*` for its layer, without the prefix that a file of the base model alone leaves out."""
+    return LAYER_NUMBER.sub("*", key.removeprefix(f"{model.base_model_prefix}."))
+
+
+def _outputs(cfg: DictConfig, kind: str, num_labels: int) -> set[str]:
+    """Names of the tensors whose shape follows the number of labels."""
+    shapes, more = ({key: tensor.shape for key, tensor in empty_model(cfg, kind, number).state_dict().items()}
+                    for number in (num_labels, num_labels + 1))
+    return {key for key, shape in shapes.items() if shape != more[key]}
+
+
+def _draw(model: PreTrainedModel, names: Collection[str]) -> None:
+    """Draw tensors anew as their architecture does; ValueError for one that it does not draw."""
+    import torch
+
+    tensors = {name: model.get_parameter(name) for name in names}
+    for tensor in tensors.values():
+        torch.nn.init.constant_(tensor, float("nan"))
+        tensor._is_hf_initialized = False  # type: ignore[attr-defined]
+    for place in sorted({name.rpartition(".")[0] for name in names}):
+        with torch.no_grad():
+            model._init_weights(model.get_submodule(place))
+    if left := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
+        raise ValueError(f"the file has {_some(left)}, whose rows stand for labels, and {type(model).__name__} cannot "
+                         "draw them anew: give a file without them")
+
+
+def _some(keys: list[str]) -> str:
+    """The first of some tensors' names."""
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
 
 
 def load_tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:
-    """The tokenizer beside the model; without a padding token of its own (GPT-2) it pads with end-of-text."""
-    from transformers import AutoTokenizer
-
+    """The tokenizer beside the model (see read_tokenizer)."""
     folder = model_folder(cfg)
     check_record(cfg, folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    return read_tokenizer(folder)
 
 
 def empty_model(cfg: DictConfig, kind: str, num_labels: int) -> PreTrainedModel:
@@ -90,21 +145,8 @@ def _config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str], pret
 def _from_config(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) -> PreTrainedModel:
     """A model of this architecture, with weights drawn anew (or none, on the meta device)."""
     config = _config(cfg, kind, num_labels, labels, pretrained=False)
-    return _auto_class(kind).from_config(config, attn_implementation=cfg.attention)
-
-
-def _auto_class(kind: str) -> Any:
-    from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    check_choice("task kind", kind, KINDS)
-    return AutoModelForCausalLM if kind == "causal_lm" else AutoModelForSequenceClassification
-
-
-def _may_be_new(key: str, model: PreTrainedModel, kind: str, pooler: str) -> bool:
-    """True if a tensor that the file lacks belongs to the task head."""
-    if "pooler." in key:  # under `bert.` in BERT, beside `deberta.` in DeBERTa
-        return pooler == "train"
-    return kind != "causal_lm" and not key.startswith(f"{model.base_model_prefix}.")
+    auto = auto_class(cfg, kind, config)
+    return auto.from_config(config, attn_implementation=cfg.attention, trust_remote_code=False)
 
 
 @contextmanager

@@ -12,7 +12,9 @@ from experiments.store.files import sha256
 
 SMALL_FILES = (
     *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab*", "merges.txt", "spm.model"),
+    *("vocab*", "*.model", "*.spm", "*.codes", "merges.txt", "dict.txt", "prophetnet.tokenizer", "tekken.json"),
+    *("*_vocab.json", "byte_maps.json", "emoji.json", "normalizer.json", "word_shape.json", "word_pronunciation.json"),
+    "*.index.json",
 )
 
 

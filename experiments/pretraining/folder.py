@@ -44,11 +44,11 @@ def load_language_model(folder: Path) -> PreTrainedModel:
     """The language model of a folder, in fp32 and eval mode; ValueError where a tensor is missing."""
     from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM
 
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     auto: Any = AutoModelForCausalLM if config.model_type == "gpt2" else AutoModelForMaskedLM
     with quiet_transformers():
-        model, info = auto.from_pretrained(folder, dtype="float32", local_files_only=True, use_safetensors=True,
-                                           attn_implementation="eager", output_loading_info=True)
+        model, info = auto.from_pretrained(folder, dtype="float32", local_files_only=True, trust_remote_code=False,
+                                           use_safetensors=True, attn_implementation="eager", output_loading_info=True)
     if info["missing_keys"]:
         raise ValueError(f"{folder} lacks tensors: {', '.join(sorted(info['missing_keys'])[:3])}")
     return model.eval()
@@ -58,7 +58,8 @@ def sample_logits(folder: Path, text: str) -> list[float]:
     """Logits of the first SAMPLED ids of the vocabulary at the last token of `text`, in fp32."""
     from transformers import AutoTokenizer
 
-    ids = AutoTokenizer.from_pretrained(folder, local_files_only=True)(text, return_tensors="pt")["input_ids"]
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    ids = tokenizer(text, return_tensors="pt")["input_ids"]
     with torch.no_grad():
         return load_language_model(folder)(ids).logits[0, -1, :SAMPLED].tolist()
 

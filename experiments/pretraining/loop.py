@@ -53,7 +53,7 @@ def new_model(config: PreTrainedConfig, attention: str, dropout: float | None = 
     if dropout is not None:
         fields |= {key: dropout for key in DROPOUT if key in fields}
     auto = AutoModelForCausalLM if config.model_type == "gpt2" else AutoModelForMaskedLM
-    return auto.from_config(AutoConfig.for_model(**fields), attn_implementation=attention)
+    return auto.from_config(AutoConfig.for_model(**fields), attn_implementation=attention, trust_remote_code=False)
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.config.compose import plain_dict
 from experiments.config.entry import explain
 from experiments.config.presets import differences, preset_row
+from experiments.models.files import fetch
 from experiments.runs.ending import tell
 from experiments.runs.identity import all_seeds
 from experiments.runs.limits import check_method
@@ -103,6 +104,7 @@ def asked(cfg: DictConfig) -> Iterator[Request]:
         log.info("the paper | its authors' scripts differ here, preset=%s is used: %s", cfg.preset, differing)
     store = Store(cfg.store)
     store.check_writable()
+    fetch(cfg.model)
     record = new_record(cfg)
     OmegaConf.resolve(cfg := cfg.copy())
     with store.lock(record.run) if is_main_process() else nullcontext():

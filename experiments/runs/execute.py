@@ -13,7 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from experiments.models.load import load_model, load_tokenizer
+from experiments.models.load import load_base, load_tokenizer
+from experiments.models.tokens import check_tokens
 from experiments.runs.ask import Request, asked, is_main_process
 from experiments.runs.start import check_source, start_from
 from experiments.store.checkpoint import remove_checkpoint, seed_everything
@@ -56,7 +57,8 @@ def _compute(request: Request) -> None:
     with laps("model"):
         method = instantiate(cfg.method)
         seed_everything(cfg.seed)  # before the head and the adapter are made
-        model = load_model(cfg.model, request.task.kind, request.task.num_labels, request.task.labels)
+        model, record.new_tensors = load_base(cfg.model, request.task.kind, request.task.num_labels,
+                                              request.task.labels)
         rows = [*train, *chain(*evaluation.values())]
         fit_rows(model, tokenizer, rows)
         groups = _adapted(request, method, model, tokenizer, rows)
@@ -91,6 +93,7 @@ def _adapted(request: Request, method: Method, model: PreTrainedModel, tokenizer
              rows: Rows) -> list[ParameterGroup]:
     """Bring the method into the model, started from its source; returns what trains."""
     cfg, record = request.cfg, request.record
+    check_tokens(tokenizer, model, rows)
     check_positions(model.config, "trainer.max_length", cfg.trainer.max_length, method.positions(), method.name)
     groups = method.apply(model, pooler=cfg.model.pooler)
     request.task.check_separators(rows, tokenizer, bank(model).adapters["default"].method.separators())

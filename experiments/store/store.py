@@ -55,6 +55,7 @@ class RunRecord:
     total: int | None = None              # parameters of the adapted model
     trainable: int | None = None          # trained by the method, head excluded
     head: int | None = None               # parameters of the task head
+    new_tensors: list[str] | None = None  # drawn from the seed, not read: an output layer always is; None: not recorded
     seconds: float | None = None          # wall clock of training and evaluation
     ready_seconds: float | None = None    # making data, model and trainer, up to the first step; imports left out
     tokens_per_second: float | None = None  # real tokens (no padding) through training, evaluation excluded
@@ -73,7 +74,8 @@ class RunRecord:
     def summary(self) -> dict[str, Any]:
         """The record without its long parts, as entry points print it, and what its score is."""
         kept = {key: value for key, value in asdict(self).items()
-                if key not in ("config", "history", "versions", "identity", "schema", "preset")
+                if key not in ("config", "history", "versions", "identity", "schema", "preset",
+                                "new_tensors")
                 and not (key in ("error", "init_from") and value is None)}
         return kept | {"main_metric": self.config.get("task", {}).get("main_metric")}
 

@@ -37,7 +37,7 @@ class TaskData:
 class Task(ABC):
     """Built from a file of conf/task, which has every default."""
 
-    kinds: ClassVar[tuple[str, ...]]  # that a class of tasks may have: of experiments.models.load.KINDS
+    kinds: ClassVar[tuple[str, ...]]  # that a class of tasks may have: of experiments.models.architectures.KINDS
     name: str
     kind: str  # classification, regression or causal_lm
     main_metric: str  # what `score` is, and what the best epoch is chosen by

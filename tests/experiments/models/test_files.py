@@ -1,11 +1,14 @@
 """Where the files of a model are looked for, and what is said when they are not there."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
+from transformers import AutoModel
 
 from experiments.models import files as models
 from tests.experiments.models.made import load, model_config
+from tests.experiments.models.tiny_classifiers import tiny_config
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
@@ -63,3 +66,52 @@ def test_an_absent_package_is_named():
 def test_a_shape_alone_cannot_be_loaded(name: str):
     with pytest.raises(FileNotFoundError, match=rf"model '{name}' names no files: give model\.path="):
         load(model_config(name), "causal_lm")
+
+
+def test_a_file_of_a_tokenizer_changes_the_identity_of_a_folder(tmp_path: Path):
+    AutoModel.from_config(tiny_config("bert")).save_pretrained(tmp_path)
+    cfg = model_config("local", path=str(tmp_path))
+    identities = [models.model_identity(cfg)]
+    for name in ("vocab.txt", "spiece.model", "merges.txt", "bpe.codes", "special_tokens_map.json"):
+        (tmp_path / name).write_text("a")
+        identities.append(models.model_identity(cfg))
+        (tmp_path / name).write_text("b c")
+        identities.append(models.model_identity(cfg))
+    assert all(identity not in identities[:place] for place, identity in enumerate(identities))
+    (tmp_path / "README.md").write_text("a")
+    assert models.model_identity(cfg) == identities[-1]
+
+
+def snapshot(cache: Path, commit: str, content: bytes, name: str = "config.json", digest: str | None = None) -> Path:
+    """A file in the hub's cache, as a link to its blob, which has git's sha1 or the sha256 in its name."""
+    digest = digest or hashlib.sha1(f"blob {len(content)}\0".encode() + content, usedforsecurity=False).hexdigest()
+    repository = cache / "models--some--model"
+    (file := repository / "snapshots" / commit / name).parent.mkdir(parents=True, exist_ok=True)
+    (blob := repository / "blobs" / digest).parent.mkdir(exist_ok=True)
+    blob.write_bytes(content)
+    file.symlink_to(blob)
+    (repository / "refs").mkdir(exist_ok=True)
+    (repository / "refs" / "main").write_text(commit)
+    return file
+
+
+def test_a_hub_model_is_its_commit_unless_its_files_are_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    commit = "0" * 39 + "1"
+    pinned = model_config("local", path="some/model", revision=commit)
+    newest = model_config("local", path="some/model")
+    absent = models.model_identity(pinned)
+    assert "commit" not in models.model_identity(newest)
+    file = snapshot(tmp_path, commit, b"{}")
+    weights = b"numbers"
+    snapshot(tmp_path, commit, weights, "model.safetensors", hashlib.sha256(weights).hexdigest())
+    assert models.model_identity(pinned) == absent  # the commit names these very files
+    assert models.model_identity(newest)["commit"] == commit
+    file.resolve().write_bytes(b'{"a": 1}')
+    altered = models.model_identity(pinned)
+    assert altered["files"] == {"config.json": hashlib.sha256(b'{"a": 1}').hexdigest()}
+    file.unlink()
+    file.write_bytes(b"{}")  # a copy says nothing of where it is from
+    assert models.model_identity(pinned)["files"] == {"config.json": hashlib.sha256(b"{}").hexdigest()}

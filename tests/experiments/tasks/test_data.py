@@ -1,5 +1,6 @@
 """Reading rows: every format gives the same table, and every bad file an error that says what to do."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +84,28 @@ def test_shards_are_read_in_order(tmp_path, monkeypatch):
         )
     monkeypatch.setenv("LORA_LAB_HUB", str(tmp_path))
     assert MRPC.load("train")["label"] == [0, 1, 2, 3]
+
+
+def test_the_rows_of_a_mirror_are_in_the_identity_beside_a_pinned_revision(tmp_path, monkeypatch):
+    monkeypatch.delenv("LORA_LAB_HUB", raising=False)
+    pinned = MRPC.identity(["train", "validation"])
+    monkeypatch.setenv("LORA_LAB_HUB", str(tmp_path))
+    assert MRPC.identity(["train", "validation"]) == pinned  # there is nothing yet
+    identities = [pinned]
+    for rows in (1, 2):
+        path = write(tmp_path / "nyu-mll" / "glue" / "mrpc" / "train-00000-of-00001.parquet", [{"label": 0}] * rows)
+        identities.append(MRPC.identity(["train", "validation"]))
+        assert identities[-1]["files"] == {"train": [hashlib.sha256(path.read_bytes()).hexdigest()]}
+    assert identities[1] != identities[2]
+
+
+@pytest.mark.parametrize("config", ["mrpc", "rte"])
+def test_the_mirror_from_which_committed_runs_were_trained_is_their_revision(hub, monkeypatch, config):
+    source = HubSource(name="nyu-mll/glue", config=config, revision=MRPC.revision)
+    monkeypatch.delenv("LORA_LAB_HUB", raising=False)
+    pinned = source.identity(["train", "validation"])
+    monkeypatch.setenv("LORA_LAB_HUB", str(hub))
+    assert source.identity(["train", "validation"]) == pinned
 
 
 @pytest.mark.parametrize(

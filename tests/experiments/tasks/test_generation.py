@@ -257,7 +257,7 @@ def test_the_best_epoch_is_that_of_the_lowest_loss(tiny_language_run, monkeypatc
 
 
 def test_a_target_too_long_is_named_before_a_model_is_loaded(tiny_language_run, monkeypatch):
-    monkeypatch.setattr("experiments.runs.execute.load_model", None)
+    monkeypatch.setattr("experiments.runs.execute.load_base", None)
     with pytest.raises(ValueError, match=r"train-.*parquet, row 0: a target of \d+ tokens"):
         run(compose(*tiny_language_run, "trainer.max_length=5"))
 
