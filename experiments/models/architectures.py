@@ -1,4 +1,4 @@
-"""The attention implementations and dropout keys of an architecture, and its transformers config for a task.
+"""The attention implementations of an architecture, and its transformers config for a task.
 
 `cfg` is one file of conf/model.
 """
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from experiments.config.search_path import config_files
+from experiments.models.dropout import set_dropout
 
 if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where it is used
     from transformers import PreTrainedConfig
 
 ATTENTION = ("sdpa", "eager")
-DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob", "resid_pdrop", "embd_pdrop", "attn_pdrop")
 
 
 def attentions_of(model_type: str) -> tuple[str, ...]:
@@ -49,12 +49,7 @@ def task_config(cfg: DictConfig, fields: Mapping[str, Any], folder: Path | None,
             config.label2id = {label: number for number, label in enumerate(labels)}
         if config.pad_token_id is None:  # GPT-2 classifies the last token before the padding
             config.pad_token_id = config.eos_token_id
-    if cfg.dropout is not None:
-        for key in DROPOUT:
-            if hasattr(config, key):
-                setattr(config, key, cfg.dropout)
-    if cfg.classifier_dropout is not None:
-        config.cls_dropout = config.classifier_dropout = cfg.classifier_dropout  # DeBERTa's name, and the others'
+    set_dropout(config, cfg)
     return config
 
 

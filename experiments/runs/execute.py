@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from experiments.models.dropout import check_dropout
 from experiments.models.load import load_model, load_tokenizer
 from experiments.runs.ask import Request, asked, is_main_process
 from experiments.runs.start import check_source, start_from
@@ -56,6 +57,7 @@ def _compute(request: Request) -> None:
         method = instantiate(cfg.method)
         seed_everything(cfg.seed)  # before the head and the adapter are made
         model = load_model(cfg.model, request.task.kind, request.task.num_labels, request.task.labels)
+        check_dropout(cfg.model, model)
         groups = _adapted(request, method, model, tokenizer, [*train, *chain(*evaluation.values())])
         _set_threads(record, cfg.trainer.threads)
     checkpoints = request.store.checkpoint_folder(record.run) if cfg.trainer.save_checkpoints else None
