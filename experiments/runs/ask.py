@@ -148,4 +148,7 @@ def _tell_stored(stored: RunRecord, now: RunRecord, cfg: DictConfig) -> None:
     log.info("%s is done: this is its stored result%s", stored.run,
              f" (of commit {stored.commit[:8]}, this code is {now.commit[:8]})"
              if stored.commit and now.commit and stored.commit != now.commit else "")
+    if now.dirty:
+        log.warning("this code has changes that are not committed, and runs are not named by them: overwrite=true "
+                    "computes the run with them")
     warn_of_changed_source(stored, cfg)
