@@ -58,7 +58,8 @@ def _check_arguments(prefix: str, arguments: Mapping[str, Any], target: str, par
     if target.startswith(OURS) and (name := target.rpartition(".")[2]) in METHODS:
         check_keys(prefix, arguments, {"name": TEXT, **METHODS[name]})
         return
-    made, table = get_object(target), {}
+    made = get_object(target)
+    table: Table = {}
     for name, (values, needed) in arguments_of(made).items():
         built = isinstance(arguments.get(name), Mapping) and "_target_" in arguments[name]
         table[name if needed and not partial else f"{name}?"] = ANYTHING if built else values

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from experiments.config.values import ANYTHING, FLAG, NULL, TEXT, Values, by_name, choice, list_of, number, whole
 
-Table: TypeAlias = "Mapping[str, Values | Table]"
+Table: TypeAlias = "dict[str, Values | Table]"
 
 POSITIVE = number("above 0", lambda value: value > 0)
 NOT_NEGATIVE = number("of at least 0", lambda value: value >= 0)
@@ -24,9 +24,11 @@ DEVICES, PRECISIONS = ("auto", "cpu", "cuda"), ("auto", "fp32", "bf16")  # of a 
 KIND = choice("classification", "causal_lm") | NULL
 
 SIZE, SCALE = whole(1) | by_name(whole(1)), POSITIVE | by_name(POSITIVE)
-BOTTLENECK = {"bottleneck": whole(1), "nonlinearity": choice("relu", "gelu", "swish", "tanh"),
-              "init": choice("gaussian", "identity"), "init_std": POSITIVE}
-PREFIX = {"l_p": whole(0), "l_i": whole(0), "init": choice("words", "gaussian"), "separator": whole(0) | NULL}
+BOTTLENECK: Table = {
+    "bottleneck": whole(1), "nonlinearity": choice("relu", "gelu", "swish", "tanh"),
+    "init": choice("gaussian", "identity"), "init_std": POSITIVE,
+}
+PREFIX: Table = {"l_p": whole(0), "l_i": whole(0), "init": choice("words", "gaussian"), "separator": whole(0) | NULL}
 METHODS: Mapping[str, Table] = {  # a class of lora -> its arguments, `name` apart
     "LoRA": {
         "rank": SIZE, "alpha": SCALE, "dropout": RATE, "targets": list_of(TEXT, listed=",".join),
@@ -39,7 +41,7 @@ METHODS: Mapping[str, Table] = {  # a class of lora -> its arguments, `name` apa
     "Combined": {"parts": by_name(ANYTHING)},
 }
 
-MODEL = {
+MODEL: Table = {
     "name": TEXT, "pinned": TEXT | NULL, "path": TEXT | NULL, "package": TEXT | NULL, "revision": TEXT | NULL,
     "checksum": TEXT | NULL, "weights": choice("safetensors", "pickle"), "init": choice("pretrained", "random"),
     "pooler": choice("train", "frozen"), "attention": choice("sdpa", "eager"), "dropout": RATE | NULL,
@@ -48,7 +50,7 @@ MODEL = {
                      "attention": choice("auto", "sdpa", "eager"), "curriculum?": TEXT | NULL,
                      "stages?": list_of(SHARE), "positions?": choice("sinusoidal") | NULL, "gates?": TEXTS},
 }
-TRAINER = {
+TRAINER: Table = {
     "epochs": whole(1), "learning_rate": POSITIVE, "batch_size": whole(1), "schedule": choice("linear", "constant"),
     "warmup_ratio": SHARE | NULL, "warmup_steps": whole(0) | NULL, "weight_decay": NOT_NEGATIVE,
     "betas": list_of(RATE, 2, 2), "epsilon": POSITIVE, "gradient_clip": POSITIVE | NULL, "label_smoothing": SHARE,
@@ -57,23 +59,29 @@ TRAINER = {
     "device_batch_size": whole(1) | NULL, "evaluation_batch_size": whole(1), "compile": FLAG, "log_every": whole(1),
     "save_checkpoints": FLAG, "save_adapter": FLAG,
 }
-LOGGER = {"wandb": {"mode": choice("offline", "online", "disabled"), "project": TEXT, "entity": TEXT | NULL,
-                    "group": TEXT | NULL, "tags": TEXTS, "dir": TEXT | NULL}}
+LOGGER: Table = {
+    "wandb": {"mode": choice("offline", "online", "disabled"), "project": TEXT, "entity": TEXT | NULL,
+              "group": TEXT | NULL, "tags": TEXTS, "dir": TEXT | NULL},
+}
 GROUP = by_name(ANYTHING)  # of which the class that `_target_` names says more
 
-TRAIN = {
+TRAIN: Table = {
     "model": MODEL, "task": GROUP, "method": GROUP, "trainer": TRAINER, "logger": LOGGER, "seed": whole(0),
     "preset": TEXT | NULL, "init_from": TEXT | NULL, "store": TEXT, "overwrite": FLAG,
 }
-STUDY = {"adapter": TEXT | NULL, "alpha": POSITIVE | NULL, "fused": NAMES | NULL, "logger": LOGGER, "output": TEXT}
-CHOICES = {"roles": TEXT | TEXTS, "layers": whole(0) | choice("all") | list_of(whole(0), 1), "level": LEVEL,
-           "seed": whole(0), "caption": FLAG}
-COST = {
+STUDY: Table = {
+    "adapter": TEXT | NULL, "alpha": POSITIVE | NULL, "fused": NAMES | NULL, "logger": LOGGER, "output": TEXT,
+}
+CHOICES: Table = {
+    "roles": TEXT | TEXTS, "layers": whole(0) | choice("all") | list_of(whole(0), 1), "level": LEVEL, "seed": whole(0),
+    "caption": FLAG,
+}
+COST: Table = {
     "model": MODEL, "method": GROUP, "batch_size": whole(1), "length": whole(1),
     "precision": choice("fp32", "bf16", "fp16"), "device": choice("cpu", "cuda"), "checkpointing": FLAG, "kind": KIND,
     "num_labels": whole(1), "stored": choice("fp32", "fp16"), "adaptations": whole(0), "space_gb": NOT_NEGATIVE,
 }
-LATENCY = {
+LATENCY: Table = {
     "model": MODEL, "lora": GROUP, "adapter_h": GROUP, "adapter_l": GROUP, "logger": LOGGER,
     "table": list_of(list_of(whole(1), 2, 2)), "widths": by_name(by_name(whole(1))), "batch_sizes": list_of(whole(1)),
     "lengths": list_of(whole(1)), "bottlenecks": list_of(whole(1)), "rank": whole(1), "warmup": whole(0),
@@ -81,7 +89,7 @@ LATENCY = {
     "device": choice(*DEVICES), "dtype": choice("fp32", "fp16", "bf16"), "threads": whole(1), "seed": whole(0),
     "output": TEXT,
 }
-PRETRAIN = {
+PRETRAIN: Table = {
     "model": MODEL, "world": GROUP, "tokens": whole(1) | NULL, "learning_rate": POSITIVE | NULL,
     "precision": choice(*PRECISIONS) | NULL, "attention": choice("auto", "sdpa", "eager") | NULL, "seed": whole(0),
     "batch_size": whole(1), "curriculum": TEXT | NULL, "stages": list_of(SHARE), "warmup_ratio": SHARE,
@@ -92,15 +100,15 @@ PRETRAIN = {
     "threads": whole(1) | NULL, "output": TEXT, "overwrite": FLAG, "check": FLAG | choice("surface"), "tasks": NAMES,
     "gates": TEXTS,
 }
-PAPER = {
+PAPER: Table = {
     "artifact": GROUP, "suite": GROUP, "logger": LOGGER, "store": TEXT, "train": FLAG, "jobs": JOBS, "caption": FLAG,
     "empty": FLAG, "models": NAMES | NULL, "tasks": NAMES | NULL, "methods": NAMES | NULL, "seeds": SEEDS,
 }
-TUNE = {
+TUNE: Table = {
     "model": MODEL, "tasks": NAMES, "preset": TEXT, "rates": by_name(list_of(POSITIVE, 1)),
     "ranks": list_of(whole(1), 1), "seed": whole(0), "store": TEXT, "train": FLAG, "jobs": JOBS, "write": FLAG,
 }
-MEASURED = {"measure": TEXT, "rounds": whole(1), "output": TEXT}
+MEASURED: Table = {"measure": TEXT, "rounds": whole(1), "output": TEXT}
 BENCHMARKS: Mapping[str, Table] = {
     "step": MEASURED | {"model": MODEL, "method": GROUP, "variants": NAMES, "batch_size": whole(1), "length": whole(1),
                         "memory_steps": whole(1), "threads": whole(1), "precision": choice(*PRECISIONS)},
