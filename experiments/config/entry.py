@@ -41,6 +41,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import resolvers  # noqa: F401 - it registers the resolvers of conf/
+from experiments.config.check import check_config
+from experiments.config.compose import plain_dict
 from experiments.config.overrides import CommandLine
 from experiments.config.search_path import search_path, searching
 from experiments.store.files import json_line, write_atomic
@@ -74,8 +76,9 @@ class Job:
     to `job<number>.json` in the sweep's folder, from where `experiments.sweeps.summary` reads it.
     """
 
-    def __init__(self, main: Main) -> None:
+    def __init__(self, main: Main, command: str | None = None) -> None:
         self.main = main
+        self.command = command  # whose keys are checked
         self.added = search_path()  # a launcher's processes may be on another machine, with another environment
         self.record: Mapping[str, Any] | None = None
         self.error: Exception | None = None
@@ -85,6 +88,8 @@ class Job:
         function: Function = inspect.unwrap(self.main)  # type: ignore[assignment]
         try:
             with searching(self.added):
+                if self.command is not None:
+                    check_config(self.command, plain_dict(cfg))
                 self.record, self.error = function(cfg), None
         except Exception as error:
             self.record, self.error = None, error
@@ -133,8 +138,9 @@ def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -
         _check_installed(conf)
         args = _parsed()
         name = args.config_name or config_name
+        command = config_name if conf == CONF else None
         if args.hydra_help or args.shell_completion or args.config_path:
-            return _run(main, args, name, conf)
+            return _run(main, args, name, conf, command)
         line = CommandLine(name, conf, args.overrides, args.config_dir)
         with searching(line.added):
             if args.help:
@@ -142,7 +148,7 @@ def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -
                 print(line.help(module, inspect.getdoc(main) or "", examples), flush=True)
                 return 0
             args.overrides = line.checked()
-            return _run(main, args, name, conf)
+            return _run(main, args, name, conf, command)
     except BrokenPipeError:  # the reader of the help has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains at its end
         return 0
@@ -178,9 +184,9 @@ def show_version() -> None:
     print(f"lora-lab {importlib.metadata.version('lora-lab')}")
 
 
-def _run(main: Main, args: Namespace, config_name: str, conf: Path) -> int:
+def _run(main: Main, args: Namespace, config_name: str, conf: Path, command: str | None) -> int:
     """Run hydra and print the record; returns the exit code."""
-    job = Job(_importable(main) if args.multirun else main)
+    job = Job(_importable(main) if args.multirun else main, command)
     # hydra's own default comes after its groups, so that conf/hydra/output cannot say this.
     args.overrides = ["hydra.output_subdir=null", *args.overrides]
     try:

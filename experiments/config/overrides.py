@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config.presets import presets
+from experiments.config.quoting import quoted
 from experiments.config.search_path import added_folders, check_added
 from experiments.config.yaml_files import absent, documented_keys, is_global
 from lora.errors import check_choice, nearest
@@ -33,6 +34,9 @@ EXTRAS = {  # an extra of this package -> the plugins of Hydra that it installs
     "joblib": ("joblib",), "slurm": ("submitit_slurm", "submitit_local"), "ray": ("ray", "ray_aws"),
     "optuna": ("optuna",),
 }
+FORMER = {  # the last word of a key of earlier versions -> what may have taken its place
+    "sites": ("method.targets", "roles"), "output_dir": ("output", "store"), "experiment": ("artifact",),
+}
 PLUGINS = ("hydra/launcher", "hydra/sweeper")  # groups whose choices plugins add
 
 
@@ -40,13 +44,15 @@ class CommandLine:
     """The overrides of one command line, against the config `config_name` in the folder `conf`."""
 
     def __init__(self, config_name: str, conf: Path, overrides: Sequence[str], config_dir: str | None = None) -> None:
-        self.config_name, self.conf, self.overrides = config_name, conf, list(overrides)
+        self.config_name, self.conf = config_name, conf
         search = create_config_search_path(str(conf))
         if config_dir is not None:
             check_added([Path(config_dir).resolve()], conf)
             search.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
         self.loader = ConfigLoaderImpl(search)
-        self.parsed = OverridesParser.create(self.loader).parse_overrides(self.overrides)
+        parser = OverridesParser.create(self.loader)
+        self.overrides = [quoted(parser, line) for line in overrides]
+        self.parsed = parser.parse_overrides(self.overrides)
         self.searchpath = [str(line.input_line) for line in self.parsed if line.key_or_group == "hydra.searchpath"]
         self.default = self._load(())
         self.added = added_folders(self.default.hydra.runtime.config_sources)
@@ -86,6 +92,8 @@ class CommandLine:
         groups = self.compose([])[1]
         for override in self.parsed:
             self._check_plugin(override)
+            if override.is_sweep_override() and not override.is_hydra_override() and not _sweeps(override):
+                raise ValueError(f"{override.input_line} sweeps over no value")
         outer = [override for override in self.choices if override.get_key_element() in groups]
         for override in outer:
             self._check_choice(override, groups)
@@ -221,6 +229,11 @@ def choice_lines(choices: Sequence[Override]) -> list[list[str]]:
     return [[f"{key}={names[min(row, len(names) - 1)]}" for key, names in values] for row in range(rows)]
 
 
+def _sweeps(override: Override) -> bool:
+    """False for a sweep without a single value; an interval has values that a sweeper draws."""
+    return override.is_interval_sweep() or any(True for _ in override.sweep_string_iterator())
+
+
 def _values(override: Override) -> list[str]:
     """The values of an override as the command line writes them: one, or those of a sweep."""
     if override.is_sweep_override():
@@ -239,7 +252,8 @@ def _is_addition(key: str, configs: Sequence[dict[str, Any]], groups: Mapping[st
     parent = _existing_parent(configs[0], key)
     others = [other for other in allowed if not key.startswith(f"{other}.")]
     shortest = min(namesakes, key=lambda name: name.count("."), default="")  # trainer.learning_rate, not pretraining's
-    hint = f"; did you mean {shortest!r}?" if namesakes else nearest(key, others)
+    names = [shortest] if namesakes else [name for name in FORMER.get(last, ()) if name in allowed]
+    hint = f"; did you mean {names[0]!r}?" if names else nearest(key, others)
     siblings = [other for other in allowed if other.rpartition(".")[0] == parent]
     raise ValueError(f"key {key!r} is not one of {', '.join(siblings)}{hint}")
 

@@ -1,4 +1,4 @@
-"""The attention implementations and dropout keys of an architecture, and its transformers config for a task.
+"""The attention implementations of an architecture, and its transformers config for a task.
 
 `cfg` is one file of conf/model.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from experiments.config.search_path import config_files
+from experiments.models.dropout import set_dropout
 from lora.errors import check_choice, nearest
 
 if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where it is used
@@ -20,7 +21,6 @@ if TYPE_CHECKING:  # transformers takes seconds to import: it is imported where 
 
 KINDS = ("classification", "regression", "causal_lm")
 ATTENTION = ("sdpa", "eager")
-DROPOUT = ("hidden_dropout_prob", "attention_probs_dropout_prob", "resid_pdrop", "embd_pdrop", "attn_pdrop")
 
 
 def attentions_of(model_type: str) -> tuple[str, ...]:
@@ -53,12 +53,7 @@ def task_config(cfg: DictConfig, fields: Mapping[str, Any], folder: Path | None,
             config.id2label = dict(enumerate(labels))
             config.label2id = {label: number for number, label in enumerate(labels)}
         _set_padding(cfg, config)
-    if cfg.dropout is not None:
-        for key in DROPOUT:
-            if hasattr(config, key):
-                setattr(config, key, cfg.dropout)
-    if cfg.classifier_dropout is not None:
-        config.cls_dropout = config.classifier_dropout = cfg.classifier_dropout  # DeBERTa's name, and the others'
+    set_dropout(config, cfg)
     return config
 
 

@@ -45,10 +45,12 @@ def needed_base(base: str | None, adapter: AdapterUpdates,
 
 def base_or_problem(base: str | None, adapter: AdapterUpdates,
                     transposed: bool | None = None) -> tuple[BaseWeights | None, list[Problem]]:
-    """As open_base, with a problem where the weights cannot be read."""
+    """As open_base, with a problem where the weights of the adapter's own base cannot be read."""
     try:
         return open_base(base, adapter, transposed)
     except (ValueError, OSError) as error:
+        if base is not None:
+            raise
         return None, [Problem("base", str(error))]
 
 

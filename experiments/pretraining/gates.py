@@ -141,8 +141,9 @@ def store_folder(cfg: DictConfig) -> Path:
 
 def _overrides(cfg: DictConfig, key: Key) -> list[str]:
     init, rate = ("pretrained", []) if key.rate is None else ("random", [f"trainer.learning_rate={key.rate}"])
-    return [*_model(cfg), f"model.init={init}", *_task(cfg, key.task), f"method={key.method}", "preset=nano", *rate,
-            "seed=0", "trainer.threads=1", "trainer.save_adapter=false"]
+    dropout = [] if cfg.model.path == cfg.model.pinned else ["model.dropout=0.0"]  # the pinned model's own
+    return [*dropout, *_model(cfg), f"model.init={init}", *_task(cfg, key.task), f"method={key.method}", "preset=nano",
+            *rate, "seed=0", "trainer.threads=1", "trainer.save_adapter=false"]
 
 
 def _model(cfg: DictConfig) -> list[str]:

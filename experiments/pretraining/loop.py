@@ -19,7 +19,8 @@ import torch
 from omegaconf import DictConfig
 
 from experiments.measure.rounds import processor_seconds, ratio, rounds
-from experiments.models.architectures import DROPOUT, attentions_of
+from experiments.models.architectures import attentions_of
+from experiments.models.dropout import body_fields
 from experiments.pretraining.cloze import accuracies, held_out_loss
 from experiments.pretraining.language import Batch, Language, Stream, loss_sum
 from experiments.store.checkpoint import load_checkpoint, save_checkpoint
@@ -51,7 +52,7 @@ def new_model(config: PreTrainedConfig, attention: str, dropout: float | None = 
 
     fields = config.to_dict()
     if dropout is not None:
-        fields |= {key: dropout for key in DROPOUT if key in fields}
+        fields |= dict.fromkeys(body_fields(fields), dropout)
     auto = AutoModelForCausalLM if config.model_type == "gpt2" else AutoModelForMaskedLM
     return auto.from_config(AutoConfig.for_model(**fields), attn_implementation=attention, trust_remote_code=False)
 

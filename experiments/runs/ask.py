@@ -18,22 +18,20 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from experiments.config.check import check_config
 from experiments.config.compose import plain_dict
 from experiments.config.entry import explain
 from experiments.config.presets import differences, preset_row
 from experiments.models.files import fetch
 from experiments.runs.ending import tell
 from experiments.runs.identity import all_seeds
-from experiments.runs.limits import check_method
 from experiments.runs.source import find_source, warn_of_changed_source
-from experiments.store.logger import check_logger
 from experiments.store.paths import PACKAGES
 from experiments.store.store import RunRecord, Store, git_state, now, versions
 from experiments.tasks.base import TaskData, TextTask
 from experiments.tasks.generation import Generation
 from experiments.training.hardware import choose_device
 from experiments.training.limits import check_trainer
-from lora.errors import check_whole
 
 log = logging.getLogger(__name__)
 
@@ -96,10 +94,8 @@ def asked(cfg: DictConfig) -> Iterator[Request]:
     """
     if not is_main_process():  # the first process speaks for all
         logging.getLogger("experiments").setLevel(logging.WARNING)
-    check_whole("seed", cfg.seed, 0)
+    check_config("train", plain_dict(cfg))
     check_trainer(cfg.trainer)
-    check_method(plain_dict(cfg.method))
-    check_logger(cfg.logger)
     if (differing := differences(cfg)) is not None:
         log.info("the paper | its authors' scripts differ here, preset=%s is used: %s", cfg.preset, differing)
     store = Store(cfg.store)
@@ -154,4 +150,7 @@ def _tell_stored(stored: RunRecord, now: RunRecord, cfg: DictConfig) -> None:
     log.info("%s is done: this is its stored result%s", stored.run,
              f" (of commit {stored.commit[:8]}, this code is {now.commit[:8]})"
              if stored.commit and now.commit and stored.commit != now.commit else "")
+    if now.dirty:
+        log.warning("this code has changes that are not committed, and runs are not named by them: overwrite=true "
+                    "computes the run with them")
     warn_of_changed_source(stored, cfg)

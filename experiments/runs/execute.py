@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from experiments.models.dropout import check_dropout
 from experiments.models.load import load_base, load_tokenizer
 from experiments.models.tokens import check_tokens
 from experiments.runs.ask import Request, asked, is_main_process
@@ -59,6 +60,7 @@ def _compute(request: Request) -> None:
         seed_everything(cfg.seed)  # before the head and the adapter are made
         model, record.new_tensors = load_base(cfg.model, request.task.kind, request.task.num_labels,
                                               request.task.labels)
+        check_dropout(cfg.model, model)
         rows = [*train, *chain(*evaluation.values())]
         fit_rows(model, tokenizer, rows)
         groups = _adapted(request, method, model, tokenizer, rows)

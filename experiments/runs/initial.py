@@ -67,14 +67,15 @@ def compare_adapters(a: AdapterUpdates, b: AdapterUpdates, roles: Sequence[str] 
 
 def comparison_or_problem(adapter: AdapterUpdates, other: str | None,
                           fused: Sequence[str] | None) -> tuple[Comparison | None, list[Problem]]:
-    """The comparison with another adapter, or a problem where that cannot be read or has no matrix in common.
+    """The comparison with another adapter, or a problem where the two have no matrix in common.
 
-    The other's alpha is not asked for: it changes no direction.
+    ValueError or OSError where the other cannot be read. Its alpha is not asked for: it changes no direction.
     """
     if other is None:
         return None, []
+    updates = read_updates(locate(other), source=other, fused=fused)
     try:
-        return compare_adapters(adapter, read_updates(locate(other), source=other, fused=fused)), []
+        return compare_adapters(adapter, updates), []
     except (ValueError, OSError) as error:
         return None, [Problem("other", str(error))]
 

@@ -1,7 +1,7 @@
 """Runs in wandb: config, metrics of steps and epochs, tables, pictures, pages and the adapter, beside the store.
 
 Offline by default: files under `<folder>/wandb`, nothing sent, `wandb sync` sends them later. Whatever goes
-wrong in wandb is one warning, and the run goes on without it.
+wrong in wandb is one warning, and the run goes on without what could not be logged.
 """
 
 import functools
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wandb import Run, Settings
 
 log = logging.getLogger(__name__)
+LONGEST = 128  # characters of an artifact's name
 Arguments = ParamSpec("Arguments")
 
 
@@ -33,7 +34,7 @@ def check_logger(logger: DictConfig) -> None:
 def _guarded(
     method: Callable[Concatenate["Logger", Arguments], None],
 ) -> Callable[Concatenate["Logger", Arguments], None]:
-    """A method that does nothing without a wandb run, and gives wandb up with a warning when it fails."""
+    """A method that does nothing without a wandb run; of all that fail the first gives a warning."""
 
     @functools.wraps(method)
     def guarded(self: "Logger", *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
@@ -42,7 +43,7 @@ def _guarded(
         try:
             method(self, *args, **kwargs)
         except Exception as error:
-            self._give_up(error)
+            self._warn(error)
 
     return guarded
 
@@ -51,8 +52,8 @@ class Logger:
     """One wandb run named `run`, with the resolved `config`, under `folder`.
 
     `logger` is the config group: wandb.mode (offline, online or disabled; ValueError for any other), project,
-    entity, group, tags. A job of a sweep has the sweep's folder as its group and its overrides as tags, where the
-    config names none. `job_type` is wandb's word for a kind of run: train or sweep.
+    entity, group, tags, dir (null: `folder`). A job of a sweep has the sweep's folder as its group and its overrides
+    as tags, where the config names none. `job_type` is wandb's word for a kind of run: train or sweep.
     """
 
     def __init__(
@@ -61,13 +62,15 @@ class Logger:
         check_logger(logger)
         self.name = run
         self._run: Run | None = None
+        self._failed = False
+        folder = folder if logger.wandb.dir is None else Path(logger.wandb.dir).expanduser()
         self.folder = folder if logger.wandb.mode == "offline" else None
         if logger.wandb.mode == "disabled":
             return
         try:
             self._run = _start(logger.wandb, run, config, folder, job_type)
         except Exception as error:
-            self._give_up(error)
+            self._warn(error)
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +98,7 @@ class Logger:
         import wandb
 
         assert self._run is not None
-        artifact = wandb.Artifact(self.name, type="adapter")
+        artifact = wandb.Artifact(artifact_name(self.name), type="adapter", metadata={"run": self.name})
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
             name = file.relative_to(folder).as_posix()
             artifact.add_file(str(file), name, skip_cache=True, policy="immutable")
@@ -142,9 +145,16 @@ class Logger:
         if self.folder is not None:
             _tell_how_to_sync(self.folder)
 
-    def _give_up(self, error: Exception) -> None:
-        self._run = None
-        log.warning("wandb failed, the run goes on without it: %s: %s", type(error).__name__, error)
+    def _warn(self, error: Exception) -> None:
+        if not self._failed:
+            log.warning("wandb failed, the run goes on without what it did not take: %s: %s", type(error).__name__,
+                        str(error) or repr(error))
+        self._failed = True
+
+
+def artifact_name(run: str) -> str:
+    """The run's name, of which wandb takes 128 characters: of a longer one the start, and the end with its identity."""
+    return run if len(run) <= LONGEST else f"{run[:LONGEST - 42]}--{run[-40:]}"
 
 
 @functools.cache  # once for all runs of a folder

@@ -43,7 +43,7 @@ class RunRecord:
     init_from: dict[str, Any] | None = None  # run, task, score and sha256 of the adapter that training started from
     seed: int
     commit: str | None = None             # of the code, None outside a git checkout
-    dirty: bool | None = None             # whether tracked code differed from that commit
+    dirty: bool | None = None             # whether code or configs differed from that commit, or were not in it
     versions: dict[str, str] = field(default_factory=dict)
     device: str = ""                      # kind of device and number of processes
     threads: int = 0
@@ -180,7 +180,7 @@ def run_key(run: str) -> str:
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of this code and whether its tracked files differ from it; None and None outside a checkout."""
+    """Commit of this code and whether its files differ from it; None and None outside a checkout."""
     if ROOT != PACKAGES:  # installed from a wheel, perhaps inside another repository
         return None, None
 
@@ -189,7 +189,8 @@ def git_state() -> tuple[str | None, bool | None]:
         return process.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "-uno", "--", "lora", "experiments", "conf"))
+        changes = git("status", "--porcelain", "-unormal", "--", "lora", "experiments", "conf")
+        return git("rev-parse", "HEAD"), bool(changes)
     except (OSError, subprocess.CalledProcessError):
         return None, None
 

@@ -27,7 +27,9 @@ class Summary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         try:  # hydra turns an exception of a callback into a warning: only SystemExit gets through
             folder = Path(config.hydra.sweep.dir)
-            record = summarize(read_jobs(folder))
+            if not (jobs := read_jobs(folder)):
+                raise ValueError("the sweep has no runs: a key's list of values is empty")
+            record = summarize(jobs)
             write_atomic(folder / "summary.json", json_line(record) + "\n")
             print_table(record["runs"])
             log_to_wandb(config, folder, record)

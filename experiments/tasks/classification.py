@@ -11,7 +11,8 @@ from experiments.tasks.own_files import OwnFiles
 class Classification(OwnFiles, TextTask):
     """One text or a pair a row, in a file for each split."""
 
-    labels: list[str] | None  # type: ignore[assignment]  # null: the values in the training file, sorted
+    # null: the values in the training file, sorted
+    labels: list[str | int | float | bool] | None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         labels = self._values() if self.labels is None else self.labels

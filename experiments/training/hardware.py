@@ -16,13 +16,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from hydra.types import RunMode
 
+from experiments.config.keys import DEVICES, PRECISIONS
 from lora.errors import check_choice
 
 if TYPE_CHECKING:  # torch takes seconds to import: it is imported where it is used
     import torch
 
-PRECISIONS = ("auto", "fp32", "bf16")
-DEVICES = ("auto", "cpu", "cuda")
 # Parameters of a model below which a process has one thread. A process of two threads makes 1.1 to 1.3 (bf16) or 1.4 to
 # 1.6 (fp32) times half of what two processes of one thread make together (results/cpu/processes), but threads
 # that wait for each other starve beside a busy process.

@@ -15,6 +15,7 @@ from experiments.artifacts.kinds.scores import ScoresArtifact
 from experiments.artifacts.kinds.sizes import SizesArtifact
 from experiments.artifacts.studies.runs import StudyArtifact
 from experiments.artifacts.suite import read_suite
+from experiments.config.compose import train_configs
 from experiments.config.presets import presets
 from experiments.store.paths import CONF
 from tests.experiments.artifacts.made import configured, no_training, read_only
@@ -84,6 +85,16 @@ def test_every_artifact_of_every_suite_comes_out_or_says_why_not(name, suite, tm
     last = report(cfg, fake_runs, no_training)
     assert (last["artifact"], last["suite"], last["failed"]) == (name, suite, [])
     assert last["missing"] or last.get("notes") or last["cells"] == 0
+
+
+@pytest.mark.parametrize("name", ["table7", "figure3", "figure4", "figure6", "figure7", "figure8"])
+def test_every_study_names_its_runs_on_the_papers_models(name, tmp_path):
+    """With the configs as they are, without their weights: the paper's models are on the hub."""
+    cfg = configured(tmp_path, f"artifact={name}", "suite=paper", "train=false")
+    with train_configs() as compose_train:
+        last = import_module(paper.KINDS["study"]).report(cfg, compose_train, no_training)
+    assert last["missing"] == [*last["runs"]]
+    assert all(run.startswith("mnli-roberta_large-lora-r") for run in last["runs"])
 
 
 def test_nano_has_a_miniature_of_every_model_and_task_of_the_paper():

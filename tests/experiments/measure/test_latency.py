@@ -264,17 +264,17 @@ def test_the_figure_is_blank_where_nothing_was_measured() -> None:
 @pytest.mark.parametrize(("words", "message"), [
     (["table=[[1,129]]"], r"row of table '\[1,129\]' is not one of .*; did you mean"),
     (["dtype=fp8"], "dtype 'fp8' is not one of .*"),
-    (["bottlenecks=[0]"], "bottlenecks 0 is not a whole number"),
+    (["bottlenecks=[0]"], r"bottlenecks \[0\] is not a list, each a whole number of at least 1"),
     (["bottlenecks=[4,17]"], r"bottleneck 17 is not in 1\.\.16"),
     (["lengths=[4,2048]"], "length 2048 is above the model's 1024 positions"),
     (["table=[]", "batch_sizes=[]"], "nothing to measure"),
     (["device=cuda"], "finds no GPU"),
-    (["seconds=-5"], "seconds -5 is not auto, null or a number above 0"),
-    (["seconds=abc"], "seconds 'abc' is not auto, null or a number above 0"),
+    (["seconds=-5"], "seconds -5 is not auto or null or a number above 0"),
+    (["seconds=abc"], "seconds 'abc' is not auto or null or a number above 0"),
     (["seconds=atuo"], "seconds 'atuo' is not .*; did you mean 'auto'"),
     (["seconds=true"], "seconds True is not auto"),
     (["warmup=-1"], "warmup -1 is not a whole number of at least 0"),
-    (["level=95"], "level 95 is not between 0 and 1"),
+    (["level=95"], "level 95 is not a number above 0 and below 1"),
     (["table=[]", "batch_sizes=[1]", "lengths=[2000]"], "length 2000 is above the model's 1024 positions")])
 def test_what_cannot_be_measured_is_said_first(words: list[str], message: str, monkeypatch: pytest.MonkeyPatch,
                                                capsys: pytest.CaptureFixture[str]) -> None:

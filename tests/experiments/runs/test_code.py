@@ -1,14 +1,21 @@
 """Methods and tasks of a user's own file: their code is a part of the run, their adapters are started from."""
 
+import hashlib
+import inspect
 import json
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from experiments.runs import code
+from experiments.runs.code import foreign_code
 from experiments.runs.execute import run
 from experiments.runs.identity import identity, identity_of
+from experiments.store import store
 from experiments.store.store import Store
+from lora import BitFit
 from tests.experiments.made import compose
 
 OWN = '''
@@ -65,3 +72,62 @@ def test_another_run_starts_from_the_adapter_of_such_a_method(own: list[str]) ->
     assert second.status == "done"
     assert second.init_from is not None
     assert second.init_from["run"] == first.run
+
+
+MODULE = '''
+import torch
+
+from lora import Method
+from own_numbers import SCALE
+
+
+class Own(torch.nn.Module):
+    """A module of torch, whose file is a library's."""
+
+
+def late() -> None:
+    from own_package.inner import deep
+'''
+
+
+def test_the_modules_that_own_code_imports_count_and_libraries_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {"own_module.py": MODULE, "own_numbers.py": "SCALE = 2\n", "own_package/__init__.py": "",
+             "own_package/inner.py": "from . import deep\n", "own_package/deep.py": "import json\n"}
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    node = {"_target_": "own_module.Own"}
+    before = foreign_code([node])["own_module.Own"]
+    hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in files.items()}
+    assert set(before.split("+")) == set(hashes.values())
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"{text}\n# edited\n")
+        assert foreign_code([node])["own_module.Own"] != before
+        (tmp_path / name).write_text(text)
+    assert foreign_code([node])["own_module.Own"] == before
+
+
+def test_code_in_this_repository_that_git_does_not_track_is_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Path(inspect.getsourcefile(BitFit) or "")
+    node = {"_target_": "lora.BitFit"}
+    monkeypatch.setattr(code, "untracked", frozenset)
+    assert foreign_code([node]) == {}
+    monkeypatch.setattr(code, "untracked", lambda: frozenset([file]))
+    assert foreign_code([node]) == {"lora.BitFit": hashlib.sha256(file.read_bytes()).hexdigest()}
+
+
+def test_an_untracked_file_makes_the_code_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("lora", "experiments", "conf"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "lora" / "kept.py").write_text("")
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "kept"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    for module in (store, code):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+        monkeypatch.setattr(module, "PACKAGES", tmp_path)
+    assert (store.git_state()[1], code.untracked.__wrapped__()) == (False, frozenset())
+    (tmp_path / "lora" / "mine.py").write_text("")
+    assert (store.git_state()[1], code.untracked.__wrapped__()) == (True, {tmp_path / "lora" / "mine.py"})

@@ -15,9 +15,10 @@ from matplotlib.figure import Figure
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.store import logger as logger_module
-from experiments.store.logger import Logger
+from experiments.store.logger import Logger, artifact_name
 from experiments.store.paths import CONF
 from experiments.tables.publish_study import save_figure
+from tests.experiments.made import compose
 from tests.experiments.store.made import records, values, wandb
 
 
@@ -120,6 +121,48 @@ def test_a_failure_of_wandb_at_any_point_is_one_warning_and_the_run_goes_on(
     use_everything(tmp_path)
     assert warnings_of(caplog) == 1
     assert "the cable is cut" in caplog.text
+
+
+def test_an_adapter_of_a_long_name_is_shortened_and_what_wandb_refuses_costs_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = f"{'reviews_of_customers_' * 8}-minilm-lora-r8-qv-seed0-"
+    names = [artifact_name(f"{long}{identity}") for identity in ("1a2b3c4d", "5e6f7a8b")]
+    assert max(map(len, names)) == 128
+    assert [name[-8:] for name in names] == ["1a2b3c4d", "5e6f7a8b"]
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter.json").write_text("{}")
+    with Logger(logger_config(), f"{long}1a2b3c4d", {}, tmp_path / "run") as logger:
+        logger.log_adapter(tmp_path / "adapter")
+        monkeypatch.setattr("wandb.Artifact", None)
+        logger.log_adapter(tmp_path / "adapter")  # fails
+        logger.log_summary({"merge_error": 0.25})
+    wandb.teardown()
+    (file,) = (tmp_path / "run").glob("wandb/offline-run-*/*.wandb")
+    found = list(records(file))
+    assert [record.artifact.name for record in found if record.HasField("artifact")
+            and record.artifact.type == "adapter"] == names[:1]
+    assert {"merge_error": 0.25}.items() <= {key: value for record in found
+                                             for key, value in values(record.summary.update).items()}.items()
+    assert [record.exit.exit_code for record in found if record.HasField("exit")] == [0]
+
+
+def test_wandbs_environment_variables_fill_the_keys_that_the_command_line_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"WANDB_MODE": "disabled", "WANDB_PROJECT": "mine", "WANDB_DIR": str(tmp_path / "elsewhere")}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert compose("logger.wandb.project=other").logger.wandb == {
+        "mode": "disabled", "project": "other", "entity": None, "group": None, "tags": [],
+        "dir": variables["WANDB_DIR"]}
+    with Logger(compose("logger.wandb.mode=offline").logger, "run", {}, tmp_path / "run"):
+        pass
+    wandb.teardown()
+    assert list((tmp_path / "elsewhere").glob("wandb/offline-run-*/*.wandb"))
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("WANDB_MODE", "")
+    assert compose().logger.wandb.mode == "offline"
 
 
 def use_everything(folder: Path) -> None:
