@@ -13,6 +13,7 @@ from experiments.config.compose import plain_dict
 from experiments.models.files import model_identity
 from experiments.runs.code import foreign_code
 from experiments.runs.source import source_name
+from experiments.store.files import LONGEST
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,12 @@ def _stated(value: Any) -> Any:
 
 def identity(cfg: DictConfig, without_seed: dict[str, Any] | None = None) -> str:
     """sha256 of everything that can change the result of a run, 64 hexadecimal digits: see `identity_of`."""
-    return hashlib.sha256(json.dumps(identity_of(cfg, without_seed), sort_keys=True).encode()).hexdigest()
+    return hashed(identity_of(cfg, without_seed))
+
+
+def hashed(parts: dict[str, Any]) -> str:
+    """sha256 of data, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def run_name(cfg: DictConfig, without_seed: dict[str, Any] | None = None) -> str:
@@ -94,11 +100,16 @@ def run_name(cfg: DictConfig, without_seed: dict[str, Any] | None = None) -> str
 
 
 def name_of(cfg: DictConfig, identity: str) -> str:
-    """Task, model, method with its size and targets, seed, and the first digits of the identity."""
+    """Task, model, method with its size and targets, seed, and the first digits of the identity.
+
+    Where this is too long for a file's name, the first words are cut.
+    """
     method = plain_dict(cfg.method)
     words = [cfg.task.name, cfg.model.name, cfg.method.name, _size(method), _targets(method), f"seed{cfg.seed}",
              identity[:8]]
-    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in words if word != "")
+    name = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in words if word != "")
+    end = f"-seed{cfg.seed}-{identity[:8]}"
+    return name if len(name) <= LONGEST else name[:LONGEST - len(end)] + end
 
 
 def _parts(method: dict[str, Any]) -> list[dict[str, Any]]:

@@ -26,6 +26,15 @@ def source_name(source: str, store: str) -> str:
     return run_key(run) if run else description["sha256"]
 
 
+def source_setting(source: str, store: str) -> str:
+    """The setting of the run that made an adapter, so that the sources of two seeds are one; its sha256 without one."""
+    path = source_path(source, store)
+    if not (file := path / "adapter.json").is_file():
+        return path.name
+    description = json.loads(file.read_text())
+    return description["extra"].get("setting") or description["sha256"]
+
+
 def source_path(source: str, store: str) -> Path:
     """The adapter's folder or its run's record; a run may be named alone where it is one of `store`."""
     path = Path(source).expanduser()

@@ -1,5 +1,6 @@
 """What makes a run the same run, and the files that its record survives in."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -182,15 +183,23 @@ def test_a_failure_while_writing_leaves_the_old_record(
     assert os.listdir(tmp_path / "runs") == ["a-run.json"]
 
 
+def signed(**content: Any) -> str:
+    """A file with a checksum that is right."""
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps(content | {"checksum": digest})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ('{"schema": 1, "run": "a-r', "is not a run record"),
         ("[]", "is not a run record"),
         ("{}", "is not a run record"),
-        (f'{{"schema": {SCHEMA}}}', "is not a run record"),
+        (f'{{"schema": {SCHEMA}}}', "has no checksum of itself"),
         (f'{{"schema": {SCHEMA + 1}}}', f"has schema {SCHEMA + 1}, this code reads {SCHEMA}"),
-        (f'{{"schema": {SCHEMA}, "colour": 1}}', "has unknown fields .*colour"),
+        (signed(schema=SCHEMA, run="broken"), "is not a run record"),
+        (signed(schema=SCHEMA, run="broken", colour=1), "has unknown fields .*colour"),
+        (signed(schema=SCHEMA, run="another"), "is a copy of the record of another"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(
@@ -199,7 +208,7 @@ def test_a_file_that_cannot_be_read_is_named(
     store = Store(tmp_path)
     store.write(record("good"))
     (tmp_path / "runs" / "broken.json").write_text(content)
-    with pytest.raises(ValueError, match=f"broken.json {message}"):
+    with pytest.raises(ValueError, match=f"broken.json {message}.*; compute the run again with overwrite=true, or remove"):
         store.read("broken")
     assert [found.run for found in store.all()] == ["good"]
     assert "broken.json" in caplog.text

@@ -106,7 +106,7 @@ def test_progress_counts_all_lots_and_tells_the_time_left(
     caplog.set_level(logging.INFO, "experiments")
     ensure([run("a", run("first")), run("bad")], store, 1, train)
     lines = [line.getMessage().split(", ")[0] for line in caplog.records]
-    assert lines == ["1 of 3: first done", "2 of 3: bad exit code -9", "3 of 3: a done"]
+    assert lines == ["3 runs to train", "1 of 3: first done", "2 of 3: bad exit code -9", "3 of 3: a done"]
     assert [time_left(seconds) for seconds in (0, 40, 720, 9000)] == [
         "", ", 40 s left", ", 12 min left", ", 2.5 h left"]
 
