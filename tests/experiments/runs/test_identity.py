@@ -208,7 +208,7 @@ def test_a_file_that_cannot_be_read_is_named(
     store = Store(tmp_path)
     store.write(record("good"))
     (tmp_path / "runs" / "broken.json").write_text(content)
-    with pytest.raises(ValueError, match=f"broken.json {message}.*; compute the run again with overwrite=true, or remove"):
+    with pytest.raises(ValueError, match=f"broken.json {message}.*; compute the run again with overwrite=true, or rem"):
         store.read("broken")
     assert [found.run for found in store.all()] == ["good"]
     assert "broken.json" in caplog.text
