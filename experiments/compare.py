@@ -36,7 +36,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
         why = "".join(f"; left out: {line}" for line in left_out)
         raise ValueError(f"store {cfg.store} has no runs{chosen and f' of {chosen}'}{why}")
     table = compare(records)
-    notes = [*(f"left out: {why}" for why in left_out), *pooled_notes(lines_of(records))]
+    notes = [*(f"left out: {why}" for why in left_out), *pooled_notes(lines_of(records), with_device=True)]
     files = publish_side_by_side(table, notes, Store(cfg.store))
     return {"runs": len(records), "lines": len(table), "failed": 0, "left_out": left_out,
             "files": [str(file) for file in files]}

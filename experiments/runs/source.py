@@ -29,10 +29,13 @@ def source_name(source: str, store: str) -> str:
 def source_setting(source: str, store: str) -> str:
     """The setting of the run that made an adapter, so that the sources of two seeds are one; its sha256 without one."""
     path = source_path(source, store)
-    if not (file := path / "adapter.json").is_file():
-        return path.name
-    description = json.loads(file.read_text())
-    return description["extra"].get("setting") or description["sha256"]
+    if (file := path / "adapter.json").is_file():
+        description = json.loads(file.read_text())
+        return description["extra"].get("setting") or description["sha256"]
+    with suppress(ValueError):  # a broken record, which find_source names
+        if (record := Store(path.parent.parent).read(path.stem)) is not None:
+            return record.setting
+    return path.stem
 
 
 def source_path(source: str, store: str) -> Path:

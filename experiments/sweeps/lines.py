@@ -50,12 +50,15 @@ def settings_of(lines: Sequence[Sequence[RunRecord]]) -> pd.DataFrame:
     return chosen.rename(columns=dict(zip(chosen.columns, _short(list(chosen.columns)), strict=True)))
 
 
-def pooled_notes(lines: Iterable[Sequence[RunRecord]]) -> list[str]:
-    """A note for each fact outside the identity in which runs of one line differ."""
+def pooled_notes(lines: Iterable[Sequence[RunRecord]], with_device: bool) -> list[str]:
+    """A note for each fact outside the identity in which runs of one line differ.
+
+    These are the precision that ran, the versions of libraries, and the device, which matters to costs.
+    """
     differing: dict[str, list[set[str]]] = {}
     for line in lines:
-        facts = [{"precision": record.precision, "device": record.device} | record.versions for record in line
-                 if record.finished_well]
+        facts = [{"precision": record.precision, "device": record.device if with_device else ""} | record.versions
+                 for record in line if record.finished_well]
         for key in dict.fromkeys(key for of_run in facts for key in of_run):
             if len(values := {of_run.get(key, "") for of_run in facts} - {""}) > 1:
                 differing.setdefault(key, []).append(values)

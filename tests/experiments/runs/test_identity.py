@@ -146,6 +146,20 @@ def test_the_name_says_task_model_method_its_size_and_targets_and_seed(tiny_run:
     assert run_name(cfg) == f"classification-tiny-lora-r4-qv-seed3-{identity(cfg)[:8]}"
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "имя/" * 80, "a name" * 100])
+def test_a_long_name_is_cut_to_what_a_file_can_have_and_two_runs_keep_two_names(
+    tiny_run: list[str], tmp_path: Path, name: str
+) -> None:
+    names = [run_name(compose(*tiny_run, f"task.name='{name}'", f"seed={seed}")) for seed in (0, 12)]
+    digest = identity(compose(*tiny_run, f"task.name='{name}'", "seed=0"))
+    assert names[0].endswith(f"-seed0-{digest[:8]}")
+    assert len(set(names)) == 2
+    for made in names:
+        assert os.path.basename(made) == made
+        Store(tmp_path).write(record(made))
+        assert (Store(tmp_path).read(made) or record()).run == made
+
+
 def record(run: str = "a-run", **changes: Any) -> RunRecord:
     made: dict[str, Any] = {"run": run, "identity": "0" * 64, "status": "done", "config": {}, "seed": 0}
     return RunRecord(**made | changes)

@@ -206,7 +206,7 @@ def test_runs_that_start_from_two_settings_are_two_lines_and_two_seeds_of_one_ar
 def test_a_note_names_the_libraries_in_which_runs_of_one_line_differ():
     lines = [[replace(record(seed, 1e-3, 60.0), versions={"torch": version}) for seed, version in enumerate(of_line)]
              for of_line in (("2.5", "2.6"), ("2.6", "2.6"))]
-    assert pooled_notes(lines) == ["1 line has runs of more than one torch: 2.5 | 2.6"]
+    assert pooled_notes(lines, with_device=True) == ["1 line has runs of more than one torch: 2.5 | 2.6"]
 
 
 @pytest.mark.parametrize(("before", "after"), [
