@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.config.compose import Compose, check_file
+from experiments.config.compose import Compose, check_file, quoted
 from experiments.config.presets import find_row, parse, presets, put_rows, written
 from experiments.metrics import LOWER_IS_BETTER
 from experiments.models.files import model_identity
@@ -135,7 +135,7 @@ def plan(cfg: DictConfig, model: list[str], compose_train: Compose) -> list[Rate
         for rank in cfg.ranks if ranked else [None]:
             at_rank = [] if rank is None else [f"method.rank={rank}"]
             common = [*model, f"method={method}", f"preset={cfg.preset}", *at_rank, "task.evaluate_on=development",
-                      f"seed={cfg.seed}", "trainer.save_adapter=false", f"store='{cfg.store}'"]
+                      f"seed={cfg.seed}", "trainer.save_adapter=false", f"store={quoted(cfg.store)}"]
             by_task = [_runs([f"task={task}", *common], sorted(rates), compose_train) for task in cfg.tasks]
             at_rate = zip(*by_task, strict=True)
             sweeps.append(RateSweep(str(method), rank, dict(zip(sorted(rates), map(list, at_rate), strict=True))))
