@@ -5,6 +5,8 @@
     <store>/checkpoints/<run>/       state of a run in progress, removed when it is done
     <store>/locks/, sweeps/          working files
 
+A record carries a checksum of itself (experiments.store.checksum).
+
 A run is a function of its resolved config, so its identity is a hash of what can change its result: paths, logging
 and hardware are left out, and a model or data set in a folder is named by its content.
 """

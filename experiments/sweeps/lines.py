@@ -40,9 +40,9 @@ def settings_of(lines: Sequence[Sequence[RunRecord]]) -> pd.DataFrame:
     # an option that came after a run is off in it, as identities have it
     off = (words == "false").groupby(words["method.name"]).transform("any")
     words = words.mask(words.isna() & off, "false").fillna("-")
-    shown = [key for key in words if not PLACES.fullmatch(key) and key not in (*NAMES, METRIC, "identity")
-             and _differs(words, key)]
-    for key in [*(key for key in words if PLACES.fullmatch(key)), "identity"]:
+    keys = [str(key) for key in words if key not in (*NAMES, METRIC, "identity")]
+    shown = [key for key in keys if not PLACES.fullmatch(key) and _differs(words, key)]
+    for key in [*filter(PLACES.fullmatch, keys), "identity"]:
         alike = words[words.duplicated([*NAMES, *shown, METRIC], keep=False)]
         if not alike.empty and (alike.groupby([*NAMES, *shown, METRIC])[key].nunique() > 1).any():
             shown.append(key)

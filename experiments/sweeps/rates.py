@@ -189,7 +189,7 @@ def earlier(file: Path, tasks: Iterable[str], sweeps: list[RateSweep], of_all: M
     kept = [[method, int(rank) if rank else None, rate, *map(_outcome, outcomes), choice]
             for method, rank, rate, *outcomes, choice in rows if (method, rank) not in new]
     before = json.loads(json_file.read_text()) if (json_file := file.with_suffix(".json")).is_file() else {}
-    if kept and (changed := [key for key in before | of_all if before.get(key) != of_all.get(key)]):
+    if kept and (changed := [key for key in {**before, **of_all} if before.get(key) != of_all.get(key)]):
         raise ValueError(f"{file} has rows of {kept[0][0]} from a sweep with another {', '.join(changed)}: take "
                          "another store, or remove the file")
     return kept
