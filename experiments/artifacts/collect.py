@@ -13,6 +13,7 @@ from experiments.config.compose import Compose
 from experiments.runs.source import changed_source
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
+from experiments.sweeps.lines import pooled_notes
 from experiments.sweeps.workers import Train
 from experiments.tables.table import Cell
 from lora.errors import check_choice
@@ -42,9 +43,11 @@ class Collected:
         return [f"{len(self.missing)} of {self.asked} runs are missing: {word} {', '.join(map(str, sorted(seeds)))}"]
 
     def problem_notes(self) -> list[str]:
-        """A note for each model that is not there, each run that failed, and each that started from another adapter."""
+        """Notes on models that are not there, runs that failed or started from another adapter, and cells that pool."""
+        of_cells = [[self.records[run.name] for run in cell.runs if run.name in self.records] for cell in self.cells]
         return [*(f"{model} is not there: {why}" for model, why in self.unavailable.items()),
-                *(f"failed: {name}: {why}" for name, why in self.problems.items()), *self.changed]
+                *(f"failed: {name}: {why}" for name, why in self.problems.items()), *self.changed,
+                *pooled_notes(of_cells, with_device=False)]
 
 
 def collect(cfg: DictConfig, grid: Grid, suite: Suite, printed: Sequence[PrintedRow], compose_train: Compose,

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.artifacts.artifact import PrintedRow, yaml_word
 from experiments.artifacts.suite import Suite
-from experiments.config.compose import Compose
+from experiments.config.compose import Compose, quoted
 from experiments.models.files import model_identity
 from experiments.models.record import ships
 from experiments.runs.identity import Run, all_seeds
@@ -111,7 +111,7 @@ def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[in
             if ours is None:
                 continue
             preset = suite.presets.get(row.get("source", ""), suite.presets.get(theirs["model"], suite.preset))
-            config |= ours | {"preset": yaml_word(preset), "store": f"'{store}'"}
+            config |= ours | {"preset": yaml_word(preset), "store": quoted(store)}
             start = grid.start_task(suite, row, theirs["task"])
             runs = _planned_runs(config, start, seeds, compose_train, unavailable) if with_runs(ours) else []
             cells.append(PlannedCell(i, column, shows, ours, theirs, runs))
@@ -173,7 +173,7 @@ def _runs(cfg: DictConfig, config: Mapping[str, str], seeds: list[int], sources:
         cfg.seed, keys = seed, {"seed": str(seed)}
         if source is not None:
             cfg.init_from = f"{cfg.store}/{source.name}"
-            keys["init_from"] = f"'{cfg.init_from}'"
+            keys["init_from"] = quoted(cfg.init_from)
         runs.append(Run(of_all.name(cfg), seed, (*_lines(config), *_lines(keys)), source))
     return runs
 

@@ -1,6 +1,7 @@
 """Compose files of conf/ inside a program, also inside one that Hydra runs."""
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -98,7 +99,7 @@ def _parsed(line: str) -> Override:
 @contextmanager
 def configs(name: str) -> Iterator[Compose]:
     """Compose conf/<name>.yaml with overrides; groups may be files of the running command's added folders."""
-    added = ",".join(f"'file://{folder}'" for folder in search_path())
+    added = ",".join(quoted(f"file://{folder}") for folder in search_path())
     lines = [f"hydra.searchpath=[{added}]"] if added else []
     running = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -118,6 +119,12 @@ def choice(group: str, name: str) -> DictConfig:
 def check_file(group: str, name: str, where: str = "") -> None:
     """Raise ValueError unless conf/<group> or an added folder has a file of that name."""
     config_file(group, name, where=where)
+
+
+def quoted(value: object) -> str:
+    """`value` as text on the right of an override, whatever characters it has."""
+    text = re.sub(r"(\\*)('|$)", r"\1\1\2", str(value)).replace("'", r"\'")
+    return f"'{text}'"
 
 
 def plain_dict(node: DictConfig) -> dict[str, Any]:

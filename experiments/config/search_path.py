@@ -3,6 +3,7 @@
 An environment variable carries the added folders, so that the processes which a command starts use them too.
 """
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,13 +21,13 @@ VARIABLE = "LORA_LAB_CONFIG_DIRS"
 
 def search_path() -> list[Path]:
     """The added folders of the running command; empty outside of one."""
-    return [Path(folder) for folder in os.environ.get(VARIABLE, "").split(os.pathsep) if folder]
+    return [Path(folder) for folder in json.loads(os.environ.get(VARIABLE) or "[]")]
 
 
 @contextmanager
 def searching(added: Sequence[Path]) -> Iterator[None]:
     """Use these added folders in this process and in those that it starts."""
-    with env_override({VARIABLE: os.pathsep.join(map(str, added))}):
+    with env_override({VARIABLE: json.dumps(list(map(str, added)))}):  # a folder's name may have any separator
         yield
 
 

@@ -22,7 +22,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.config.compose import train_configs
+from experiments.config.compose import quoted, train_configs
 from experiments.runs.identity import Run, run_name
 from experiments.store.paths import CONF
 from experiments.store.store import RunRecord, Store
@@ -113,7 +113,7 @@ def finished(cfg: DictConfig, tasks: tuple[str, ...], methods: tuple[str, ...]) 
     keys = [Key(task, method, rate) for task in tasks for method in methods for rate in (None, *RATES[method])]
     with train_configs() as compose:
         for key in keys:
-            overrides = [*_overrides(cfg, key), f"store='{store.root}'"]
+            overrides = [*_overrides(cfg, key), f"store={quoted(store.root)}"]
             planned[key] = Run(run_name(compose(overrides)), 0, tuple(overrides))
     records, _ = ensure(list(planned.values()), store, -1, train_apart)
     return {key: records[run.name] for key, run in planned.items() if run.name in records}
@@ -154,7 +154,7 @@ def _model(cfg: DictConfig) -> list[str]:
         choice = hydra.runtime.choices["model"]
         changes = [line for line in hydra.overrides.task if re.match(r"[+~]*model\.(?!path=)", line)]
     if cfg.model.path != cfg.model.pinned:  # resolved: the keys that it interpolates may be unknown there
-        changes.append(f"model.path='{cfg.model.path}'")
+        changes.append(f"model.path={quoted(cfg.model.path)}")
     return [f"model={choice}", *changes]
 
 

@@ -98,35 +98,65 @@ def asked(cfg: DictConfig) -> Iterator[Request]:
     check_trainer(cfg.trainer)
     if (differing := differences(cfg)) is not None:
         log.info("the paper | its authors' scripts differ here, preset=%s is used: %s", cfg.preset, differing)
-    store = Store(cfg.store)
-    store.check_writable()
     fetch(cfg.model)
-    record = new_record(cfg)
+    store, record = Store(cfg.store), new_record(cfg)
     OmegaConf.resolve(cfg := cfg.copy())
-    with store.lock(record.run) if is_main_process() else nullcontext():
-        stored = _agreed(store.read(record.run) if is_main_process() else None, cfg.trainer.device)
-        done = stored is not None and stored.finished_well and not cfg.overwrite
-        request = Request(cfg, store, record, done, instantiate(cfg.task))
-        if stored is not None and done:
-            request.record = stored
-            _tell_stored(stored, record, cfg)
-        else:
-            record.run = record.run if stored is None else stored.run  # a record keeps the name that it has
-            request.source = find_source(cfg)
-            with request.failures_recorded(), request.laps("data"):
-                request.data = request.task.load()
+    request = Request(cfg, store, record, done=False, task=instantiate(cfg.task))
+    if not _answered(request):  # a finished run can be asked for where nothing can be written
+        store.check_writable()
+        with store.lock(record.run) if is_main_process() else nullcontext():
+            if not _answered(request):
+                _begin(request)
+            yield request
+    else:
         yield request
-        if is_main_process():
-            tell(request.record, store)
+    if is_main_process():
+        tell(request.record, store)
+
+
+def _answered(request: Request) -> bool:
+    """True where the store has the result, which is now the request's record."""
+    stored = _agreed(_stored(request) if is_main_process() else None, request.cfg.trainer.device)
+    if stored is None:
+        return False
+    request.done = stored.finished_well and not request.cfg.overwrite
+    if request.done:
+        _tell_stored(stored, request.record, request.cfg)
+        request.record = stored
+    else:
+        request.record.run = stored.run  # a record keeps the name that it has
+    return request.done
+
+
+def _stored(request: Request) -> RunRecord | None:
+    """The record of the run in the store; a broken one is an error, unless it is to be overwritten."""
+    try:
+        stored = request.store.read(request.record.run)
+    except ValueError as error:
+        if not request.cfg.overwrite:
+            raise
+        log.warning("overwrites a record: %s", error)
+        return None
+    if stored is not None and stored.identity != request.record.identity:
+        raise ValueError(f"{request.store.find(stored.run)} is of another run, whose identity begins with the same "
+                         f"digits: {stored.identity}, not {request.record.identity}; use another store")
+    return stored
+
+
+def _begin(request: Request) -> None:
+    """Find what a run needs that is to be computed; a fault of its data is recorded."""
+    request.source = find_source(request.cfg)
+    with request.failures_recorded(), request.laps("data"):
+        request.data = request.task.load()
 
 
 def new_record(cfg: DictConfig) -> RunRecord:
     """The record of a run that starts now."""
     commit, dirty = git_state()
     of_all = all_seeds(cfg)
-    return RunRecord(run=of_all.name(cfg), identity=of_all.identity(cfg), status="failed", seed=cfg.seed,
-                     config=plain_dict(cfg), preset=preset_row(cfg), commit=commit, dirty=dirty, versions=versions(),
-                     started=now())
+    return RunRecord(run=of_all.name(cfg), identity=of_all.identity(cfg), setting=of_all.setting(cfg), status="failed",
+                     seed=cfg.seed, config=plain_dict(cfg), preset=preset_row(cfg), commit=commit, dirty=dirty,
+                     versions=versions(), started=now())
 
 
 def is_main_process() -> bool:

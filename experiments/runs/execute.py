@@ -135,7 +135,8 @@ def _keep(request: Request, model: PreTrainedModel, logger: Logger) -> None:
     if cfg.trainer.save_adapter:
         folder = store.adapter_folder(record.run)
         base = {key: cfg.model[key] for key in ("name", "path", "package", "revision")}
-        save_adapter(model, folder, base=base, extra={"run": record.run, "task": cfg.task.name, "score": record.score})
+        extra = {"run": record.run, "setting": record.setting, "task": cfg.task.name, "score": record.score}
+        save_adapter(model, folder, base=base, extra=extra)
         record.adapter = str(folder.relative_to(store.root))
         logger.log_adapter(folder)
     store.write(record)

@@ -13,7 +13,8 @@ from experiments.config.compose import plain_dict
 from experiments.config.presets import one_row
 from experiments.models.files import model_identity
 from experiments.runs.code import foreign_code
-from experiments.runs.source import source_name
+from experiments.runs.source import source_name, source_setting
+from experiments.store.files import LONGEST
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class AllSeeds:
     """All that identity and name of a run have but for its seed and what it starts from: slow to find out."""
 
     facts: dict[str, Any]
-    words: list[Any]  # of the name, before the seed
+    words: list[Any]  # of a run's name, before the seed
 
     def identity_of(self, cfg: DictConfig) -> dict[str, Any]:
         """Everything that can change the result of a run, as data."""
@@ -54,12 +55,26 @@ class AllSeeds:
 
     def identity(self, cfg: DictConfig) -> str:
         """sha256 of everything that can change the result of a run, 64 hexadecimal digits."""
-        return hashlib.sha256(json.dumps(self.identity_of(cfg), sort_keys=True).encode()).hexdigest()
+        return _hashed(self.identity_of(cfg))
+
+    def setting(self, cfg: DictConfig) -> str:
+        """sha256 of what the runs of a line of numbers share: all but the seed, also of what they start from."""
+        start = {} if cfg.init_from is None else {"init_from": source_setting(cfg.init_from, cfg.store)}
+        return _hashed(self.facts | start)
 
     def name(self, cfg: DictConfig) -> str:
-        """Task, model, method with its size and targets, seed, and the first digits of the identity."""
-        words = [*self.words, f"seed{cfg.seed}", self.identity(cfg)[:8]]
-        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in words if word != "")
+        """Task, model, method with its size and targets, seed, and the first digits of the identity.
+
+        Where this is too long for a file's name, the first words are cut.
+        """
+        end = f"-seed{cfg.seed}-{self.identity(cfg)[:8]}"
+        start = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in self.words if word != "")
+        return start[:LONGEST - len(end)] + end
+
+
+def _hashed(parts: dict[str, Any]) -> str:
+    """sha256 of data, 64 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def all_seeds(cfg: DictConfig) -> AllSeeds:

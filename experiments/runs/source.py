@@ -26,6 +26,18 @@ def source_name(source: str, store: str) -> str:
     return run_key(run) if run else description["sha256"]
 
 
+def source_setting(source: str, store: str) -> str:
+    """The setting of the run that made an adapter, so that the sources of two seeds are one; its sha256 without one."""
+    path = source_path(source, store)
+    if (file := path / "adapter.json").is_file():
+        description = json.loads(file.read_text())
+        return description["extra"].get("setting") or description["sha256"]
+    with suppress(ValueError):  # a broken record, which find_source names
+        if (record := Store(path.parent.parent).read(path.stem)) is not None:
+            return record.setting
+    return path.stem
+
+
 def source_path(source: str, store: str) -> Path:
     """The adapter's folder or its run's record; a run may be named alone where it is one of `store`."""
     path = Path(source).expanduser()

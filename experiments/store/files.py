@@ -5,27 +5,41 @@ import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+LONGEST = 200  # characters of a name: 255 bytes is the limit of most file systems, and suffixes follow
+
 
 def write_atomic(path: Path, content: str | bytes) -> Path:
-    """Write a file (text as UTF-8) through a temporary one, flushed to disk and renamed; makes its folder at need."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file (text as UTF-8) through a temporary one, flushed to disk and renamed; makes its folder at need.
+
+    OSError names a file that cannot be written.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from error
     return path
+
+
+def file_name(name: str) -> str:
+    """`name` as the stem of a file on any file system: ASCII, no folder, short enough for any suffix."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name)[:LONGEST]
 
 
 def sha256(path: Path) -> str:

@@ -5,6 +5,8 @@
     <store>/checkpoints/<run>/       state of a run in progress, removed when it is done
     <store>/locks/, sweeps/          working files
 
+A record carries a checksum of itself (experiments.store.checksum).
+
 A run is a function of its resolved config, so its identity is a hash of what can change its result: paths, logging
 and hardware are left out, and a model or data set in a folder is named by its content.
 """
@@ -20,10 +22,15 @@ from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from experiments.store.checksum import KEY, broken, checksum, read_record
 from experiments.store.files import check_writable, plain, write_atomic
+from experiments.store.leftovers import remove_leftovers
 from experiments.store.paths import PACKAGES, ROOT
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 SCHEMA = 1
 LIBRARIES = ("lora-lab", "torch", "transformers", "accelerate", "datasets", "numpy")
@@ -37,6 +44,7 @@ class RunRecord:
     schema: int = SCHEMA
     run: str                              # name: task-model-method-size-targets-seed-identity
     identity: str                         # sha256 over what can change the result
+    setting: str = ""                     # the same without the seed: runs of one setting are one line of a table
     status: str                           # done | collapsed (constant predictions, a loss not finite) | failed
     config: dict[str, Any]                # the resolved config
     preset: dict[str, Any] | None = None  # name, source and values of the preset row that filled the config
@@ -74,8 +82,8 @@ class RunRecord:
     def summary(self) -> dict[str, Any]:
         """The record without its long parts, as entry points print it, and what its score is."""
         kept = {key: value for key, value in asdict(self).items()
-                if key not in ("config", "history", "versions", "identity", "schema", "preset",
-                                "new_tensors")
+                if key not in ("config", "history", "versions", "identity", "setting", "schema", "preset",
+                               "new_tensors")
                 and not (key in ("error", "init_from") and value is None)}
         return kept | {"main_metric": self.config.get("task", {}).get("main_metric")}
 
@@ -118,36 +126,45 @@ class Store:
 
     def read(self, run: str) -> RunRecord | None:
         """The record of `run`, or None. Raises ValueError where the file is no record of this schema."""
-        if (path := self.find(run)) is None:
-            return None
-        try:
-            data = json.loads(path.read_text())
-            schema = data["schema"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a run record: {error}") from None
-        if schema != SCHEMA:
-            raise ValueError(f"{path} has schema {schema}, this code reads {SCHEMA}")
+        path = self.find(run)
+        return None if path is None else self._read(path)
+
+    def all(self) -> list[RunRecord]:
+        """Every record, by name, without those that `read_all` leaves out."""
+        return self.read_all()[0]
+
+    def read_all(self) -> tuple[list[RunRecord], list[str]]:
+        """Every record, by name, and why files are left out: not as they were written, or an identity's second one."""
+        records: list[RunRecord] = []
+        left_out: list[str] = []
+        for path in sorted((self.root / "runs").glob("*.json")):
+            try:
+                records.append(self._read(path))
+            except ValueError as error:
+                left_out.append(str(error))
+        by_identity = {record.identity: record for record in sorted(records, key=lambda record: len(record.run))}
+        for record in records[:]:
+            if record.identity and (kept := by_identity[record.identity]) is not record:
+                records.remove(record)
+                left_out.append(f"{self.path(record.run)} is a second record of the run {kept.run}; remove the file")
+        for why in left_out:
+            log.warning("%s", why)
+        return records, left_out
+
+    def _read(self, path: Path) -> RunRecord:
+        data = read_record(path, SCHEMA)
         if unknown := sorted(data.keys() - {field.name for field in fields(RunRecord)}):
-            raise ValueError(f"{path} has unknown fields {unknown}")
+            raise broken(path, f"has unknown fields {unknown}")
         try:
             return RunRecord(**data)
         except TypeError as error:
-            raise ValueError(f"{path} is not a run record: {error}") from None
-
-    def all(self) -> list[RunRecord]:
-        """Every readable record, by name; an unreadable one is named in a warning and left out."""
-        records = []
-        for path in sorted((self.root / "runs").glob("*.json")):
-            try:
-                records.append(self.read(path.stem))
-            except ValueError as error:
-                log.warning("%s", error)
-        return [record for record in records if record is not None]
+            raise broken(path, f"is not a run record: {error}") from None
 
     def write(self, record: RunRecord) -> Path:
         """Write a record whole or not at all."""
         record.finished = now()
-        return write_atomic(self.path(record.run), json.dumps(plain(asdict(record)), indent=1) + "\n")
+        data = plain(asdict(record))
+        return write_atomic(self.path(record.run), json.dumps(data | {KEY: checksum(data)}, indent=1) + "\n")
 
     def check_writable(self) -> None:
         """Raise OSError naming the folder before any work where the store cannot be written."""
@@ -156,20 +173,42 @@ class Store:
     @contextmanager
     def lock(self, run: str) -> Iterator[None]:
         """Hold the run, so that two processes never compute it at once; the second waits for the first."""
-        from filelock import FileLock, Timeout
+        from filelock import Timeout
 
-        folder = self.root / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{run}.lock")
+        lock = self._lock(run)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             log.info("%s is being computed by another process: waiting for it", run)
             lock.acquire()
         try:
+            remove_leftovers(self.root, run, self._is_free)
             yield
         finally:
             lock.release()
+
+    @contextmanager
+    def _is_free(self, run: str) -> Iterator[bool]:
+        """Hold the run where no process does; False where one does."""
+        from filelock import Timeout
+
+        lock = self._lock(run)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _lock(self, run: str) -> "FileLock":
+        from filelock import FileLock
+
+        folder = self.root / "locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return FileLock(folder / f"{run}.lock")
 
 
 def run_key(run: str) -> str:

@@ -1,6 +1,7 @@
 """Choose the learning rate of each method and rank with one budget for all."""
 
 import csv
+import json
 import math
 import statistics
 from collections.abc import Iterable, Mapping
@@ -11,10 +12,12 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.config.compose import Compose, check_file
+from experiments.config.compose import Compose, check_file, quoted
 from experiments.config.presets import find_row, parse, presets, put_rows, written
 from experiments.metrics import LOWER_IS_BETTER
+from experiments.models.files import model_identity
 from experiments.runs.identity import Run, run_name
+from experiments.store.files import file_name, plain
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
 from experiments.sweeps.workers import Train
@@ -57,14 +60,15 @@ def report(cfg: DictConfig, model: list[str], compose_train: Compose, train: Tra
     """Check, plan, train what is missing, choose, publish; `model` are overrides. Returns the last line."""
     metrics = check(cfg, compose_train)
     sweeps, folder = plan(cfg, model, compose_train), Path(cfg.store) / "tables"
-    kept = earlier(folder / f"{cfg.model.name}.csv", cfg.tasks, sweeps)
+    name, of_all = file_name(cfg.model.name), shared(cfg)
+    kept = earlier(folder / f"{name}.csv", cfg.tasks, sweeps, of_all)
     rows = {str(sweep): preset_row(cfg, sweep) for sweep in sweeps} if cfg.write else {}
     runs = [run for sweep in sweeps for at_rate in sweep.runs.values() for run in at_rate]
     records, problems = ensure(runs, Store(cfg.store), cfg.jobs, train if cfg.train else None)
     outcomes = {run.name: outcome(records.get(run.name), run.name in problems) for run in runs}
     lower = not LOWER_IS_BETTER.isdisjoint(metrics.values())
     choices = [choose(sweep, outcomes, lower) for sweep in sweeps]
-    files = publish(sheet_of(choices, metrics, kept, cfg.model.name), folder)
+    files = publish(sheet_of(choices, metrics, kept, name, of_all), folder, ("md", "csv", "json"))
     chosen = [(choice, choice.rate) for choice in choices if choice.rate is not None]
     if cfg.write and chosen:
         new = [rows[str(choice.sweep)] | {"trainer.learning_rate": written(rate)} for choice, rate in chosen]
@@ -131,7 +135,7 @@ def plan(cfg: DictConfig, model: list[str], compose_train: Compose) -> list[Rate
         for rank in cfg.ranks if ranked else [None]:
             at_rank = [] if rank is None else [f"method.rank={rank}"]
             common = [*model, f"method={method}", f"preset={cfg.preset}", *at_rank, "task.evaluate_on=development",
-                      f"seed={cfg.seed}", "trainer.save_adapter=false", f"store='{cfg.store}'"]
+                      f"seed={cfg.seed}", "trainer.save_adapter=false", f"store={quoted(cfg.store)}"]
             by_task = [_runs([f"task={task}", *common], sorted(rates), compose_train) for task in cfg.tasks]
             at_rate = zip(*by_task, strict=True)
             sweeps.append(RateSweep(str(method), rank, dict(zip(sorted(rates), map(list, at_rate), strict=True))))
@@ -163,8 +167,17 @@ def choose(sweep: RateSweep, by_run: Mapping[str, Outcome], lower: bool) -> Rate
     return RateChoice(sweep, outcomes, means, best)
 
 
-def earlier(file: Path, tasks: Iterable[str], sweeps: list[RateSweep]) -> list[list[Any]]:
-    """The rows of a table that are of other sweeps; ValueError, before anything runs, if it is of other tasks."""
+def shared(cfg: DictConfig) -> dict[str, Any]:
+    """What all runs of a sweep have in common: rows of a table that differ in it are not of one table."""
+    return {"seed": cfg.seed, "preset": cfg.preset,
+            **{f"model.{key}": plain(value) for key, value in model_identity(cfg.model).items()}}
+
+
+def earlier(file: Path, tasks: Iterable[str], sweeps: list[RateSweep], of_all: Mapping[str, Any]) -> list[list[Any]]:
+    """The rows of a table that are of other sweeps.
+
+    ValueError, before anything runs, if they are of other tasks, or of another model, seed or preset than `of_all`.
+    """
     if not file.exists():
         return []
     with file.open(newline="") as stream:
@@ -173,8 +186,13 @@ def earlier(file: Path, tasks: Iterable[str], sweeps: list[RateSweep]) -> list[l
         raise ValueError(f"{file} is of a sweep over {', '.join(swept)}, not over {', '.join(tasks)}: take another "
                          "store")
     new = {(sweep.method, "" if sweep.rank is None else str(sweep.rank)) for sweep in sweeps}
-    return [[method, int(rank) if rank else None, rate, *map(_outcome, outcomes), choice]
+    kept = [[method, int(rank) if rank else None, rate, *map(_outcome, outcomes), choice]
             for method, rank, rate, *outcomes, choice in rows if (method, rank) not in new]
+    before = json.loads(json_file.read_text()) if (json_file := file.with_suffix(".json")).is_file() else {}
+    if kept and (changed := [key for key in {**before, **of_all} if before.get(key) != of_all.get(key)]):
+        raise ValueError(f"{file} has rows of {kept[0][0]} from a sweep with another {', '.join(changed)}: take "
+                         "another store, or remove the file")
+    return kept
 
 
 def _outcome(text: str) -> Outcome:
@@ -185,8 +203,9 @@ def _outcome(text: str) -> Outcome:
         return text
 
 
-def sheet_of(choices: list[RateChoice], metrics: Mapping[str, str], kept: list[list[Any]], name: str) -> Sheet:
-    """A line for each rate, `kept` before."""
+def sheet_of(choices: list[RateChoice], metrics: Mapping[str, str], kept: list[list[Any]], name: str,
+             of_all: Mapping[str, Any]) -> Sheet:
+    """A line for each rate, `kept` before; `of_all` is for the next sweep (`earlier`)."""
     common = set(metrics.values())
     of_mean = common.pop() if len(common) == 1 else None
     columns = [*LABELS, *metrics, "mean", "choice"]
@@ -195,7 +214,7 @@ def sheet_of(choices: list[RateChoice], metrics: Mapping[str, str], kept: list[l
     of_columns = [*metrics.values(), of_mean]
     shown = [[*row[:3], *(value if isinstance(value, str) else shown_score(metric, value)
                           for metric, value in zip(of_columns, row[3:-1], strict=True)), row[-1]] for row in rows]
-    return Sheet(name, "", columns, shown, frame=pd.DataFrame(rows, columns=columns, dtype=object),
+    return Sheet(name, "", columns, shown, frame=pd.DataFrame(rows, columns=columns, dtype=object), record=of_all,
                  labels=len(LABELS))
 
 

@@ -52,6 +52,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None      # counted from 1
     best: dict[str, Tensor] = field(default_factory=dict)  # what trained, at the best epoch
+    merge_error: dict[str, float] = field(default_factory=dict)  # of the last evaluation, by dtype
 
 
 @dataclass
@@ -103,7 +104,6 @@ class Trainer:
         forward = torch.compile(model) if cfg.compile else model
         self.forward, self.optimizer = self.accelerator.prepare(forward, optimizer)
         self.progress = Progress()
-        self.merge_error: dict[str, float] = {}  # of the last evaluation, by dtype
         self.lengths = [len(row["input_ids"]) for row in train]
         self.steps_per_epoch = math.ceil(len(train) / cfg.batch_size)
         self.steps = self.steps_per_epoch * cfg.epochs
@@ -126,7 +126,7 @@ class Trainer:
                        best["collapsed"] or progress.history[-1]["collapsed"], progress.seconds,
                        sum(e["tokens"] for e in progress.history) / sum(e["train_seconds"] for e in progress.history),
                        peak_memory_mb(self.accelerator.device), self.precision, self.accelerator.num_processes,
-                       self.merge_error)
+                       progress.merge_error)
 
     def _bar(self) -> tqdm:
         """The progress of this run, shown by the first process."""
@@ -212,7 +212,7 @@ class Trainer:
         merges = not refused and self.cfg.frozen == "fp32"
         self.forward.eval()
         with unmerged_after(self.model, merges) as errors:
-            self.merge_error = {dtype: error.largest for dtype, error in errors.items()}
+            self.progress.merge_error = {dtype: error.largest for dtype, error in errors.items()}
             predictions = {name: self._predict(rows) for name, rows in self.evaluation.items()}
         references = {name: [self.task.reference(row) for row in rows] for name, rows in self.evaluation.items()}
         return {"metrics": self.task.metrics(predictions, references), "collapsed": self.task.collapsed(predictions)}

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from analysis.figures.scores import slowdown_figure
 from analysis.studies.study import Study
 from experiments.artifacts.artifact import Artifact, read_artifact, read_rows
-from experiments.config.compose import Compose, configs, run_config
+from experiments.config.compose import Compose, configs, quoted, run_config
 from experiments.measure.latency import check_settings, latency_cells, latency_settings, measured_latency
 from experiments.measure.passes import ADAPTERS, BASE, MERGED, Variant
 from experiments.store.files import json_line, write_atomic
@@ -45,7 +45,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
         if not cfg.train:
             raise FileNotFoundError(f"{artifact.name}: no record {file}; train=true measures it")
         with configs("latency") as compose_latency:
-            settings = compose_latency([*artifact.measure, f"output='{folder}'"])
+            settings = compose_latency([*artifact.measure, f"output={quoted(folder)}"])
         settings.logger = cfg.logger
         return {"artifact": artifact.name, **measured(settings, cfg.caption)}
     record = json.loads(file.read_text())

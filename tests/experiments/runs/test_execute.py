@@ -167,6 +167,7 @@ def test_an_interrupted_run_goes_on_from_its_checkpoint(
     resumed = run(cfg)
     assert "resuming after epoch 3 of 3" in caplog.text  # nothing of what was trained is lost
     assert losses(resumed) == losses(whole)
+    assert resumed.merge_error == whole.merge_error != {}
     assert not (tmp_path / "store" / "checkpoints" / resumed.run).exists()
 
 

@@ -1,5 +1,6 @@
 """What makes a run the same run, and the files that its record survives in."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -145,6 +146,20 @@ def test_the_name_says_task_model_method_its_size_and_targets_and_seed(tiny_run:
     assert run_name(cfg) == f"classification-tiny-lora-r4-qv-seed3-{identity(cfg)[:8]}"
 
 
+@pytest.mark.parametrize("name", ["n" * 300, "имя/" * 80, "a name" * 100])
+def test_a_long_name_is_cut_to_what_a_file_can_have_and_two_runs_keep_two_names(
+    tiny_run: list[str], tmp_path: Path, name: str
+) -> None:
+    names = [run_name(compose(*tiny_run, f"task.name='{name}'", f"seed={seed}")) for seed in (0, 12)]
+    digest = identity(compose(*tiny_run, f"task.name='{name}'", "seed=0"))
+    assert names[0].endswith(f"-seed0-{digest[:8]}")
+    assert len(set(names)) == 2
+    for made in names:
+        assert os.path.basename(made) == made
+        Store(tmp_path).write(record(made))
+        assert (Store(tmp_path).read(made) or record()).run == made
+
+
 def record(run: str = "a-run", **changes: Any) -> RunRecord:
     made: dict[str, Any] = {"run": run, "identity": "0" * 64, "status": "done", "config": {}, "seed": 0}
     return RunRecord(**made | changes)
@@ -182,15 +197,23 @@ def test_a_failure_while_writing_leaves_the_old_record(
     assert os.listdir(tmp_path / "runs") == ["a-run.json"]
 
 
+def signed(**content: Any) -> str:
+    """A file with a checksum that is right."""
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps(content | {"checksum": digest})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ('{"schema": 1, "run": "a-r', "is not a run record"),
         ("[]", "is not a run record"),
         ("{}", "is not a run record"),
-        (f'{{"schema": {SCHEMA}}}', "is not a run record"),
+        (f'{{"schema": {SCHEMA}}}', "has no checksum of itself"),
         (f'{{"schema": {SCHEMA + 1}}}', f"has schema {SCHEMA + 1}, this code reads {SCHEMA}"),
-        (f'{{"schema": {SCHEMA}, "colour": 1}}', "has unknown fields .*colour"),
+        (signed(schema=SCHEMA, run="broken"), "is not a run record"),
+        (signed(schema=SCHEMA, run="broken", colour=1), "has unknown fields .*colour"),
+        (signed(schema=SCHEMA, run="another"), "is a copy of the record of another"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_named(
@@ -199,7 +222,7 @@ def test_a_file_that_cannot_be_read_is_named(
     store = Store(tmp_path)
     store.write(record("good"))
     (tmp_path / "runs" / "broken.json").write_text(content)
-    with pytest.raises(ValueError, match=f"broken.json {message}"):
+    with pytest.raises(ValueError, match=f"broken.json {message}.*; compute the run again with overwrite=true, or rem"):
         store.read("broken")
     assert [found.run for found in store.all()] == ["good"]
     assert "broken.json" in caplog.text

@@ -35,3 +35,19 @@ def test_a_table_over_other_tasks_is_refused_before_any_training(tmp_path: Path)
     read_only(tmp_path, *SMALL)
     with pytest.raises(ValueError, match=re.escape("is of a sweep over cola-nano, rte-nano, not over rte-nano")):
         rates.report(configured(tmp_path, *SMALL, "tasks=[rte-nano]"), ["model=roberta-nano"], composed, no_training)
+
+
+@pytest.mark.parametrize(("override", "key"), [
+    ("model.dropout=0.3", "model.dropout"), ("seed=5", "seed"), ("preset=default", "preset"),
+    ("model.init=random", "model.files, model.init, model.config")])
+def test_rows_of_another_model_seed_or_preset_are_refused_before_any_training(
+        tmp_path: Path, override: str, key: str) -> None:
+    read_only(tmp_path, *SMALL)
+    other = configured(tmp_path, *SMALL, "~rates.ft", override)
+    with pytest.raises(ValueError, match=re.escape(f"has rows of ft from a sweep with another {key}: take")):
+        rates.report(other, ["model=roberta-nano"], composed, no_training)
+
+
+def test_a_name_of_a_model_names_no_other_folder(tmp_path: Path) -> None:
+    last = read_only(tmp_path / "store", *SMALL, "model.name='../../модель/a'")
+    assert {Path(file).parent for file in last["files"]} == {tmp_path / "store" / "tables"}
