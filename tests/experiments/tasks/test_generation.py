@@ -294,6 +294,7 @@ def test_identity_follows_the_content_of_files_without_a_revision(mirror):
     assert sorted(before["source"]["files"]) == ["train", "validation"]
     write(file, ROWS[:3])
     assert make().identity() != before
+    monkeypatch.delenv("LORA_LAB_HUB")
     assert "files" not in make("task.source.revision=0123").identity()["source"]
 
 
