@@ -26,9 +26,6 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     check_logger(cfg.logger)
     check_given(values, ["adapter"])
     choices = read_choices(values)
-    for key in ("full_svd", "transposed"):
-        if cfg[key] not in (True, False, None):
-            raise ValueError(f"{key} {cfg[key]!r} is not true, false or null")
     path = locate(cfg.adapter)
 
     from analysis.adapters.read import read_updates

@@ -24,8 +24,6 @@ def main(cfg: DictConfig) -> dict[str, Any]:
 
     check_logger(cfg.logger)
     check_given(cfg, ["adapter"])
-    if cfg.transposed not in (True, False, None):
-        raise ValueError(f"transposed {cfg.transposed!r} is not true, false or null")
     values, path = plain_dict(cfg), locate(cfg.adapter)
 
     from analysis.adapters.read import read_updates

@@ -124,8 +124,9 @@ COMMANDS: Mapping[str, Table] = {
     "count": {"model": MODEL, "method": GROUP, "num_labels": whole(1), "kind": KIND},
     "export": {"model": MODEL, "adapter": TEXT | NULL, "output": TEXT | NULL},
     "compare": {"task?": GROUP | NULL, "method?": GROUP | NULL, "store": TEXT},
-    "spectrum": STUDY | CHOICES, "report": STUDY | {"base": TEXT | NULL, "other": TEXT | NULL, "store": TEXT},
-    "amplification": STUDY | CHOICES | {"base": TEXT | NULL, "full_svd": FLAG | NULL},
+    "spectrum": STUDY | CHOICES,
+    "report": STUDY | {"base": TEXT | NULL, "transposed": FLAG | NULL, "other": TEXT | NULL, "store": TEXT},
+    "amplification": STUDY | CHOICES | {"base": TEXT | NULL, "full_svd": FLAG | NULL, "transposed": FLAG | NULL},
     "subspace": {key: values for key, values in (STUDY | CHOICES).items() if key != "adapter"} | {
         "a": TEXT | NULL, "b": TEXT | NULL, "which": choice("A", "B", "dW"), "samples": whole(1)},
 }

@@ -46,6 +46,7 @@ def hold_frozen(model: nn.Module, held: str, dtype: torch.dtype) -> None:
             parameter.data = parameter.data.bfloat16()
     if held in HELD:
         output = model.get_output_embeddings()  # type: ignore[operator]
+        output = getattr(output, "base", output)  # below an update of ours
         dense = {name: module for name, module in frozen.items()
                  if isinstance(module, nn.Linear | Conv1D) and module is not output}
         if not dense:
