@@ -101,7 +101,7 @@ def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[in
     are not `with_runs`: to name a run takes a third of a second.
     """
     cells: list[PlannedCell] = []
-    unavailable: dict[str, str] = {}
+    absences: dict[str, str] = {}
     for i, row in enumerate(printed):
         for column in grid.columns if suite.runs_row(row) else ():
             config = grid.config(suite, row, column)
@@ -113,25 +113,25 @@ def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[in
             preset = suite.presets.get(row.get("source", ""), suite.presets.get(theirs["model"], suite.preset))
             config |= ours | {"preset": yaml_word(preset), "store": quoted(store)}
             start = grid.start_task(suite, row, theirs["task"])
-            runs = _planned_runs(config, start, seeds, compose_train, unavailable) if with_runs(ours) else []
+            runs = _planned_runs(config, start, seeds, compose_train, absences) if with_runs(ours) else []
             cells.append(PlannedCell(i, column, shows, ours, theirs, runs))
-    return cells, unavailable
+    return cells, {model: why for model, why in absences.items() if why}
 
 
 def _planned_runs(config: Mapping[str, str], start: str | None, seeds: list[int], compose_train: Compose,
-                  unavailable: dict[str, str]) -> list[Run]:
+                  absences: dict[str, str]) -> list[Run]:
     """One run a seed, from the adapter of the task `start` if it is one; none where the model's files are not there.
 
-    Such a model is added to `unavailable`, and composed no second time.
+    `absences` keeps by model why, '' where they are: a model is looked for once.
     """
-    model = config["model"]
-    if model in unavailable:
+    if absences.get(model := config["model"]):
         return []
     cfg = compose_train(_lines(config))
-    if why := _absence(cfg.model):
-        log.warning("%s is not there: %s", model, why)
-        unavailable[model] = why
-        return []
+    if model not in absences:
+        absences[model] = _absence(cfg.model)
+        if absences[model]:
+            log.warning("%s is not there: %s", model, absences[model])
+            return []
     sources: Sequence[Run | None] = [None] * len(seeds)
     if start is not None:
         first = {**config, "task": start}

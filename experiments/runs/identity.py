@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.config.compose import plain_dict
 from experiments.config.presets import one_row
@@ -101,8 +101,8 @@ def run_name(cfg: DictConfig) -> str:
 
 
 def _facts(cfg: DictConfig) -> dict[str, Any]:
-    trainer, method, task = (plain_dict(cfg[group]) for group in ("trainer", "method", "task"))
-    parts = {"model": model_identity(cfg.model), "task": instantiate(cfg.task).identity(), "method": method,
+    model, trainer, method, task = (plain_dict(cfg[group]) for group in ("model", "trainer", "method", "task"))
+    parts = {"model": model_identity(OmegaConf.create(model)), "task": instantiate(task).identity(), "method": method,
              "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
     code = foreign_code([method, task])
     return _stated(_typed(parts)) | ({"code": code} if code else {})

@@ -7,7 +7,8 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,21 @@ def sha256(path: Path) -> str:
     """sha256 of a file; a file is read once in a process, unless its size or time changes."""
     status = path.stat()
     return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+def cached(group: str, given: str, make: Callable[[], str]) -> str:
+    """The line that `make` gives, from the user's cache where it has been made before from the same `given`.
+
+    The cache is $XDG_CACHE_HOME/lora-lab (~/.cache/lora-lab); where it cannot be written, nothing is kept.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    path = Path(home) / "lora-lab" / group / hashlib.sha256(given.encode()).hexdigest()
+    with suppress(OSError):
+        return path.read_text()
+    line = make()
+    with suppress(OSError):
+        write_atomic(path, line)
+    return line
 
 
 def plain(value: Any) -> Any:

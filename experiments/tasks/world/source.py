@@ -3,9 +3,12 @@
 import functools
 import hashlib
 import json
+import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+from experiments.store.files import cached
 from experiments.tasks.data import TextTable
 from experiments.tasks.world import glue, texts
 from experiments.tasks.world.speaker import Speaker, attempt
@@ -52,17 +55,31 @@ class WorldSource:
         return split in self.rows
 
     def identity(self, splits: list[str]) -> dict[str, Any]:
-        """The world, and the sha256 of the first rows of each split: another grammar gives others."""
-        shown = {split: self._first(split, min(SHOWN, self.rows[split])) for split in splits}
+        """The world, and the sha256 of the first rows of each split: another grammar gives others.
+
+        The digest is kept in the user's cache by all that it follows from, the code of the world among it.
+        """
         rows = {split: self.rows[split] for split in splits}
-        digest = hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
-        return asdict(self) | {"rows": rows, "sha256": digest}
+
+        def digest() -> str:
+            shown = {split: self._first(split, min(SHOWN, self.rows[split])) for split in splits}
+            return hashlib.sha256(json.dumps(shown, sort_keys=True).encode()).hexdigest()
+
+        given = json.dumps([code(), sys.version_info[:2], asdict(self), splits], sort_keys=True)
+        return asdict(self) | {"rows": rows, "sha256": cached("world", given, digest)}
 
     def _first(self, split: str, count: int) -> tuple[Row, ...]:
         reported = self.rows.keys() - {"train", "development"} if split == "development" else ()
         taken = {text for other in reported for row in self._first(other, self.rows[other])
                  for text in sentences_of(row)}
         return _rows(self.world, self.name, split, count, frozenset(taken))
+
+
+@functools.cache
+def code() -> str:
+    """sha256 of the code that makes a world's rows."""
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 @functools.lru_cache(maxsize=128)
