@@ -24,22 +24,27 @@ CHOSEN = ("model", "task", "method")  # the groups in which the runs of one comm
 def train_configs() -> Iterator[Compose]:
     """Compose conf/train.yaml with overrides, also inside a program that Hydra runs; see ManyConfigs."""
     with configs("train") as compose_train:
-        yield ManyConfigs(compose_train)
+        yield ManyConfigs(compose_train) if _choices_stay_in_their_groups() else compose_train
+
+
+def _choices_stay_in_their_groups() -> bool:
+    """True where no file of an added folder can change what is outside its own group."""
+    return not any(re.search("@package|_global_|override", file.read_text())
+                   for folder in search_path() for file in folder.rglob("*.yaml"))
 
 
 class ManyConfigs:
     """Composes many configs that differ in their model, task, method and single keys.
 
     Hydra takes a fifth of a second for each. So it composes each model, task and method once, and later configs are
-    put together from these; but not where a file of the three groups changes something outside its own group, and not
-    for overrides other than `key=value`: these Hydra composes.
+    put together from these. Those with overrides other than `key=value` Hydra composes. No file of a choice may change
+    something outside its own group.
     """
 
     def __init__(self, compose: Compose) -> None:
         self.compose = compose
         self.groups: dict[tuple[str, str], Any] = {}  # (group, choice) -> its unresolved content
         self.rest: dict[str, Any] = {}                # the config outside the three groups, by top key
-        self.independent = True                       # no choice has changed anything outside its group
 
     def __call__(self, overrides: list[str]) -> DictConfig:
         """The config that Hydra composes with `overrides`."""
@@ -50,18 +55,15 @@ class ManyConfigs:
             return self.compose(overrides)
         if any(choice not in self.groups for choice in choices.items()):
             self._learn(choices)
-        if self.independent and (cfg := self._together(choices, parsed)) is not None:
-            return cfg
-        return self.compose(overrides)
+        cfg = self._together(choices, parsed)
+        return self.compose(overrides) if cfg is None else cfg
 
     def _learn(self, choices: Mapping[str, str]) -> None:
         """Keep what Hydra composes for the choices."""
         composed = OmegaConf.to_container(self.compose([f"{group}={name}" for group, name in choices.items()]))
         assert isinstance(composed, dict)
-        content = {str(key): value for key, value in composed.items()}
-        self.groups |= {(group, name): content.pop(group) for group, name in choices.items()}
-        self.independent &= content == (self.rest or content)
-        self.rest = content
+        self.rest = {str(key): value for key, value in composed.items()}
+        self.groups |= {(group, name): self.rest.pop(group) for group, name in choices.items()}
 
     def _together(self, choices: Mapping[str, str], overrides: list[Override]) -> DictConfig | None:
         """The config of the choices with the other keys set; None where it takes Hydra to set one or to refuse it."""

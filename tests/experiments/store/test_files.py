@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +46,21 @@ def test_json_takes_numbers_of_numpy_and_torch_and_paths() -> None:
               "e": True, "f": torch.tensor(2), 1: None}
     assert json.loads(json.dumps(files.plain(record), allow_nan=False)) == {
         "a": 0.5, "b": 3, "c": "x", "d": [None, None], "e": True, "f": 2, "1": None}
+
+
+def test_a_line_is_made_once_for_what_it_follows_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made: list[str] = []
+
+    def line(word: str) -> str:
+        made.append(word)
+        return f"line of {word}"
+
+    assert [files.cached("test", word, partial(line, word)) for word in "abab"] == [f"line of {word}" for word in "abab"]
+    assert made == ["a", "b"]
+
+
+def test_a_cache_that_cannot_be_written_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert files.cached("test", "a", lambda: "line") == "line"

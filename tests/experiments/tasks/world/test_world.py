@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -306,3 +307,13 @@ def test_one_candidate_of_a_probe_is_right(kind: str, asked: dict[str, list[Prob
     for probe in asked[kind]:
         assert probe.text.split().count(MASK) == 1
         assert [word for word in probe.candidates if right(kind, probe.text, word)] == [probe.answer]
+
+
+def test_rows_of_other_code_are_hashed_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    rows = WorldSource(name="rte", world=WORLD, rows={"train": 20})
+    first = rows.identity(["train"])["sha256"]
+    monkeypatch.setattr(WorldSource, "_first", lambda source, split, count: ({"sentence1": "other rows"},))
+    assert rows.identity(["train"])["sha256"] == first  # as before: the code that was hashed is the same
+    monkeypatch.setattr("experiments.tasks.world.source.code", lambda: "other code")
+    assert rows.identity(["train"])["sha256"] != first
