@@ -56,7 +56,8 @@ def test_a_line_is_made_once_for_what_it_follows_from(tmp_path: Path, monkeypatc
         made.append(word)
         return f"line of {word}"
 
-    assert [files.cached("test", word, partial(line, word)) for word in "abab"] == [f"line of {word}" for word in "abab"]
+    lines = [files.cached("test", word, partial(line, word)) for word in "abab"]
+    assert lines == [f"line of {word}" for word in "abab"]
     assert made == ["a", "b"]
 
 
