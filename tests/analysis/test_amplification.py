@@ -116,7 +116,7 @@ def test_a_base_without_any_of_the_weights_is_an_error_before_anything_is_writte
 @pytest.mark.parametrize(("values", "message"), [
     ({"alpha": None}, "does not store alpha"), ({"base": None}, "base is not given"),
     ({"base": "minilmm"}, "neither a file.*did you mean 'minilm'"), ({"adapter": None}, "adapter is not given"),
-    ({"layers": [3]}, "layer 3 .* is not one of 0, 1, 2"), ({"full_svd": "yes"}, "is not true, false or null")])
+    ({"layers": [3]}, "layer 3 .* is not one of 0, 1, 2")])
 def test_what_is_missing_is_asked_for(values: dict, message: str, given: dict, tmp_path: Path):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         amplify(tmp_path / "out", **given | values)

@@ -16,7 +16,7 @@ from analysis.figures.similarity import similarity_figure
 from analysis.linalg.similarity import right_singular, similarity
 from analysis.studies import subspace as subspace_study
 from experiments.runs.execute import run
-from experiments.tables import publish
+from experiments.tables import publish_study
 from lora.adapter_file import save_adapter
 from tests.analysis.made import call, factors, layouts, module, write
 from tests.experiments.made import compose, save_model, write_rows
@@ -136,7 +136,7 @@ def test_wandb_gets_what_is_written(pair: tuple[Path, Path], tmp_path: Path, mon
         def log_picture(self, name: str, file: Path) -> None: given.append(file.name)
         def log_summary(self, record: dict[str, Any]) -> None: given.append(record["study"])
 
-    monkeypatch.setattr(publish, "Logger", Recorder)
+    monkeypatch.setattr(publish_study, "Logger", Recorder)
     compare(tmp_path / "out", *pair)
     tables, pictures = ["subspace", "subspace_sites", "subspace_phi"], ["similarity.png", "shared_directions.png"]
     assert given == [*tables, *pictures, "subspace"]
