@@ -18,6 +18,7 @@ from experiments.store.paths import CONF
 
 Compose = Callable[[list[str]], DictConfig]
 CHOSEN = ("model", "task", "method")  # the groups in which the runs of one command differ
+DEFAULT = ""  # in place of a choice: that of conf/train.yaml
 
 
 @contextmanager
@@ -49,10 +50,10 @@ class ManyConfigs:
     def __call__(self, overrides: list[str]) -> DictConfig:
         """The config that Hydra composes with `overrides`."""
         parsed = [_parsed(line) for line in overrides]
-        choices = {override.key_or_group: str(override.value()) for override in parsed
-                   if override.key_or_group in CHOSEN}
-        if not all(map(_is_plain, parsed)) or len(choices) < len(CHOSEN):
+        if not all(map(_is_plain, parsed)):
             return self.compose(overrides)
+        choices = dict.fromkeys(CHOSEN, DEFAULT) | {override.key_or_group: str(override.value()) for override in parsed
+                                                    if override.key_or_group in CHOSEN}
         if any(choice not in self.groups for choice in choices.items()):
             self._learn(choices)
         cfg = self._together(choices, parsed)
@@ -60,7 +61,8 @@ class ManyConfigs:
 
     def _learn(self, choices: Mapping[str, str]) -> None:
         """Keep what Hydra composes for the choices."""
-        composed = OmegaConf.to_container(self.compose([f"{group}={name}" for group, name in choices.items()]))
+        lines = [f"{group}={name}" for group, name in choices.items() if name != DEFAULT]
+        composed = OmegaConf.to_container(self.compose(lines))
         assert isinstance(composed, dict)
         self.rest = {str(key): value for key, value in composed.items()}
         self.groups |= {(group, name): self.rest.pop(group) for group, name in choices.items()}

@@ -55,6 +55,14 @@ def test_what_is_put_together_is_what_hydra_composes(keys: list[str]) -> None:
                 assert resolved(cfg) == resolved(expected)
 
 
+def test_groups_that_are_not_chosen_have_their_defaults() -> None:
+    with configs("train") as hydra:
+        many = ManyConfigs(counted := Counted(hydra))
+        for cell in ([], ["model=gpt2-nano"], ["method=ft"], ["model=gpt2-nano", "method=ft"], ["task=rte", "seed=1"]):
+            assert unresolved(many(cell)) == unresolved(hydra(cell))
+        assert len(counted.calls) == 4
+
+
 def test_a_config_is_its_own() -> None:
     cell = ["model=roberta-nano", "task=rte-nano", "method=lora"]
     with configs("train") as hydra:
