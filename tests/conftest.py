@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 import experiments.config.resolvers  # noqa: F401  (registers the resolvers that conf/ uses)
 
 ROOT = Path(__file__).resolve().parent.parent
+yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]  # OmegaConf's: in C, for thousands of compositions
 
 
 @pytest.fixture(autouse=True)

@@ -30,14 +30,14 @@ def told(record: RunRecord, store: Store) -> str:
 
 
 def brief(record: RunRecord, store: Store) -> dict[str, Any]:
-    """The result of a run as `experiments.train` prints it: scores with 4 decimals, paths from the working folder."""
+    """The result of a run as `experiments.train` prints it: scores with 4 decimals; `adapter` is below the store."""
     start = {} if record.init_from is None else {"init_from": record.init_from["run"] or record.init_from["sha256"]}
     return {"run": record.run, "status": record.status, "main_metric": record.config["task"]["main_metric"],
             "score": _rounded(record.score), "metrics": {key: _rounded(value) for key, value in record.metrics.items()},
             "best_epoch": record.best_epoch, "trainable": record.trainable, "head": record.head,
             "seconds": None if record.seconds is None else round(record.seconds, 1), **start,
             "record": str(store.find(record.run)),
-            "adapter": _adapter(record, store)}
+            "adapter": record.adapter if store.has_adapter(record) else None}
 
 
 def _adapter(record: RunRecord, store: Store) -> str | None:

@@ -34,7 +34,7 @@ def test_the_record_for_programs_is_short_and_rounded(store: Store) -> None:
     assert brief(RECORD, store) == {
         "run": RECORD.run, "status": "done", "main_metric": "accuracy", "score": 94.4, "metrics": {"accuracy": 94.4},
         "best_epoch": 2, "trainable": 8192, "head": 258, "seconds": 12.3,
-        "record": f"{store.root}/runs/{RECORD.run}.json", "adapter": f"{store.root}/adapters/{RECORD.run}"}
+        "record": f"{store.root}/runs/{RECORD.run}.json", "adapter": f"adapters/{RECORD.run}"}
 
 
 @pytest.mark.parametrize(("status", "warned"), [("done", False), ("collapsed", True)])
