@@ -181,7 +181,7 @@ def test_runs_of_other_files_under_one_config_are_two_lines_with_their_identity(
 
 def test_one_setting_is_one_line_though_paths_and_spelling_differ():
     records = [replace(record(seed, 1e-3, 60.0), setting="a" * 64) for seed in (1, 2)]
-    records[0].config["model"]["path"], records[1].config["model"]["path"] = "/home/a/model", "model"
+    records[0].config["model"]["path"], records[1].config["model"]["path"] = "elsewhere/model", "model"
     records[0].config["method"]["alpha"], records[1].config["method"]["alpha"] = 8, 8.0
     assert side_by_side.compare(records).seeds.tolist() == [2]
 
