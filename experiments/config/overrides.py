@@ -1,7 +1,7 @@
 """The choices on an entry point's command line: checked before it runs, shown by --help, offered by completion.
 
 A group is a folder of conf/ that the entry point's defaults name (model, task, ...); a key is a dotted path
-in the composed config (trainer.epochs). Additions (`+key=value`), deletions (`~key`) and `hydra.*` pass.
+in the composed config (trainer.epochs). `hydra.*` passes; `+key` and `~key` are for experiments.config.check.
 """
 
 import functools
