@@ -46,16 +46,17 @@ def read(runs: Sequence[Run], store: Store) -> tuple[dict[str, RunRecord], dict[
     """Records by run, and by run why a stored one gives no number: it failed, or cannot be read."""
     records: dict[str, RunRecord] = {}
     problems: dict[str, str] = {}
-    for name in dict.fromkeys(run.name for run in [*runs, *(run.source for run in runs if run.source is not None)]):
+    names = dict.fromkeys(run.name for run in [*runs, *(run.source for run in runs if run.source is not None)])
+    for name, file in store.find_all(names).items():
         try:
-            record = store.read(name)
+            record = store.read_file(file)
         except (ValueError, TypeError) as error:
             log.warning("%s: skipped", error)
             problems[name] = f"{UNREADABLE_PREFIX}{error}"
             continue
-        if record is not None and record.finished_well:
+        if record.finished_well:
             records[name] = record
-        elif record is not None:
+        else:
             problems[name] = (record.error or {}).get("message", "no message")
     return records, problems
 
