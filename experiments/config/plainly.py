@@ -39,7 +39,7 @@ class Plainly:
         """The values of the preset's row for the config; ValueError where it has none."""
         if (preset := config["preset"]) is None:
             return {}
-        names = [self._own({key: value for key, value in config[group].items() if not _is_filled(value)})["name"]
+        names = [self._own({key: value for key, value in config[group].items() if _may_name(value)})["name"]
                  for group in NAMED]
         if any(map(_is_interpolation, _texts([preset, names]))):
             raise _Other
@@ -68,9 +68,9 @@ def _is_interpolation(value: Any) -> bool:
     return isinstance(value, str) and ("${" in value or value == "???")
 
 
-def _is_filled(value: Any) -> bool:
-    """True for a text that a preset fills."""
-    return isinstance(value, str) and FILLED.fullmatch(value) is not None
+def _may_name(value: Any) -> bool:
+    """False for a value that is no part of a name: a collection, or one that a preset fills."""
+    return not isinstance(value, dict | list) and not (isinstance(value, str) and FILLED.fullmatch(value))
 
 
 def _texts(value: Any) -> Iterator[str]:
