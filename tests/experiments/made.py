@@ -169,3 +169,13 @@ def write(path: Path, rows: list[dict]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
+
+
+class WordsAsConfigs:
+    """Composition that keeps the words of the overrides as the config, in place of `ManyConfigs`."""
+
+    def learn(self, lines: list[list[str]]) -> None:
+        """Nothing is composed, so nothing is learnt."""
+
+    def plain(self, overrides: list[str]) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in overrides)
