@@ -17,7 +17,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     from dataclasses import replace
     from pathlib import Path
 
-    from analysis.studies.choices import check_given, read_choices
+    from analysis.studies.choices import check_given, check_loralib, read_choices
     from experiments.config.compose import plain_dict, run_config
     from experiments.store.locate import locate, short_name
     from experiments.store.logger import check_logger
@@ -27,6 +27,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     check_given(values, ["adapter"])
     choices = read_choices(values)
     path = locate(cfg.adapter)
+    check_loralib(values, [path])
 
     from analysis.adapters.read import read_updates
     from analysis.studies.amplification import amplification_study

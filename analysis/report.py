@@ -16,7 +16,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Study one LoRA adapter, beside its base model and another adapter where given, on one HTML page."""
     from pathlib import Path
 
-    from analysis.studies.choices import check_given
+    from analysis.studies.choices import check_given, check_loralib
     from experiments.config.compose import plain_dict
     from experiments.store.files import write_atomic
     from experiments.store.locate import locate
@@ -25,6 +25,8 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     check_logger(cfg.logger)
     check_given(cfg, ["adapter"])
     values, path = plain_dict(cfg), locate(cfg.adapter)
+    check_loralib(values, [path], ["alpha"])
+    check_loralib(values, [path, *([] if cfg.other is None else [locate(cfg.other)])], ["fused"])
 
     from analysis.adapters.read import read_updates
     from analysis.page.numbers import study_adapter

@@ -15,7 +15,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """The singular values of every update of one LoRA adapter, and the ranks that they amount to."""
     from pathlib import Path
 
-    from analysis.studies.choices import check_given, read_choices
+    from analysis.studies.choices import check_given, check_loralib, read_choices
     from experiments.config.compose import plain_dict, run_config
     from experiments.store.locate import locate, short_name
     from experiments.store.logger import check_logger
@@ -25,6 +25,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     check_given(values, ["adapter"])
     choices = read_choices(values)
     path = locate(cfg.adapter)
+    check_loralib(values, [path])
 
     from analysis.adapters.read import read_updates
     from analysis.studies.spectrum import spectrum_study

@@ -15,7 +15,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     """Compare the subspaces of two LoRA adapters with each other and with chance: tables and figures."""
     from pathlib import Path
 
-    from analysis.studies.choices import SubspaceOptions, check_given, read_choices
+    from analysis.studies.choices import SubspaceOptions, check_given, check_loralib, read_choices
     from experiments.config.compose import plain_dict, run_config
     from experiments.store.locate import locate, short_name
     from experiments.store.logger import check_logger
@@ -26,6 +26,7 @@ def main(cfg: DictConfig) -> dict[str, Any]:
     choices = read_choices(values)
     options = SubspaceOptions(cfg.which, cfg.level, cfg.samples, cfg.seed)
     paths = [locate(cfg.a), locate(cfg.b)]
+    check_loralib(values, paths)
 
     from analysis.adapters.read import read_updates
     from analysis.studies.subspace import subspace_study

@@ -4,17 +4,16 @@ loralib.Linear keeps lora_A (rank, n_in) and lora_B (n_out, rank). loralib.Merge
 parts of a fused projection stacked, lora_A (parts * rank, n_in) and lora_B (parts * size, rank).
 """
 
-import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from lora.adapter_file import install
 from lora.interchange import Size, lora_method, name_targets, pooler_of, unwrapped
 from lora.methods import ParameterGroup
+from lora.pair_file import read_pickle, tensors_of
 
 ENABLED = {2: ("q", "v"), 3: ("q", "k", "v")}  # the paper's GPT-2 adapts q and v
 
@@ -71,18 +70,11 @@ def read_loralib(file: Path | str) -> dict[str, Tensor]:
     """The state dict, read without running code, names as in transformers' models."""
     if not (file := Path(file)).is_file():
         raise FileNotFoundError(f"no loralib checkpoint at {file}")
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{file} is truncated or not a checkpoint of tensors: {reason}") from None
+    content = read_pickle(file)
     # the authors' GPT-2 scripts wrap the state dict, and DistributedDataParallel the model
-    state = state.get("model_state_dict", state) if isinstance(state, Mapping) else {}
-    if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
-        raise ValueError(f"{file} holds {odd[0]!r}, which is no tensor: it is not a loralib checkpoint")
+    state = tensors_of(file, content.get("model_state_dict", content) if isinstance(content, Mapping) else content)
     if theirs := [key for key in state if ".lora_A." in key]:
-        raise ValueError(f"{file} holds {theirs[0]}, a tensor of PEFT: give the folder with its adapter_config.json "
-                         "and adapter_model.safetensors")
+        raise ValueError(f"{file} holds {theirs[0]}, a tensor of PEFT: give the folder with its adapter_config.json")
     plain = {unwrapped(key): value for key, value in state.items()}
     if len(plain) < len(state):
         raise ValueError(f"{file} holds tensors twice, with and without a prefix such as module.")

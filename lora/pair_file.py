@@ -1,12 +1,14 @@
-"""Tensors and their description as two files of one folder: safetensors and JSON."""
+"""Tensors and their description as two files of one folder: safetensors (or PEFT's older pickle) and JSON."""
 
 import hashlib
 import json
 import os
+import pickle
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -53,21 +55,19 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_pair(folder: Path, tensors_name: str, json_name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The description and tensors of a folder; errors name what is missing, broken or a pickle."""
+def read_pair(folder: Path, tensors_name: str, json_name: str,
+              pickle_name: str | None = None) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The description and tensors of a folder; errors name what is missing, broken or a pickle.
+
+    A pickle is read only where it is called `pickle_name` and there is no safetensors file.
+    """
     if folder.suffix in PICKLES and folder.is_file():
         raise ValueError(f"{folder} is a pickle, which can run code when read: {tensors_name} is expected")
     if not (folder / json_name).is_file():
         inside = sorted(path.parent.name for path in folder.glob(f"*/{json_name}"))  # PEFT's, if named
         raise FileNotFoundError(f"{folder} is not an adapter folder: it has no {json_name}"
                                 + (f", but its folders {', '.join(inside[:3])} have" if inside else ""))
-    path = folder / tensors_name
-    if not path.is_file():
-        pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
-        if pickles:
-            raise ValueError(f"{folder} holds a pickle, {pickles[0]}, which can run code when read: "
-                             f"{tensors_name} is expected")
-        raise FileNotFoundError(f"{folder} has no {tensors_name}")
+    path = _tensors_file(folder, tensors_name, pickle_name)
     try:
         description = json.loads((folder / json_name).read_text())
     except ValueError as error:
@@ -75,7 +75,38 @@ def read_pair(folder: Path, tensors_name: str, json_name: str) -> tuple[dict[str
     if description.get("sha256") not in (None, _sha256(path)):
         raise ValueError(f"{path} is not what {json_name} describes (its sha256 differs): "
                          "truncated, or of another save")
+    if path.name == pickle_name:
+        return description, tensors_of(path, read_pickle(path))
     try:
         return description, load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from None
+
+
+def _tensors_file(folder: Path, tensors_name: str, pickle_name: str | None) -> Path:
+    """The file with a folder's tensors; an error names a pickle that is none of `pickle_name`."""
+    for name in filter(None, (tensors_name, pickle_name)):
+        if (folder / name).is_file():
+            return folder / name
+    if pickles := sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES):
+        raise ValueError(f"{folder} holds a pickle, {pickles[0]}, which can run code when read: "
+                         f"{tensors_name} is expected")
+    raise FileNotFoundError(f"{folder} has no {tensors_name}")
+
+
+def read_pickle(file: Path) -> Any:
+    """The content of a pickle of tensors and plain data, read without running code; ValueError for any other."""
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, OSError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{file} is truncated or not a checkpoint of tensors: {reason}") from None
+
+
+def tensors_of(source: object, state: Any) -> dict[str, Tensor]:
+    """A state dict; ValueError for what is none, or holds more than tensors."""
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{source} holds a {type(state).__name__}, not tensors by name")
+    if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise ValueError(f"{source} holds {odd[0]!r}, which is no tensor")
+    return dict(state)

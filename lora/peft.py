@@ -30,6 +30,7 @@ from lora.peft_keys import PREFIX, peft_keys
 from lora.sites import head_modules
 
 TENSORS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+PICKLE = "adapter_model.bin"  # of the versions before 0.7, and of save_pretrained(safe_serialization=False)
 BIASES = {"none": "none", "sites": "lora_only", "all": "all"}
 TASK_TYPES = {"ForSequenceClassification": "SEQ_CLS", "ForCausalLM": "CAUSAL_LM", "LMHeadModel": "CAUSAL_LM"}
 READ = {"peft_type", "task_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "lora_dropout",
@@ -154,7 +155,7 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
     ranks = {key.removeprefix(PREFIX).removesuffix(".lora_A.weight"): len(A) for key, A in saved.items()
              if key.endswith(".lora_A.weight")}
     if not ranks:
-        raise ValueError(f"{Path(folder) / TENSORS} has no lora_A tensors")
+        raise ValueError(f"{folder} has no lora_A tensors")
     sizes = {module: size_of(config, module, rank) for module, rank in ranks.items()}
     targets = name_targets(model, sizes)
     roles = {site.module: site.role for sites in targets.values() for site in sites}
@@ -176,7 +177,7 @@ def read_peft(folder: Path | str, beside: Collection[str] = ()) -> tuple[dict[st
     ValueError for another kind of adapter, and for an option under which dW does not follow from the file and W0.
     `beside` are options that the reader allows too, as they add something else.
     """
-    config, saved = read_pair(Path(folder), TENSORS, CONFIG)
+    config, saved = read_pair(Path(folder), TENSORS, CONFIG, PICKLE)
     check_choice(f"{folder}: peft_type", str(config.get("peft_type")), ("LORA",))
     sizes = {key: config.get(key) for key in ("r", "lora_alpha")}
     for patterns in ("rank_pattern", "alpha_pattern"):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lora.errors import check_choice
@@ -42,6 +43,15 @@ def check_given(values: Mapping[str, Any], keys: Sequence[str]) -> None:
     for key in keys:
         if values[key] is None:
             raise ValueError(f"{key} is not given: {key}=<run, folder or loralib file>")
+
+
+def check_loralib(values: Mapping[str, Any], paths: Sequence[Path], keys: Sequence[str] = ("alpha", "fused")) -> None:
+    """ValueError for what is said of loralib files where none of the adapters at `paths` is one."""
+    for key in keys:
+        if values[key] is not None and not any(path.is_file() for path in paths):
+            given = " and ".join(map(str, paths))
+            raise ValueError(f"{key} {values[key]} is of a loralib file, which does not store it; {given} stores "
+                             "its own: leave it out")
 
 
 def check_level(level: float) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,9 +84,21 @@ def _check_file(path: Path) -> None:
         code = "; the code that it names (auto_map) is not run" if "auto_map" in fields else ""
         raise ValueError(f"{path} has model_type {kind!r}, which is not one of transformers' architectures"
                          f"{nearest(str(kind), CONFIG_MAPPING.keys())}{code}")
+    _check_architectures(path, kind, fields.get("architectures") or ())
     if method := fields.get("quantization_config"):
         raise ValueError(f"{path} has a quantization_config ({method.get('quant_method')}): give the folder of the "
                          "weights as they were before, which trainer.frozen=4bit quantises")
+
+
+def _check_architectures(path: Path, kind: str, architectures: Sequence[str]) -> None:
+    """ValueError where a config.json names the class of another model_type as the one that its weights were of."""
+    import transformers
+
+    for name in architectures:
+        of = getattr(getattr(getattr(transformers, name, None), "config_class", None), "model_type", kind)
+        if of != kind:
+            raise ValueError(f"{path} has model_type {kind!r}, and its architectures {name}, which is of {of!r}: its "
+                             "weights would be read as those of another model")
 
 
 def _set_padding(cfg: DictConfig, config: PreTrainedConfig) -> None:

@@ -50,7 +50,7 @@ def model_identity(cfg: DictConfig) -> dict[str, Any]:
         return {"path": cfg.path, "revision": cfg.revision, **_cached(cfg), **rest}
     folder = checked_folder(cfg)
     small = {path for pattern in SMALL_FILES for path in folder.glob(pattern)}
-    files = sorted({*small, *_weight_files(cfg, folder)})
+    files = sorted({*small, *weight_files(cfg, folder)})
     return {"files": {path.name: sha256(path) for path in files}, **rest}
 
 
@@ -101,7 +101,7 @@ def check(cfg: DictConfig) -> None:
 
 def check_weights(cfg: DictConfig, folder: Path) -> None:
     """Raise unless the weights are there, in the declared format and with the sha256 of model.checksum."""
-    files = _weight_files(cfg, folder)
+    files = weight_files(cfg, folder)
     actual = "+".join(sha256(file) for file in files) if cfg.checksum else None
     if actual != cfg.checksum:
         raise ValueError(f"{files[0]} has sha256 {actual}, model.checksum is {cfg.checksum}")
@@ -171,16 +171,27 @@ def _is_of_commit(path: Path) -> bool:
     return hashlib.sha1(header + content, usedforsecurity=False).hexdigest() == blob.name
 
 
-def _weight_files(cfg: DictConfig, folder: Path) -> list[Path]:
+def weight_files(cfg: DictConfig, folder: Path) -> list[Path]:
     """The file with the weights, or the shards that its index names."""
     name = FILES[cfg.weights]
     if (file := folder / name).is_file():
         return [file]
     if (index := folder / f"{name}.index.json").is_file():
-        return [folder / shard for shard in sorted(set(_read_json(index)["weight_map"].values()))]
+        return _shards(index)
     pickle = cfg.weights == "safetensors" and any(folder.glob("*.bin"))
     hint = "; there is a pickle, which is read only with model.weights=pickle" if pickle else ""
     raise FileNotFoundError(f"no {name} in {folder}{hint}")
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names."""
+    content = _read_json(index)
+    shards = [index.parent / name for name in sorted(set((content.get("weight_map") or {}).values()))]
+    if not shards or "metadata" not in content:
+        raise ValueError(f"{index} is no index of shards: it needs weight_map and metadata")
+    if absent := [path.name for path in shards if not path.is_file()]:
+        raise FileNotFoundError(f"{index} names {', '.join(absent[:3])}, which {index.parent} does not have")
+    return shards
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from experiments.models.architectures import auto_class, task_config
-from experiments.models.files import check, checked_folder, declared, model_folder
+from experiments.models.files import check, checked_folder, declared, model_folder, weight_files
 from experiments.models.record import check_record
 from experiments.models.tokens import read_tokenizer
-from lora.sites import LAYER_NUMBER, head_modules, layer_number
+from experiments.models.weights import check_finite, check_numbers, check_unread, some
+from lora.sites import head_modules
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -45,7 +46,7 @@ def load_base(cfg: DictConfig, kind: str, num_labels: int, labels: list[str]) ->
         new |= outputs
     if strange := sorted(key for key in new if not key.startswith(heads)):
         raise ValueError(f"{folder} lacks {len(strange)} tensors of the base model, or has other shapes: "
-                         f"{_some(strange)}")
+                         f"{some(strange)}")
     return model, sorted(new)
 
 
@@ -53,8 +54,10 @@ def _from_folder(cfg: DictConfig, folder: Path, kind: str,
                  config: PreTrainedConfig) -> tuple[PreTrainedModel, set[str]]:
     """A model with the weights of a folder, and the names of the tensors that these lack or have in other shapes.
 
-    ValueError where the file has more layers than the config.
+    ValueError where the file's numbers are not values, or the model has no place for a tensor of its base.
     """
+    if cfg.weights == "safetensors":
+        check_numbers(weight_files(cfg, folder))
     with quiet_transformers():
         model, info = auto_class(cfg, kind, config).from_pretrained(
             folder,
@@ -68,15 +71,10 @@ def _from_folder(cfg: DictConfig, folder: Path, kind: str,
             ignore_mismatched_sizes=True,  # reported like missing ones, and refused unless in the head
             output_loading_info=True,
         )
-    layers = {_in_layer(key, model) for key in model.state_dict() if layer_number(key) is not None}
-    if beyond := sorted(key for key in info["unexpected_keys"] if _in_layer(key, model) in layers):
-        raise ValueError(f"{folder} has tensors of more layers than its config.json says: {_some(beyond)}")
-    return model, set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
-
-
-def _in_layer(key: str, model: PreTrainedModel) -> str:
-    """A tensor's name with `*` for its layer, without the prefix that a file of the base model alone leaves out."""
-    return LAYER_NUMBER.sub("*", key.removeprefix(f"{model.base_model_prefix}."))
+    check_unread(folder, model, info["unexpected_keys"])
+    new = set(info["missing_keys"]) | {key for key, *_ in info["mismatched_keys"]}
+    check_finite(folder, model, new)
+    return model, new
 
 
 def _outputs(cfg: DictConfig, kind: str, num_labels: int) -> set[str]:
@@ -98,13 +96,8 @@ def _draw(model: PreTrainedModel, names: Collection[str]) -> None:
         with torch.no_grad():
             model._init_weights(model.get_submodule(place))
     if left := [name for name, tensor in tensors.items() if tensor.isnan().any()]:
-        raise ValueError(f"the file has {_some(left)}, whose rows stand for labels, and {type(model).__name__} cannot "
+        raise ValueError(f"the file has {some(left)}, whose rows stand for labels, and {type(model).__name__} cannot "
                          "draw them anew: give a file without them")
-
-
-def _some(keys: list[str]) -> str:
-    """The first of some tensors' names."""
-    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
 
 
 def load_tokenizer(cfg: DictConfig) -> PreTrainedTokenizerBase:

@@ -31,7 +31,7 @@ def test_singular_values_are_those_of_dw(tmp_path: Path):
 def test_the_three_layouts_give_the_same_numbers(tmp_path: Path):
     found = {}
     for layout, adapter in layouts(tmp_path, rank=3).items():
-        analyse(tmp_path / layout, adapter=adapter, alpha=6)
+        analyse(tmp_path / layout, adapter=adapter, alpha=6 if layout == "loralib" else None)
         found[layout] = pd.read_csv(tmp_path / layout / "spectrum_sites.csv")
     assert list(found["ours"].columns[-4:]) == ["s1", "s2", "s3", "module"]
     pd.testing.assert_frame_equal(found["peft"], found["ours"])

@@ -17,9 +17,10 @@ from transformers import (
 )
 
 from experiments.tasks.base import padded
+from experiments.tasks.data import TextTable
 from experiments.training.inputs import fit_rows, has_token_types, padding_multiple, sees_padding
 from lora.sites import ARCHITECTURES
-from tests.experiments.tasks.made import END, make, text_task, word_level
+from tests.experiments.tasks.made import END, WORDS, make, text_task, word_level
 
 TASK = text_task("mrpc")
 VOCABULARY, PAD, FIRST, LAST = 40, 1, 0, 2
@@ -104,6 +105,24 @@ def test_the_outputs_of_a_row_are_those_that_it_has_alone(architecture, lists, l
     multiple = padding_multiple(model, TASK, rows, PAD, longest)
     assert multiple == (8 if longest == LONGEST else 1)
     close(logits(model, rows, PAD, multiple), torch.cat([logits(model, [one], PAD, 1) for one in rows]))
+
+
+@pytest.mark.parametrize("architecture", [*SHAPES, *SEEN])
+def test_the_side_on_which_a_tokenizer_pads_changes_no_output(architecture):
+    texts, task = [" ".join(WORDS[:length]) for length in (20, 9, 6, 4)], text_task("sst2")
+    table = TextTable("made", {"sentence": texts, "label": [0, 1, 0, 1]})
+    tokenizer, model = word_level(), built(architecture)
+    tokenizer.pad_token = "<unk>"  # token 1
+    for side in ("left", "right"):
+        tokenizer.padding_side = side
+        rows = task.encode(table, tokenizer, LONGEST)
+        fit_rows(model, tokenizer, rows)
+        multiple = padding_multiple(model, task, rows, PAD, LONGEST)
+        padding = "max_length" if architecture in SEEN else False  # where padding is seen, a row alone is as long
+        alone = [tokenizer(text, padding=padding, max_length=LONGEST, padding_side="right",
+                           return_token_type_ids=False, return_tensors="pt") for text in texts]
+        with torch.no_grad():
+            close(logits(model, rows, PAD, multiple), torch.cat([model(**inputs).logits for inputs in alone]))
 
 
 @pytest.mark.parametrize("architecture", SEEN)
