@@ -1,10 +1,14 @@
 """Fixtures that every test may use: the shared reference data, skipped where it is absent."""
 
+import functools
+import gc
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import omegaconf._utils
+import omegaconf.base
 import pytest
 import yaml
 
@@ -12,6 +16,8 @@ import experiments.config.resolvers  # noqa: F401  (registers the resolvers that
 
 ROOT = Path(__file__).resolve().parent.parent
 yaml.SafeLoader = yaml.CSafeLoader  # type: ignore[misc, assignment]  # OmegaConf's: in C, for thousands of compositions
+omegaconf.base.parse = omegaconf._utils.parse = functools.cache(omegaconf.base.parse)  # type: ignore[attr-defined]
+gc.set_threshold(20_000)  # from 700: the thousands of nodes of a config are no garbage
 
 
 @pytest.fixture(autouse=True)

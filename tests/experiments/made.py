@@ -1,6 +1,7 @@
 """A two-layer BERT in a folder, a learnable data set of a few dozen rows, and the trainings made of both."""
 
 import csv
+import functools
 import importlib.util
 import json
 import os
@@ -8,7 +9,6 @@ import random
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from experiments.config.compose import Compose, ManyConfigs
 from experiments.models.load import load_model, load_tokenizer
 from experiments.store.checkpoint import seed_everything
 from experiments.store.logger import Logger
@@ -85,8 +86,18 @@ def write_rows(path: Path, rows: int, seed: int) -> Path:
 
 def compose(*overrides: str, config: str = "train") -> DictConfig:
     """The config of an entry point, as the command line composes it."""
-    with initialize_config_dir(str(CONF), version_base=None):
-        return hydra_compose(config, list(overrides))
+    return _composer(config)(list(overrides))
+
+
+@functools.cache
+def _composer(config: str) -> Compose:
+    """One for all tests: each model, task and method of a run is composed once (test_many_configs.py holds it)."""
+
+    def by_hydra(overrides: list[str]) -> DictConfig:
+        with initialize_config_dir(str(CONF), version_base=None):
+            return hydra_compose(config, overrides)
+
+    return ManyConfigs(by_hydra) if config == "train" else by_hydra
 
 
 def command(*arguments: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Popen[str]:
@@ -138,7 +149,7 @@ def trainer_of(
     """The trainer of a run without a store, and its log of steps."""
     task, tokenizer, steps = instantiate(cfg.task), load_tokenizer(cfg.model), StepLog(cfg)
     data = task.load()
-    encode = partial(task.encode, tokenizer=tokenizer, max_length=cfg.trainer.max_length)
+    encode = functools.partial(task.encode, tokenizer=tokenizer, max_length=cfg.trainer.max_length)
     evaluation = {name: encode(table) for name, table in data.evaluation.items()}
     trainer = Trainer(
         cfg.trainer,
