@@ -29,7 +29,8 @@ def choices_composed_once() -> Iterator[None]:
     compose, made = CommandLine._composed, {}
 
     def composed(line: CommandLine, *lines: str) -> DictConfig:
-        if line.conf != CONF or line.searchpath or "command-line" in [source.provider for source in line.loader.get_sources()]:
+        providers = {source.provider for source in line.loader.get_sources()}
+        if line.conf != CONF or line.searchpath or "command-line" in providers:
             return compose(line, *lines)
         key = (line.config_name, lines)
         if key not in made:

@@ -18,10 +18,10 @@ import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
-from experiments.config.compose import Compose, ManyConfigs
+from experiments.config.compose import Compose, ManyConfigs, _has_value, _is_plain, _parsed
 from experiments.models.load import load_model, load_tokenizer
 from experiments.store.checkpoint import seed_everything
 from experiments.store.logger import Logger
@@ -91,13 +91,28 @@ def compose(*overrides: str, config: str = "train") -> DictConfig:
 
 @functools.cache
 def _composer(config: str) -> Compose:
-    """One for all tests: each model, task and method of a run is composed once (test_many_configs.py holds it)."""
+    """One for all tests: Hydra composes the choices of groups once, and single keys are set in a copy."""
 
     def by_hydra(overrides: list[str]) -> DictConfig:
         with initialize_config_dir(str(CONF), version_base=None):
             return hydra_compose(config, overrides)
 
-    return ManyConfigs(by_hydra) if config == "train" else by_hydra
+    chosen = functools.cache(lambda *choices: OmegaConf.to_container(by_hydra(list(choices))))
+
+    def together(overrides: list[str]) -> DictConfig:
+        parsed = {line: _parsed(line) for line in overrides}
+        settings = {line for line in overrides
+                    if _is_plain(parsed[line]) and not (CONF / parsed[line].key_or_group).is_dir()}
+        content = chosen(*(line for line in overrides if line not in settings))
+        settings = {line for line in settings if _has_value(content, parsed[line].key_or_group)}
+        others = [line for line in overrides if line not in settings]
+        cfg = OmegaConf.create(chosen(*others))
+        OmegaConf.set_struct(cfg, True)
+        for setting in (parsed[line] for line in overrides if line in settings):
+            OmegaConf.update(cfg, setting.key_or_group, setting.value())
+        return cfg
+
+    return ManyConfigs(by_hydra) if config == "train" else together
 
 
 def command(*arguments: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Popen[str]:
