@@ -114,33 +114,24 @@ def test_two_processes_on_one_run_give_the_losses_of_one(tiny_run: list[str], tm
     assert temporary_files(tmp_path / "store") == []
 
 
-def check_refused(output: str, error: str, message: str, store: Path) -> None:
-    """One line for people, one for programs, and nothing of the run in the store."""
-    line = error.splitlines()[-1]
-    assert line.startswith("error: ")
-    assert re.search(message, line)
-    assert json.loads(output) == {"status": "failed", "error": line.removeprefix("error: ")}
-    assert not (store / "adapters").exists()
-    assert temporary_files(store) == []
-
-
-def test_a_run_that_fails_is_one_line_for_people_and_one_for_programs(tiny_run: list[str], tmp_path: Path) -> None:
-    code, output, error = finished(command(*tiny_run, "trainer.learning_rate=1e30"))
-    assert code == 1
-    check_refused(output, error, "loss is nan at step", tmp_path / "store")
-
-
-@pytest.mark.parametrize(("override", "message"), [
-    ("model=minlm", "model 'minlm' is not one of .*; did you mean 'minilm'"),
-    ("method=loar", "method 'loar' is not one of .*; did you mean 'lora'"),
-    ("trainer.learning_rat=1", "did you mean 'trainer.learning_rate'"),
+@pytest.mark.parametrize(("override", "code", "message"), [
+    ("model=minlm", 2, "model 'minlm' is not one of .*; did you mean 'minilm'"),
+    ("method=loar", 2, "method 'loar' is not one of .*; did you mean 'lora'"),
+    ("trainer.learning_rat=1", 2, "did you mean 'trainer.learning_rate'"),
+    ("trainer.learning_rate=1e30", 1, "loss is nan at step"),
 ])
 def test_a_bad_command_line_is_one_line_for_people_and_one_for_programs(
-    tiny_run: list[str], tmp_path: Path, override: str, message: str, monkeypatch: pytest.MonkeyPatch,
+    tiny_run: list[str], tmp_path: Path, override: str, code: int, message: str, monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["train", *tiny_run, override])
     with pytest.raises(SystemExit) as end:
         train.main()
-    assert end.value.code == 2
-    check_refused(*capfd.readouterr(), message, tmp_path / "store")
+    output, error = capfd.readouterr()
+    line = error.splitlines()[-1]
+    assert line.startswith("error: ")
+    assert re.search(message, line)
+    assert end.value.code == code
+    assert json.loads(output) == {"status": "failed", "error": line.removeprefix("error: ")}
+    assert not (tmp_path / "store" / "adapters").exists()
+    assert temporary_files(tmp_path / "store") == []
