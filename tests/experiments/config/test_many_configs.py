@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from experiments.config.compose import Compose, ManyConfigs, configs, train_configs
 from experiments.config.search_path import searching
 from experiments.store.paths import CONF
+from tests.experiments import made
 
 
 class Counted:
@@ -45,9 +46,9 @@ def test_what_is_put_together_is_what_hydra_composes(keys: list[str]) -> None:
         many = ManyConfigs(counted := Counted(hydra))
         cells = [[f"model={model}", f"task={task}", f"method={method}", *keys]
                  for model, task, method in product(MODELS, TASKS, METHODS)]
-        made = [many(cell) for cell in cells]
+        put_together = [many(cell) for cell in cells]
         assert len(counted.calls) <= len(MODELS) + len(TASKS) + len(METHODS) - 2  # the first has one of each
-        for cell, cfg in list(zip(cells, made, strict=True))[::7]:
+        for cell, cfg in list(zip(cells, put_together, strict=True))[::7]:
             expected = hydra(cell)
             assert unresolved(cfg) == unresolved(expected)
             assert OmegaConf.is_struct(cfg)
@@ -151,6 +152,23 @@ task: {evaluate_on: development}
         for method, rows in (("lora", "validation"), ("other_rows", "development")) * 2:
             cfg = compose(["model=roberta-nano", "task=rte-nano", f"method={method}"])
             assert (cfg.method.name, cfg.task.evaluate_on) == (method, rows)
+
+
+@pytest.mark.parametrize(("config", "overrides"), [
+    ("paper", ["artifact=table2", "suite=minilm", "seeds=[3]", "store=a b"]),
+    ("paper", ["suite=minilm", "suite.seeds=[one]", "artifact=figure3", "+suite.seed=[1]"]),
+    ("latency", ["model=gpt2", "model.config.n_embd=16", "trials=6", "table=[[1,128]]", "widths.many={lora: 2}"]),
+    ("report", ["adapter=mine", "alpha=3"]),
+])
+def test_what_tests_compose_is_what_hydra_composes(config: str, overrides: list[str]) -> None:
+    with configs(config) as hydra:
+        expected = hydra(overrides)
+    for _ in range(2):
+        cfg = made.compose(*overrides, config=config)
+        assert unresolved(cfg) == unresolved(expected)
+        assert OmegaConf.is_struct(cfg)
+        for key in cfg:
+            cfg[key] = None  # what a test does to its config is its own
 
 
 def test_no_shipped_choice_changes_another_group() -> None:
