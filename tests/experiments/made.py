@@ -4,6 +4,8 @@ import csv
 import functools
 import importlib.util
 import json
+import logging
+import multiprocessing.context
 import os
 import random
 import shutil
@@ -21,6 +23,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from experiments import train
 from experiments.config.compose import Compose, ManyConfigs, _has_value, _is_plain, _parsed
 from experiments.models.load import load_model, load_tokenizer
 from experiments.store.checkpoint import seed_everything
@@ -128,6 +131,29 @@ def command(*arguments: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.
         stderr=subprocess.PIPE,
         env=keep | {"OMP_NUM_THREADS": "1"},
     )
+
+
+class Forked(multiprocessing.context.ForkProcess):
+    """`experiments.train ...` in a copy of this process, which has imported what it needs."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        super().__init__()
+        self.arguments, self.output, self.error = arguments, folder / "stdout", folder / "stderr"
+        self.start()
+
+    def run(self) -> None:
+        for stream, file in ((1, self.output), (2, self.error)):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), stream)
+        sys.stdout, sys.stderr = (os.fdopen(stream, "w", closefd=False) for stream in (1, 2))
+        sys.argv = ["train", *self.arguments]
+        logging.getLogger().handlers.clear()
+        torch.set_num_threads(1)  # a copy has no threads of OpenMP
+        train.main()
+
+    def finished(self) -> tuple[int | None, str, str]:
+        """Exit code, standard output and standard error."""
+        self.join(timeout=180)
+        return self.exitcode, self.output.read_text(), self.error.read_text()
 
 
 def finished(process: subprocess.Popen[str]) -> tuple[int, str, str]:

@@ -109,6 +109,9 @@ def test_a_row_compares_within_each_round() -> None:
 def test_the_benchmark_measures_and_writes_its_record_and_page(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
+    monkeypatch.setattr(cost_check, "in_steady_process", lambda function, *args: function(*args))
+    monkeypatch.setattr(cost_check, "PRODUCT", (64, 64, 64))
+    monkeypatch.setattr(cost_check, "UPDATED", 2**12)
     setting = "{model: roberta-nano, batch_size: 2, length: 8, precision: fp32, checkpointing: false}"
     words = ["benchmark=cost", f"settings=[{setting}]", "methods=[lora]", "rounds=1", "memory_steps=1",
              f"output={tmp_path}"]

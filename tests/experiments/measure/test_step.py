@@ -28,8 +28,9 @@ SHAPES = {
 
 def config(model: str, method: str, **changes: Any) -> DictConfig:
     """A step of a tiny model of conf/model, without dropout, which random numbers would be kept for."""
-    cfg = compose(f"model={model}", f"method={method}", config="cost")
+    cfg = compose(f"model={model}", config="cost")
     OmegaConf.set_struct(cfg, False)
+    cfg.method = compose(f"method={method}", config="cost").method
     drop = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0}
     cfg.model.config.update(SHAPES[model] | drop)

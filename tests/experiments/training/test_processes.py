@@ -3,7 +3,6 @@
 import json
 import re
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from experiments import train
 from experiments.runs.execute import run
 from experiments.runs.identity import run_name
 from experiments.store.store import RunRecord, Store
-from tests.experiments.made import command, compose, finished
+from tests.experiments.made import Forked, command, compose, finished
 
 
 def losses(record: RunRecord | None) -> list[float]:
@@ -32,15 +31,15 @@ def temporary_files(store: Path) -> list[Path]:
     return [path for path in store.rglob("*") if path.name.startswith(".") or path.suffix == ".partial"]
 
 
-def kill_at_first_checkpoint(process: subprocess.Popen[str], checkpoint: Path) -> None:
+def kill_at_first_checkpoint(process: Forked, checkpoint: Path) -> None:
     """SIGKILL as soon as the file is there."""
     end = time.monotonic() + 120
     while not checkpoint.exists():
-        assert process.poll() is None, process.communicate()[1]
+        assert process.is_alive(), process.finished()
         assert time.monotonic() < end
         time.sleep(0.002)
     process.kill()
-    process.communicate()
+    process.join()
 
 
 def test_a_run_killed_with_kill_9_goes_on_to_the_numbers_of_one_that_was_not(
@@ -48,9 +47,9 @@ def test_a_run_killed_with_kill_9_goes_on_to_the_numbers_of_one_that_was_not(
 ) -> None:
     dropout = ["method.dropout=0.1", "model.classifier_dropout=0.1", "trainer.epochs=20"]
     cfg = compose(*tiny_run, *dropout)
-    process = command(*tiny_run, *dropout)
+    process = Forked(tmp_path, *tiny_run, *dropout)
     kill_at_first_checkpoint(process, Store(cfg.store).checkpoint_folder(run_name(cfg)) / "state.pt")
-    assert process.returncode == -signal.SIGKILL
+    assert process.exitcode == -signal.SIGKILL
     assert Store(cfg.store).read(run_name(cfg)) is None
     caplog.set_level("INFO")
     resumed = run(cfg)
@@ -72,8 +71,8 @@ def test_two_sweeps_at_once_one_parallel_compute_each_run_once_and_go_on_past_a_
 ) -> None:
     parallel = command("-m", *tiny_run, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2",
                        "trainer.learning_rate=1e30,5e-3,6e-3")
-    serial = command("-m", *tiny_run, "trainer.learning_rate=6e-3,5e-3,7e-3")
-    ends = [finished(sweep) for sweep in (parallel, serial)]
+    serial = Forked(tmp_path, "-m", *tiny_run, "trainer.learning_rate=6e-3,5e-3,7e-3")
+    ends = [finished(parallel), serial.finished()]
     assert [code for code, _, _ in ends] == [1, 0], ends[0][2] + ends[1][2]
     first, second = (last_line(output) for _, output, _ in ends)
     assert [made["status"] for made in first["runs"]] == ["failed", "done", "done"]
