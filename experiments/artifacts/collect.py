@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from experiments.artifacts.artifact import PrintedRow
 from experiments.artifacts.plan import GROUPS, Grid, PlannedCell, plan
 from experiments.artifacts.suite import Suite
-from experiments.config.compose import Compose
+from experiments.config.compose import ManyConfigs
 from experiments.runs.source import changed_source
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
@@ -50,7 +50,7 @@ class Collected:
                 *pooled_notes(of_cells, with_device=False)]
 
 
-def collect(cfg: DictConfig, grid: Grid, suite: Suite, printed: Sequence[PrintedRow], compose_train: Compose,
+def collect(cfg: DictConfig, grid: Grid, suite: Suite, printed: Sequence[PrintedRow], compose_train: ManyConfigs,
             train: Train) -> Collected:
     """Plan the cells of the printed rows, train what is missing if `cfg.train`, and read the store.
 

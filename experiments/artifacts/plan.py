@@ -3,14 +3,14 @@
 import logging
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.artifacts.artifact import PrintedRow, yaml_word
 from experiments.artifacts.suite import Suite
-from experiments.config.compose import Compose, quoted
+from experiments.config.compose import ManyConfigs, quoted
 from experiments.models.files import model_identity
 from experiments.models.record import ships
 from experiments.runs.identity import Run, all_seeds
@@ -92,16 +92,27 @@ class PlannedCell:
     runs: list[Run]
 
 
-def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[int], store: str, compose_train: Compose,
-         with_runs: Callable[[Mapping[str, str]], bool] = lambda ours: True,
+def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[int], store: str,
+         compose_train: ManyConfigs, with_runs: Callable[[Mapping[str, str]], bool] = lambda ours: True,
          ) -> tuple[list[PlannedCell], dict[str, str]]:
     """Every cell that the suite has a model, a task and a method for, with one run a seed.
 
     And by model why its files are not there: its cells have no runs. Nor have those whose model, task and method (ours)
-    are not `with_runs`: to name a run takes a third of a second.
+    are not `with_runs`.
     """
-    cells: list[PlannedCell] = []
-    absences: dict[str, str] = {}
+    cells = list(_cells(grid, suite, printed, store))
+    chosen = [(config, start) for cell, config, start in cells if with_runs(cell.ours)]
+    compose_train.learn([*(_lines(config) for config, _ in chosen),
+                         *(_lines(config | {"task": start}) for config, start in chosen if start is not None)])
+    runs = PlannedRuns(seeds, compose_train)
+    planned = [replace(cell, runs=runs.of(config, start) if with_runs(cell.ours) else [])
+               for cell, config, start in cells]
+    return planned, {model: why for model, why in runs.absences.items() if why}
+
+
+def _cells(grid: Grid, suite: Suite, printed: Sequence[PrintedRow],
+           store: str) -> Iterator[tuple[PlannedCell, dict[str, str], str | None]]:
+    """Each cell that the suite can fill, as yet without runs, its config keys, and the task that it starts from."""
     for i, row in enumerate(printed):
         for column in grid.columns if suite.runs_row(row) else ():
             config = grid.config(suite, row, column)
@@ -113,30 +124,45 @@ def plan(grid: Grid, suite: Suite, printed: Sequence[PrintedRow], seeds: list[in
             preset = suite.presets.get(row.get("source", ""), suite.presets.get(theirs["model"], suite.preset))
             config |= ours | {"preset": yaml_word(preset), "store": quoted(store)}
             start = grid.start_task(suite, row, theirs["task"])
-            runs = _planned_runs(config, start, seeds, compose_train, absences) if with_runs(ours) else []
-            cells.append(PlannedCell(i, column, shows, ours, theirs, runs))
-    return cells, {model: why for model, why in absences.items() if why}
+            yield PlannedCell(i, column, shows, ours, theirs, []), config, start
 
 
-def _planned_runs(config: Mapping[str, str], start: str | None, seeds: list[int], compose_train: Compose,
-                  absences: dict[str, str]) -> list[Run]:
-    """One run a seed, from the adapter of the task `start` if it is one; none where the model's files are not there.
+class PlannedRuns:
+    """Plans the runs of cells."""
 
-    `absences` keeps by model why, '' where they are: a model is looked for once.
-    """
-    if absences.get(model := config["model"]):
-        return []
-    cfg = compose_train(_lines(config))
-    if model not in absences:
-        absences[model] = _absence(cfg.model)
-        if absences[model]:
-            log.warning("%s is not there: %s", model, absences[model])
+    def __init__(self, seeds: list[int], compose_train: ManyConfigs) -> None:
+        self.seeds = seeds
+        self.compose_train = compose_train
+        self.absences: dict[str, str] = {}  # by model why its files are not there, '' where they are
+        self.known: dict[str, Any] = {}     # of all_seeds: no file changes while runs are planned
+
+    def of(self, config: Mapping[str, str], start: str | None) -> list[Run]:
+        """One run a seed, from the adapter of the task `start` if it is one; none where the model is not there."""
+        if self.absences.get(model := config["model"]):
             return []
-    sources: Sequence[Run | None] = [None] * len(seeds)
-    if start is not None:
-        first = {**config, "task": start}
-        sources = _runs(compose_train(_lines(first)), first, seeds, sources)
-    return _runs(cfg, config, seeds, sources)
+        composed = self.compose_train.plain(_lines(config))
+        if model not in self.absences:
+            self.absences[model] = _absence(OmegaConf.create(composed["model"]))
+            if self.absences[model]:
+                log.warning("%s is not there: %s", model, self.absences[model])
+                return []
+        sources: Sequence[Run | None] = [None] * len(self.seeds)
+        if start is not None:
+            first = {**config, "task": start}
+            sources = self._runs(self.compose_train.plain(_lines(first)), first, sources)
+        return self._runs(composed, config, sources)
+
+    def _runs(self, composed: Mapping[str, Any], config: Mapping[str, str], sources: Sequence[Run | None]) -> list[Run]:
+        """One run a seed, each from its own source or None; they differ in `seed` and `init_from` alone."""
+        runs, of_all = [], all_seeds(composed, self.known)
+        for seed, source in zip(self.seeds, sources, strict=True):
+            changes: dict[str, Any] = {"seed": seed}
+            keys = {"seed": str(seed)}
+            if source is not None:
+                changes["init_from"] = f"{composed['store']}/{source.name}"
+                keys["init_from"] = quoted(changes["init_from"])
+            runs.append(Run(of_all.name({**composed, **changes}), seed, (*_lines(config), *_lines(keys)), source))
+        return runs
 
 
 def _absence(model: DictConfig) -> str:
@@ -147,7 +173,7 @@ def _absence(model: DictConfig) -> str:
     try:
         model_identity(model)
     except FileNotFoundError as error:
-        if OmegaConf.is_config(model) and ships(model):
+        if ships(model):
             raise
         return str(error)
     return ""
@@ -163,19 +189,6 @@ def _stand_ins_for(theirs: Mapping[str, str], suite: Suite) -> dict[str, str] | 
 
 def _lines(config: Mapping[str, str]) -> list[str]:
     return [f"{key}={value}" for key, value in config.items()]
-
-
-def _runs(cfg: DictConfig, config: Mapping[str, str], seeds: list[int], sources: Sequence[Run | None]) -> list[Run]:
-    """One run a seed, each from its own source or None. `cfg` is composed once for all: composing is slow, and they
-    differ in `seed` and `init_from` alone."""
-    runs, of_all = [], all_seeds(cfg)
-    for seed, source in zip(seeds, sources, strict=True):
-        cfg.seed, keys = seed, {"seed": str(seed)}
-        if source is not None:
-            cfg.init_from = f"{cfg.store}/{source.name}"
-            keys["init_from"] = quoted(cfg.init_from)
-        runs.append(Run(of_all.name(cfg), seed, (*_lines(config), *_lines(keys)), source))
-    return runs
 
 
 def stand_ins(cells: Sequence[PlannedCell]) -> list[str]:

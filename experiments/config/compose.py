@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,9 @@ from hydra.core.override_parser.types import Override, OverrideType
 from omegaconf import DictConfig, OmegaConf
 
 import experiments.config.resolvers  # noqa: F401  registers ${preset:...}
-from experiments.config.search_path import config_file, search_path
+from experiments.config.plainly import Plainly
+from experiments.config.presets import one_row
+from experiments.config.search_path import config_file, config_files, search_path
 from experiments.store.paths import CONF
 
 Compose = Callable[[list[str]], DictConfig]
@@ -22,10 +24,10 @@ DEFAULT = ""  # in place of a choice: that of conf/train.yaml
 
 
 @contextmanager
-def train_configs() -> Iterator[Compose]:
+def train_configs() -> Iterator["ManyConfigs"]:
     """Compose conf/train.yaml with overrides, also inside a program that Hydra runs; see ManyConfigs."""
     with configs("train") as compose_train:
-        yield ManyConfigs(compose_train) if _choices_stay_in_their_groups() else compose_train
+        yield ManyConfigs(compose_train, together=_choices_stay_in_their_groups())
 
 
 def _choices_stay_in_their_groups() -> bool:
@@ -37,48 +39,90 @@ def _choices_stay_in_their_groups() -> bool:
 class ManyConfigs:
     """Composes many configs that differ in their model, task, method and single keys.
 
-    Hydra takes a fifth of a second for each. So it composes each model, task and method once, and later configs are
-    put together from these. Those with overrides other than `key=value` Hydra composes. No file of a choice may change
-    something outside its own group.
+    Hydra takes a fifth of a second for each. So it composes all choices that are to be learnt at once, each under a key
+    of its own, and the configs are put together from these. Those with overrides other than `key=value` Hydra composes,
+    and all where not `together`: where a file of a choice may change something outside its own group.
     """
 
-    def __init__(self, compose: Compose) -> None:
+    def __init__(self, compose: Compose, together: bool = True) -> None:
         self.compose = compose
+        self.together = together
         self.groups: dict[tuple[str, str], Any] = {}  # (group, choice) -> its unresolved content
         self.rest: dict[str, Any] = {}                # the config outside the three groups, by top key
+        self.resolved = Plainly()
 
     def __call__(self, overrides: list[str]) -> DictConfig:
         """The config that Hydra composes with `overrides`."""
-        parsed = [_parsed(line) for line in overrides]
-        if not all(map(_is_plain, parsed)):
+        if (content := self._together(overrides)) is None:
             return self.compose(overrides)
-        choices = dict.fromkeys(CHOSEN, DEFAULT) | {override.key_or_group: str(override.value()) for override in parsed
-                                                    if override.key_or_group in CHOSEN}
-        if any(choice not in self.groups for choice in choices.items()):
-            self._learn(choices)
-        cfg = self._together(choices, parsed)
-        return self.compose(overrides) if cfg is None else cfg
-
-    def _learn(self, choices: Mapping[str, str]) -> None:
-        """Keep what Hydra composes for the choices."""
-        lines = [f"{group}={name}" for group, name in choices.items() if name != DEFAULT]
-        composed = OmegaConf.to_container(self.compose(lines))
-        assert isinstance(composed, dict)
-        self.rest = {str(key): value for key, value in composed.items()}
-        self.groups |= {(group, name): self.rest.pop(group) for group, name in choices.items()}
-
-    def _together(self, choices: Mapping[str, str], overrides: list[Override]) -> DictConfig | None:
-        """The config of the choices with the other keys set; None where it takes Hydra to set one or to refuse it."""
-        content = self.rest | {group: self.groups[group, name] for group, name in choices.items()}
-        keys = {override.key_or_group: override.value() for override in overrides
-                if override.key_or_group not in CHOSEN}
-        if not all(_has_value(content, key) for key in keys):
-            return None
         cfg = OmegaConf.create(content)
         OmegaConf.set_struct(cfg, True)
-        for key, value in keys.items():
-            OmegaConf.update(cfg, key, value)
         return cfg
+
+    def plain(self, overrides: list[str]) -> dict[str, Any]:
+        """The same config, resolved, as data."""
+        content = self._together(overrides)
+        resolved = None if content is None else self.resolved(content)
+        if resolved is not None:
+            return resolved
+        with one_row(cfg := self(overrides)):
+            return plain_dict(cfg)
+
+    def learn(self, lines: Iterable[list[str]]) -> None:
+        """Keep what Hydra composes for the choices of these command lines."""
+        choices = dict.fromkeys(choice for overrides in lines for choice in _choices(map(_parsed, overrides)).items())
+        if not (new := [choice for choice in choices if choice not in self.groups and _is_file(*choice)]):
+            return
+        keys = {choice: f"learnt_{number}" for number, choice in enumerate(new) if choice[1] != DEFAULT}
+        composed = OmegaConf.to_container(self.compose([f"+{group}@{key}={name}"
+                                                        for (group, name), key in keys.items()]))
+        assert isinstance(composed, dict)
+        self.groups |= {choice: composed.pop(key) for choice, key in keys.items()}
+        self.groups |= {(group, DEFAULT): composed.pop(group) for group in CHOSEN}
+        self.rest = {str(key): value for key, value in composed.items()}
+
+    def _together(self, overrides: list[str]) -> dict[str, Any] | None:
+        """The unresolved config as data; None where it takes Hydra to set a key or to refuse it."""
+        parsed = [_parsed(line) for line in overrides]
+        choices = _choices(parsed)
+        if not self.together or not all(map(_is_plain, parsed)):
+            return None
+        self.learn([overrides])
+        if any(choice not in self.groups for choice in choices.items()):
+            return None
+        content = self.rest | {group: self.groups[group, name] for group, name in choices.items()}
+        for override in parsed:
+            if (key := override.key_or_group) not in CHOSEN:
+                if not _has_value(content, key):
+                    return None
+                content = _with(content, key.split("."), override.value())
+        return content
+
+
+def plain_configs(compose: Compose, lines: Sequence[list[str]]) -> list[dict[str, Any]]:
+    """The resolved configs of many command lines."""
+    if not isinstance(compose, ManyConfigs):
+        return [plain_dict(compose(overrides)) for overrides in lines]
+    if compose.together:
+        compose.learn(lines)
+    return list(map(compose.plain, lines))
+
+
+def _choices(parsed: Iterable[Override]) -> dict[str, str]:
+    """The choice of each of the three groups."""
+    return dict.fromkeys(CHOSEN, DEFAULT) | {override.key_or_group: str(override.value()) for override in parsed
+                                             if override.key_or_group in CHOSEN}
+
+
+def _is_file(group: str, name: str) -> bool:
+    """False for a choice that Hydra would refuse."""
+    return name == DEFAULT or name in config_files(group)
+
+
+def _with(content: dict[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    """A copy of `content` with `value` at the path."""
+    first, *rest = path
+    return content | {first: _with(content[first], rest, value) if rest else value}
 
 
 def _is_plain(override: Override) -> bool:

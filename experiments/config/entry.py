@@ -22,6 +22,7 @@ import importlib
 import importlib.metadata
 import inspect
 import logging
+import math
 import os
 import sys
 import traceback
@@ -37,7 +38,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import resolvers  # noqa: F401 - it registers the resolvers of conf/
@@ -84,7 +85,7 @@ class Job:
         self.error: Exception | None = None
 
     def __call__(self, cfg: DictConfig) -> Any:
-        """The score of the run, which a sweeper may optimise; None where it has none."""
+        """The score of the run, which a sweeper may optimise."""
         function: Function = inspect.unwrap(self.main)  # type: ignore[assignment]
         try:
             with searching(self.added):
@@ -95,7 +96,7 @@ class Job:
             self.record, self.error = None, error
         if HydraConfig.get().mode is RunMode.MULTIRUN:
             self._write()
-        return (self.record or {}).get("score")
+        return _objective((self.record or {}).get("score"))
 
     def _write(self) -> None:
         job = HydraConfig.get()
@@ -105,6 +106,17 @@ class Job:
             log.error("job %d (%s) failed: %s", job.job.num, " ".join(job.overrides.task), record["error"])
         written = {"job": job.job.num, "overrides": list(job.overrides.task), "record": record}
         write_atomic(Path(job.runtime.output_dir) / f"job{job.job.num}.json", json_line(written) + "\n")
+
+
+def _objective(score: float | None) -> float | None:
+    """What a sweeper is given for a score: where there is none, the worst in its direction, if it has one direction.
+
+    Optuna's sweeper ends the sweep at None and at NaN.
+    """
+    direction = OmegaConf.select(HydraConfig.get(), "sweeper.direction")
+    if score is not None and not math.isnan(score):
+        return score
+    return {"maximize": -math.inf, "minimize": math.inf}.get(getattr(direction, "name", str(direction)), score)
 
 
 def explain(error: Exception) -> str:

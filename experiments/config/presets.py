@@ -13,7 +13,7 @@ times their GPUs. An empty cell was not stated and leaves the default; `null` wa
 import csv
 import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from fnmatch import fnmatchcase
@@ -142,15 +142,21 @@ def preset_row(cfg: DictConfig) -> dict[str, Any] | None:
         return _rows_at_hand[id(cfg)]
     if (name := OmegaConf.select(cfg, "preset")) is None:
         return None
-    row = find_row(name, cfg.model.name, cfg.method.name, cfg.task.name, _given_rank(cfg.method))
+    # of the keys: `"rank" in cfg.method` would look at its value, and so ask the preset again
+    given = [key for key in cfg.method.keys() if not OmegaConf.is_interpolation(cfg.method, key)]  # noqa: SIM118
+    size = size_of({key: cfg.method[key] for key in given if key in SIZES})
+    return named_row(name, cfg.model.name, cfg.method.name, cfg.task.name, size)
+
+
+def named_row(name: str, model: str, method: str, task: str, size: str) -> dict[str, Any]:
+    """Name, source and values of a preset's row; see find_row."""
+    row = find_row(name, model, method, task, size)
     return {"name": name, "source": row["source"], "values": values(row)}
 
 
-def _given_rank(method: DictConfig) -> str:
-    """method.rank or method.bottleneck where the command line gives one, which a preset may have a row for, or ''."""
-    # of the keys: `"rank" in method` would look at its value, and so ask the preset again
-    given = [key for key in method.keys() if key in SIZES and not OmegaConf.is_interpolation(method, key)]  # noqa: SIM118
-    return str(method[given[0]]) if given else ""
+def size_of(given: Mapping[str, Any]) -> str:
+    """method.rank or method.bottleneck among the keys that are given, for which a preset may have a row, or ''."""
+    return next((str(value) for key, value in given.items() if key in SIZES), "")
 
 
 def resolve(key: str, default: Any = UNSET, *, _root_: DictConfig) -> Any:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,8 @@ class Run:
         return replace(self, overrides=(*self.overrides, "overwrite=true"))
 
 
+Config = DictConfig | Mapping[str, Any]  # composed, or resolved as data
+GROUPS = ("model", "trainer", "method", "task")
 # keys of conf/trainer that say on what and how visibly a run is computed, not what it computes
 NOT_IDENTITY = ("device", "threads", "device_batch_size", "evaluation_batch_size", "compile", "log_every",
                 "save_adapter", "save_checkpoints")
@@ -48,26 +51,26 @@ class AllSeeds:
     facts: dict[str, Any]
     words: list[Any]  # of a run's name, before the seed
 
-    def identity_of(self, cfg: DictConfig) -> dict[str, Any]:
+    def identity_of(self, cfg: Config) -> dict[str, Any]:
         """Everything that can change the result of a run, as data."""
-        start = {} if cfg.init_from is None else {"init_from": source_name(cfg.init_from, cfg.store)}
-        return self.facts | start | {"seed": cfg.seed}
+        start = {} if cfg["init_from"] is None else {"init_from": source_name(cfg["init_from"], cfg["store"])}
+        return self.facts | start | {"seed": cfg["seed"]}
 
-    def identity(self, cfg: DictConfig) -> str:
+    def identity(self, cfg: Config) -> str:
         """sha256 of everything that can change the result of a run, 64 hexadecimal digits."""
         return _hashed(self.identity_of(cfg))
 
-    def setting(self, cfg: DictConfig) -> str:
+    def setting(self, cfg: Config) -> str:
         """sha256 of what the runs of a line of numbers share: all but the seed, also of what they start from."""
-        start = {} if cfg.init_from is None else {"init_from": source_setting(cfg.init_from, cfg.store)}
+        start = {} if cfg["init_from"] is None else {"init_from": source_setting(cfg["init_from"], cfg["store"])}
         return _hashed(self.facts | start)
 
-    def name(self, cfg: DictConfig) -> str:
+    def name(self, cfg: Config) -> str:
         """Task, model, method with its size and targets, seed, and the first digits of the identity.
 
         Where this is too long for a file's name, the first words are cut.
         """
-        end = f"-seed{cfg.seed}-{self.identity(cfg)[:8]}"
+        end = f"-seed{cfg['seed']}-{self.identity(cfg)[:8]}"
         start = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in self.words if word != "")
         return start[:LONGEST - len(end)] + end
 
@@ -77,12 +80,17 @@ def _hashed(parts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def all_seeds(cfg: DictConfig) -> AllSeeds:
-    """What the run of a config shares with those of other seeds and starts."""
-    with one_row(cfg):
-        facts = _facts(cfg)
-        method = plain_dict(cfg.method)
-        return AllSeeds(facts, [cfg.task.name, cfg.model.name, cfg.method.name, _size(method), _targets(method)])
+def all_seeds(cfg: Config, known: dict[str, Any] | None = None) -> AllSeeds:
+    """What the run of a config shares with those of other seeds and starts.
+
+    `known` is kept from run to run where no file changes meanwhile: a model or task that it has is not looked at again.
+    """
+    if isinstance(cfg, DictConfig):
+        with one_row(cfg):
+            return all_seeds({group: plain_dict(cfg[group]) for group in GROUPS})
+    method = cfg["method"]
+    words = [cfg["task"]["name"], cfg["model"]["name"], method["name"], _size(method), _targets(method)]
+    return AllSeeds(_facts(cfg, {} if known is None else known), words)
 
 
 def identity_of(cfg: DictConfig) -> dict[str, Any]:
@@ -100,12 +108,28 @@ def run_name(cfg: DictConfig) -> str:
     return all_seeds(cfg).name(cfg)
 
 
-def _facts(cfg: DictConfig) -> dict[str, Any]:
-    model, trainer, method, task = (plain_dict(cfg[group]) for group in ("model", "trainer", "method", "task"))
-    parts = {"model": model_identity(OmegaConf.create(model)), "task": instantiate(task).identity(), "method": method,
+def _facts(config: Mapping[str, Any], known: dict[str, Any]) -> dict[str, Any]:
+    model, trainer, method, task = (config[group] for group in GROUPS)
+
+    def once(function: Callable[[Any], Any], part: Any) -> Any:
+        """What the function says of a part of the config, of each content once."""
+        if (key := f"{function.__name__} {part!r}") not in known:
+            known[key] = function(part)
+        return known[key]
+
+    parts = {"model": once(_model, model), "task": once(_task, task), "method": method,
              "trainer": {key: value for key, value in trainer.items() if key not in NOT_IDENTITY}}
-    code = foreign_code([method, task])
+    code = once(foreign_code, [method, task])
     return _stated(_typed(parts)) | ({"code": code} if code else {})
+
+
+def _model(model: dict[str, Any]) -> dict[str, Any]:
+    return model_identity(OmegaConf.create(model))
+
+
+def _task(task: dict[str, Any]) -> dict[str, Any]:
+    identity: dict[str, Any] = instantiate(task).identity()
+    return identity
 
 
 def _typed(parts: dict[str, Any]) -> dict[str, Any]:

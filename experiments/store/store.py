@@ -11,12 +11,11 @@ A run is a function of its resolved config, so its identity is a hash of what ca
 and hardware are left out, and a model or data set in a folder is named by its content.
 """
 
-import glob
 import json
 import logging
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -104,10 +103,18 @@ class Store:
 
     def find(self, run: str) -> Path | None:
         """The record's file, which may be named without the size and targets that `run` states; None without one."""
-        if (path := self.path(run)).is_file():
-            return path
-        alike = (self.root / "runs").glob(f"*-{glob.escape(run.rpartition('-')[2])}.json")
-        return next((file for file in alike if run_key(file.stem) == run_key(run)), None)
+        return path if (path := self.path(run)).is_file() else self.find_all([run]).get(run)
+
+    def find_all(self, runs: Iterable[str]) -> dict[str, Path]:
+        """The files of those runs that have a record, as `find` has them, from one look at the folder."""
+        files = {file.stem: file for file in (self.root / "runs").glob("*.json")}
+        alike: dict[str, list[str]] = {}
+        for stem in files:
+            alike.setdefault(stem.rpartition("-")[2], []).append(stem)
+        stems = {run: run if run in files else next(
+            (stem for stem in alike.get(run.rpartition("-")[2], ()) if run_key(stem) == run_key(run)), None)
+            for run in runs}
+        return {run: files[stem] for run, stem in stems.items() if stem is not None}
 
     def is_empty(self) -> bool:
         """True without any record."""
@@ -127,7 +134,7 @@ class Store:
     def read(self, run: str) -> RunRecord | None:
         """The record of `run`, or None. Raises ValueError where the file is no record of this schema."""
         path = self.find(run)
-        return None if path is None else self._read(path)
+        return None if path is None else self.read_file(path)
 
     def all(self) -> list[RunRecord]:
         """Every record, by name, without those that `read_all` leaves out."""
@@ -139,7 +146,7 @@ class Store:
         left_out: list[str] = []
         for path in sorted((self.root / "runs").glob("*.json")):
             try:
-                records.append(self._read(path))
+                records.append(self.read_file(path))
             except ValueError as error:
                 left_out.append(str(error))
         by_identity = {record.identity: record for record in sorted(records, key=lambda record: len(record.run))}
@@ -151,7 +158,8 @@ class Store:
             log.warning("%s", why)
         return records, left_out
 
-    def _read(self, path: Path) -> RunRecord:
+    def read_file(self, path: Path) -> RunRecord:
+        """The record in a file; ValueError where it is no record of this schema."""
         data = read_record(path, SCHEMA)
         if unknown := sorted(data.keys() - {field.name for field in fields(RunRecord)}):
             raise broken(path, f"has unknown fields {unknown}")

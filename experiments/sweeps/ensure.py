@@ -38,26 +38,32 @@ def ensure(runs: Sequence[Run], store: Store, jobs: int, train: Train | None, as
     ended = _train(waiting, at_once, train)
     records, problems = read(runs, store)
     lost = {run.name for run in runs if run.name in records and adapters and not _kept(records[run.name], store)}
-    problems = ended | problems
-    return records, {name: why for name, why in problems.items() if name not in records or name in lost}
+    problems = ended | problems  # in the order in which runs ended
+    return records, {name: problems[name] for name in _names(runs)
+                     if name in problems and (name not in records or name in lost)}
 
 
 def read(runs: Sequence[Run], store: Store) -> tuple[dict[str, RunRecord], dict[str, str]]:
     """Records by run, and by run why a stored one gives no number: it failed, or cannot be read."""
     records: dict[str, RunRecord] = {}
     problems: dict[str, str] = {}
-    for name in dict.fromkeys(run.name for run in [*runs, *(run.source for run in runs if run.source is not None)]):
+    for name, file in store.find_all(_names(runs)).items():
         try:
-            record = store.read(name)
+            record = store.read_file(file)
         except (ValueError, TypeError) as error:
             log.warning("%s: skipped", error)
             problems[name] = f"{UNREADABLE_PREFIX}{error}"
             continue
-        if record is not None and record.finished_well:
+        if record.finished_well:
             records[name] = record
-        elif record is not None:
+        else:
             problems[name] = (record.error or {}).get("message", "no message")
     return records, problems
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The names of runs and of those that they start from, each once."""
+    return [*dict.fromkeys(run.name for run in [*runs, *(run.source for run in runs if run.source is not None)])]
 
 
 def missing(runs: Sequence[Run], records: Mapping[str, RunRecord], problems: Mapping[str, str], store: Store,

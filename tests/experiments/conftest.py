@@ -6,12 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from omegaconf import OmegaConf
 
 from experiments.pretraining import train as pretraining
 from experiments.store.paths import CONF
 from tests.experiments.config.made import APP, CONFIGS
-from tests.experiments.made import save_model, write_rows
+from tests.experiments.made import WordsAsConfigs, save_model, write_rows
 from tests.experiments.tasks.made import ROWS, save_gpt2
 
 
@@ -98,9 +97,9 @@ def fake_runs(monkeypatch):
     """Composition that keeps the overrides as the config, and a run's name made of them."""
 
     def name(cfg) -> str:
-        method = cfg.method + "".join(cfg.get(f"method.{key}", "") for key in ("rank", "targets", "bottleneck"))
-        return f"{cfg.task}-{cfg.model}-{method}-{cfg.preset}-seed{cfg.seed}"
+        method = cfg["method"] + "".join(cfg.get(f"method.{key}", "") for key in ("rank", "targets", "bottleneck"))
+        return f"{cfg['task']}-{cfg['model']}-{method}-{cfg['preset']}-seed{cfg['seed']}"
 
-    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg: SimpleNamespace(name=name))
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: SimpleNamespace(name=name))
     monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
-    return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))
+    return WordsAsConfigs()

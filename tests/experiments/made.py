@@ -1,6 +1,7 @@
 """A two-layer BERT in a folder, a learnable data set of a few dozen rows, and the trainings made of both."""
 
 import csv
+import functools
 import importlib.util
 import json
 import os
@@ -8,7 +9,6 @@ import random
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from experiments.config.compose import Compose, ManyConfigs, _has_value, _is_plain, _parsed
 from experiments.models.load import load_model, load_tokenizer
 from experiments.store.checkpoint import seed_everything
 from experiments.store.logger import Logger
@@ -85,8 +86,33 @@ def write_rows(path: Path, rows: int, seed: int) -> Path:
 
 def compose(*overrides: str, config: str = "train") -> DictConfig:
     """The config of an entry point, as the command line composes it."""
-    with initialize_config_dir(str(CONF), version_base=None):
-        return hydra_compose(config, list(overrides))
+    return _composer(config)(list(overrides))
+
+
+@functools.cache
+def _composer(config: str) -> Compose:
+    """One for all tests: Hydra composes the choices of groups once, and single keys are set in a copy."""
+
+    def by_hydra(overrides: list[str]) -> DictConfig:
+        with initialize_config_dir(str(CONF), version_base=None):
+            return hydra_compose(config, overrides)
+
+    chosen = functools.cache(lambda *choices: OmegaConf.to_container(by_hydra(list(choices))))
+
+    def together(overrides: list[str]) -> DictConfig:
+        parsed = {line: _parsed(line) for line in overrides}
+        settings = {line for line in overrides
+                    if _is_plain(parsed[line]) and not (CONF / parsed[line].key_or_group).is_dir()}
+        content = chosen(*(line for line in overrides if line not in settings))
+        settings = {line for line in settings if _has_value(content, parsed[line].key_or_group)}
+        others = [line for line in overrides if line not in settings]
+        cfg = OmegaConf.create(chosen(*others))
+        OmegaConf.set_struct(cfg, True)
+        for setting in (parsed[line] for line in overrides if line in settings):
+            OmegaConf.update(cfg, setting.key_or_group, setting.value())
+        return cfg
+
+    return ManyConfigs(by_hydra) if config == "train" else together
 
 
 def command(*arguments: str, launcher: tuple[str, ...] = ("-m",)) -> subprocess.Popen[str]:
@@ -138,7 +164,7 @@ def trainer_of(
     """The trainer of a run without a store, and its log of steps."""
     task, tokenizer, steps = instantiate(cfg.task), load_tokenizer(cfg.model), StepLog(cfg)
     data = task.load()
-    encode = partial(task.encode, tokenizer=tokenizer, max_length=cfg.trainer.max_length)
+    encode = functools.partial(task.encode, tokenizer=tokenizer, max_length=cfg.trainer.max_length)
     evaluation = {name: encode(table) for name, table in data.evaluation.items()}
     trainer = Trainer(
         cfg.trainer,
@@ -169,3 +195,13 @@ def write(path: Path, rows: list[dict]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
+
+
+class WordsAsConfigs:
+    """Composition that keeps the words of the overrides as the config, in place of `ManyConfigs`."""
+
+    def learn(self, lines: list[list[str]]) -> None:
+        """Nothing is composed, so nothing is learnt."""
+
+    def plain(self, overrides: list[str]) -> dict[str, str]:
+        return dict(line.split("=", 1) for line in overrides)

@@ -1,8 +1,11 @@
 """Tiny random models, the same weights each time, with adapters whose every tensor is away from its start."""
 
+from functools import cache
+
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from transformers import (
     BertConfig,
@@ -98,8 +101,12 @@ SMALL = {"adapter_h": ["bottleneck=4"], "adapter_l": ["bottleneck=4"], "adapter_
                              f"parts.{word}.separator=5"] for word in ("prefix_embed", "prefix_layer")}}
 
 
+@cache
+def _small(word: str) -> DictConfig:
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        return compose(overrides=[f"+method={word}", *(f"method.{change}" for change in SMALL.get(word, ()))]).method
+
+
 def small_method(word: str) -> Method:
     """A method of conf/method with few parameters."""
-    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
-        cfg = compose(overrides=[f"+method={word}", *(f"method.{change}" for change in SMALL.get(word, ()))])
-    return instantiate(cfg.method)
+    return instantiate(_small(word))

@@ -10,7 +10,7 @@ from experiments.artifacts.artifact import Artifact, PrintedRow, read_artifact, 
 from experiments.artifacts.collect import Collected, cell_of, collect
 from experiments.artifacts.plan import Grid, PlannedCell, StartFrom, stand_ins
 from experiments.artifacts.suite import Suite, read_suite
-from experiments.config.compose import Compose
+from experiments.config.compose import ManyConfigs
 from experiments.store.store import RunRecord
 from experiments.sweeps.workers import Train
 from experiments.tables.publish import publish_artifact
@@ -51,7 +51,7 @@ class ScoresArtifact(Artifact):
         return printed
 
 
-def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, Any]:
+def report(cfg: DictConfig, compose_train: ManyConfigs, train: Train) -> dict[str, Any]:
     """Plan the table, train what is missing, read the store, publish; returns the last line."""
     artifact, suite = read_artifact(ScoresArtifact, cfg), read_suite(cfg, cfg.artifact.name)
     suite.check_filters(cfg)

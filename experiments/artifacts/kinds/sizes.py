@@ -22,7 +22,7 @@ from experiments.artifacts.artifact import Artifact, PrintedRow, read_artifact, 
 from experiments.artifacts.collect import Collected, cell_of, collect
 from experiments.artifacts.plan import Grid, PlannedCell, stand_ins
 from experiments.artifacts.suite import Suite, read_suite
-from experiments.config.compose import Compose, run_config
+from experiments.config.compose import ManyConfigs, run_config
 from experiments.sweeps.workers import Train
 from experiments.tables.names import display_name
 from experiments.tables.publish_study import publish_study
@@ -57,7 +57,7 @@ class SizesArtifact(Artifact):
         return printed
 
 
-def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, Any]:
+def report(cfg: DictConfig, compose_train: ManyConfigs, train: Train) -> dict[str, Any]:
     """Plan the sizes, train what is missing, read the store, draw; returns the last line."""
     artifact, suite = read_artifact(SizesArtifact, cfg), read_suite(cfg, cfg.artifact.name)
     suite.check_filters(cfg)

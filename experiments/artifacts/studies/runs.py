@@ -20,7 +20,7 @@ from experiments.artifacts.collect import is_asked_for
 from experiments.artifacts.plan import GROUPS, Grid, PlannedCell, plan, stand_ins
 from experiments.artifacts.studies.question import Answer, Key, Question, Subject
 from experiments.artifacts.suite import Suite, read_suite
-from experiments.config.compose import Compose, run_config
+from experiments.config.compose import ManyConfigs, run_config
 from experiments.runs.identity import Run
 from experiments.store.locate import locate
 from experiments.store.store import RunRecord, Store
@@ -63,7 +63,7 @@ class State:
         return f"{self.word}: {self.why}" if self.why else self.word
 
 
-def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, Any]:
+def report(cfg: DictConfig, compose_train: ManyConfigs, train: Train) -> dict[str, Any]:
     """Plan the runs, train those that are missing, study what is there; returns the last line."""
     artifact, suite = read_artifact(StudyArtifact, cfg), read_suite(cfg, cfg.artifact.name)
     suite.check_filters(cfg)
@@ -88,7 +88,7 @@ def report(cfg: DictConfig, compose_train: Compose, train: Train) -> dict[str, A
 
 
 def runs_of(artifact: StudyArtifact, suite: Suite, keys: Sequence[Key], store: str,
-            compose_train: Compose) -> tuple[PlannedCell, Runs]:
+            compose_train: ManyConfigs) -> tuple[PlannedCell, Runs]:
     """The runs by rank and seed, and what they stand for.
 
     ValueError where the suite has no model or task for them, or a role is studied that they do not train;

@@ -1,5 +1,6 @@
 """CoLA in miniature: sentences of the grammar, and sentences that break it by one word."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from experiments.tasks.world.families import COUNTS
 from experiments.tasks.world.grammar import Reader, Sentence, plural, say
 from experiments.tasks.world.speaker import Speaker
+from experiments.tasks.world.world import World
 
 Row = dict[str, Any]
 
@@ -49,17 +51,21 @@ def _wrong_agreement(sentence: Sentence) -> Callable[[list[str]], list[str] | No
 
 
 def _wrong_number(speaker: Speaker) -> Callable[[list[str]], list[str] | None]:
-    nouns = [*speaker.world.class_of, *speaker.world.genus_of]
-    plurals = {plural(noun): noun for noun in nouns}
-    both = plurals | {one: many for many, one in plurals.items()}
-
     def broken(words: list[str]) -> list[str] | None:
+        both = _numbers(speaker.world)
         at = [i for i, word in enumerate(words) if word in both and _counted(words[:i])]
         if not at:
             return None
         i = speaker.dice.choice(at)
         return [*words[:i], both[words[i]], *words[i + 1:]]
     return broken
+
+
+@functools.cache
+def _numbers(world: World) -> dict[str, str]:
+    """The plural of each noun of a world, and the singular of each plural."""
+    plurals = {plural(noun): noun for noun in (*world.class_of, *world.genus_of)}
+    return plurals | {one: many for many, one in plurals.items()}
 
 
 def _counted(before: list[str]) -> bool:

@@ -8,13 +8,17 @@ every sentence with exactly these words, so that a text is grammatical if and on
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from experiments.tasks.world import words
 from experiments.tasks.world.families import AGREEMENTS, COUNTS, FAMILIES, VERDICTS
 from experiments.tasks.world.world import Verb, World
+
+MANY = frozenset((*COUNTS, "some"))  # determiners of the plural
+Part = str | Callable[[dict[str, Any]], str]  # of a text: a word, or a function of the slots, "" for no word
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class NP:
     @property
     def plural(self) -> bool:
         """True where a verb agrees with it in the plural."""
-        return self.det in COUNTS or self.det == "some"
+        return self.det in MANY
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ def slots_of(family: str) -> tuple[str, ...]:
                                if ":" in e and (e[0] != "@" or e == "@agent:deed")))
 
 
+@functools.cache
 def plural(noun: str) -> str:
     """robins, foxes, lilies, wolves."""
     if noun in words.IRREGULAR_PLURALS:
@@ -93,47 +98,36 @@ def with_articles(tokens: list[str]) -> list[str]:
 
 def say(sentence: Sentence) -> str:
     """The sentence as text, words and punctuation separated by spaces."""
-    tokens: list[str] = []
-    for name, form, agrees in elements(sentence.family, sentence.form):
-        if agrees:
-            tokens.append(_agreement(name, form, sentence.slots))
-        elif form:
-            tokens += _say_slot(form, sentence.slots.get(name))
-        else:
-            tokens.append(name)
-    return " ".join(with_articles(tokens))
+    slots = sentence.slots
+    text = " ".join([said for part in _parts(sentence.family, sentence.form)
+                     if (said := part if isinstance(part, str) else part(slots))])
+    return " ".join(with_articles(text.split())) if text.startswith("a ") or " a " in text else text
 
 
 @functools.cache
-def elements(family: str, form: str) -> list[tuple[str, str, bool]]:
-    """(word, "", False), (slot, form, False) or (slot, word that agrees with it, True) for each place of a pattern."""
-    parts = [(element.lstrip("@").partition(":"), element[0] == "@") for element in FAMILIES[family][form].split()]
-    return [(name, form, agrees) for (name, _, form), agrees in parts]
+def _parts(family: str, form: str) -> list[Part]:
+    """The places of a pattern."""
+    return [_part(element) for element in FAMILIES[family][form].split()]
 
 
-def _agreement(name: str, word: str, slots: dict[str, Any]) -> str:
-    many = slots[name].plural
-    if word == "deed":
-        return slots["deed"].base if many else slots["deed"].third
-    return AGREEMENTS[word] if many else word
+def _part(element: str) -> Part:
+    name, _, form = element.lstrip("@").partition(":")
+    if not form:
+        return name
+    if element == "@agent:deed":
+        return lambda slots: slots["deed"].base if slots[name].plural else slots["deed"].third
+    if element.startswith("@"):
+        return lambda slots: AGREEMENTS[form] if slots[name].plural else form
+    says = {"np": _say_np, "nouns": plural, "past": attrgetter("past"), "base": attrgetter("base"),
+            "at": lambda place: "" if place is None else f"at the {place}",
+            "some": lambda degree: degree or ""}.get(form, str)  # the last two may be left out
+    return lambda slots: says(slots.get(name))
 
 
-def _say_slot(form: str, value: Any) -> list[str]:
-    if form == "np":
-        return _say_np(value)
-    if form in ("at", "some"):  # may be left out
-        return [] if value is None else ["at", "the", value] if form == "at" else [value]
-    if form == "nouns":
-        return [plural(value)]
-    if form in ("past", "base"):
-        return [getattr(value, form)]
-    return str(value).split()
-
-
-def _say_np(np: NP) -> list[str]:
+def _say_np(np: NP) -> str:
     noun = plural(np.noun) if np.plural else np.noun
-    rest = ["near", *_say_np(np.near)] if np.near else []
-    return [word for word in (np.det, np.quality, noun) if word] + rest
+    said = " ".join([word for word in (np.det, np.quality, noun) if word])
+    return f"{said} near {_say_np(np.near)}" if np.near else said
 
 
 @functools.lru_cache
@@ -145,6 +139,7 @@ class Reader:
                  *(aspect for aspect in world.items("aspects", None) if aspect not in world.class_of)]
         self.nouns = {noun: noun for noun in nouns}
         self.plurals = {plural(noun): noun for noun in nouns}
+        self.either = self.nouns | self.plurals
         self.names = set(world.persons)
         self.qualities = {word for scale in world.qualities for side in scale for word in side}
         self.verbs: dict[str, dict[str, dict[str, Verb]]] = {}
@@ -155,16 +150,17 @@ class Reader:
         self.words = _closed_lists(world)
 
     @functools.cached_property
-    def _patterns(self) -> list[tuple[str, str, list[str]]]:
-        return [(family, form, pattern.split())
+    def _patterns(self) -> list[tuple[str, str, list[str], set[str]]]:
+        """Family, form, elements and those of them that are words."""
+        return [(family, form, pattern.split(), {word for word in pattern.split() if ":" not in word})
                 for family, forms in FAMILIES.items() for form, pattern in forms.items()]
 
     def read(self, text: str) -> list[Sentence]:
         """Every sentence with this text; none if the text breaks the grammar."""
         tokens = ["a" if word == "an" else word for word in text.split()]
-        sentences = []
-        for family, form, pattern in self._patterns:
-            if pattern[-1] == tokens[-1]:
+        sentences, said = [], set(tokens)
+        for family, form, pattern, fixed in self._patterns:
+            if pattern[-1] == tokens[-1] and fixed <= said:
                 for slots in self._match(pattern, tokens):
                     sentence = Sentence(family, form, slots)
                     if say(sentence) == text:  # articles and agreement
@@ -233,7 +229,7 @@ class Reader:
             return
         quality = tokens[used] if len(tokens) > used and tokens[used] in self.qualities else None
         used += quality is not None
-        noun = {**self.nouns, **self.plurals}.get(tokens[used]) if len(tokens) > used else None
+        noun = self.either.get(tokens[used]) if len(tokens) > used else None
         if noun is None:
             return
         yield NP(noun, det, quality), used + 1

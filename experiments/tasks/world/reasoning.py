@@ -53,8 +53,10 @@ def excludes(premise: Sentence, hypothesis: Sentence, slots: dict[str, str], wor
 
 def compare(slot: str, one: Any, other: Any, world: World) -> str:
     """EQUAL, UP, DOWN or OTHER: relation of the second value of a slot to the first."""
+    if one is other:
+        return EQUAL
     if one is None or other is None:
-        return EQUAL if one is other else UP if other is None else DOWN
+        return UP if other is None else DOWN
     if isinstance(one, NP):
         return compare_phrases(one, other, world)
     if slot in ("lower", "upper", "owned"):
@@ -93,4 +95,4 @@ def synonymous(slot: str, one: Any, other: Any, world: World) -> bool:
     if slot == "quality":
         return any(one in side and other in side for scale in world.qualities for side in scale)
     groups = {"verb": "verbs", "deed": "deeds", "place": "places"}
-    return slot in groups and any(one in group and other in group for group in world.synonyms[groups[slot]])
+    return slot in groups and other in world.synonyms_of(groups[slot], one)

@@ -52,7 +52,7 @@ class Speaker:
 
     def may_say(self, text: str) -> bool:
         """True where this part may use every clause of the text."""
-        return self.part is None or fits(text, evaluation=self.part != "train")
+        return self.part is None or fits(text, self.part != "train")
 
     def fitting(self, draw: Callable[[], Sentence]) -> Sentence:
         """The first drawn sentence that is allowed in this part; NothingFits after PATIENCE others."""
@@ -108,19 +108,8 @@ class Speaker:
         """A statement of a family with slots drawn at random."""
         if family == "event":
             return self.event(negated, plain=plain)
-        draws = {
-            "deed": lambda: {"agent": self.agent(plain), "deed": self.word("deeds"),
-                             "place": self.word("places") if self.dice.chance(0.5) else None},
-            "habit": lambda: {"agent": self.agent(plain), "deed": self.word("deeds")},
-            "quality": lambda: {"thing": self.agent(True), "quality": self.quality()},
-            "colour": lambda: {"thing": NP(self.draw("nouns")), "colour": self.draw("colours")},
-            "material": lambda: {"thing": NP(self.draw("nouns")), "material": self.draw("materials")},
-            "lives": lambda: {"person": self.draw("people"), "town": self.draw("towns")},
-            "works": lambda: {"person": self.draw("people"), "job": self.draw("jobs")},
-            "age": lambda: {"person": self.draw("people"), "age": str(self.dice.number(20, 79))},
-            "owns": lambda: {"person": self.draw("people"), "owned": self.draw("nouns")},
-        }
-        return Sentence(family, self.form(family, negated), draws[family]())
+        form = self.form(family, negated)
+        return Sentence(family, form, SLOTS[family](self, plain))
 
     def fact(self, family: str) -> Sentence:
         """A true statement about the world, not negated."""
@@ -239,10 +228,24 @@ class Speaker:
     def _change_grouped(self, name: str, value: Any, how: str) -> Any:
         if value is None:  # no place
             return self.word(name) if how == DOWN else IMPOSSIBLE
-        synonyms = next(group for group in self.world.synonyms[name] if value in group)
+        synonyms = self.world.synonyms_of(name, value)
         if how == SYNONYM:
             return self.other(value, synonyms)
         if how == OTHER:
             others = [group for group in self.world.items(name, self.part) if group != synonyms]
             return self.dice.choice([word for group in others for word in group])
         return None if how == UP and name == "places" else IMPOSSIBLE
+
+
+SLOTS: dict[str, Callable[[Speaker, bool], dict[str, Any]]] = {  # family -> its slots drawn at random
+    "deed": lambda speaker, plain: {"agent": speaker.agent(plain), "deed": speaker.word("deeds"),
+                                    "place": speaker.word("places") if speaker.dice.chance(0.5) else None},
+    "habit": lambda speaker, plain: {"agent": speaker.agent(plain), "deed": speaker.word("deeds")},
+    "quality": lambda speaker, plain: {"thing": speaker.agent(True), "quality": speaker.quality()},
+    "colour": lambda speaker, plain: {"thing": NP(speaker.draw("nouns")), "colour": speaker.draw("colours")},
+    "material": lambda speaker, plain: {"thing": NP(speaker.draw("nouns")), "material": speaker.draw("materials")},
+    "lives": lambda speaker, plain: {"person": speaker.draw("people"), "town": speaker.draw("towns")},
+    "works": lambda speaker, plain: {"person": speaker.draw("people"), "job": speaker.draw("jobs")},
+    "age": lambda speaker, plain: {"person": speaker.draw("people"), "age": str(speaker.dice.number(20, 79))},
+    "owns": lambda speaker, plain: {"person": speaker.draw("people"), "owned": speaker.draw("nouns")},
+}

@@ -131,6 +131,14 @@ class World:
                         for text in (words.VERBS, words.DEEDS))
         return {"verbs": verbs, "deeds": deeds, "places": [pair.split() for pair in words.PLACES.split(",")]}
 
+    def synonyms_of(self, name: str, word: Any) -> list[Any]:
+        """The group of a verb, deed or place."""
+        return self._groups[name][word]
+
+    @functools.cached_property
+    def _groups(self) -> dict[str, dict[Any, list[Any]]]:
+        return {name: {word: group for group in groups for word in group} for name, groups in self.synonyms.items()}
+
     @functools.cached_property
     def qualities(self) -> list[tuple[list[str], list[str]]]:
         """Scales: the words of one side, those of the opposite."""

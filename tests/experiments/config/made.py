@@ -20,12 +20,12 @@ EXAMPLES = ["python -m app seed=1", "python -m app method=ft", "python -m app -m
 @entry("train", examples=EXAMPLES, conf=Path(__file__).parent / "conf")
 def main(cfg):
     """Train one method."""
-    from experiments.training.hardware import threads_for_this_process  # imports torch: not for --help
-
     if cfg.seed == 13:
         raise ValueError("seed 13 is unlucky")
     if cfg.seed == 130:
         raise KeyboardInterrupt
+    from experiments.training.hardware import threads_for_this_process  # imports torch: not for --help
+
     print("a table for people")
     status = "collapsed" if cfg.seed == 14 else "done"
     score = float("nan") if cfg.seed == 14 else 80.5

@@ -1,6 +1,7 @@
 """Every file of conf/ composes into a config whose values are all there."""
 
 import csv
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,6 @@ import pytest
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from experiments.config.compose import train_configs
 from experiments.config.presets import parse
 from experiments.store.paths import CONF
 from experiments.tasks.generation import Generation
@@ -19,10 +19,12 @@ from lora.methods import Method
 from tests.experiments.made import compose
 
 
+@functools.cache
 def names(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+@functools.cache
 def preset_rows() -> list[tuple[str, dict[str, str]]]:
     """(preset, row) for each row of conf/presets whose model, method and task are files."""
     rows = []
@@ -66,17 +68,16 @@ def test_every_task_composes(task: str, data_folder: Path) -> None:
 @pytest.mark.parametrize("preset", sorted({preset for preset, _ in preset_rows()}))
 def test_every_row_of_a_preset_fills_the_config(preset: str) -> None:
     rows = [row for name, row in preset_rows() if name == preset]
-    with train_configs() as compose_train:
-        for row in rows:
-            size = "method.bottleneck" if row["method"].startswith("adapter") else "method.rank"
-            given_size = [f"{size}={row['rank']}"] if row.get("rank") else []
-            choices = [f"{group}={row[group]}" for group in ("model", "method", "task")]
-            cfg = compose_train([f"preset={preset}", *choices, *given_size])
-            OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-            check_trainer(cfg.trainer)
-            stated = {key: parse(cell) for key, cell in row.items() if "." in key and cell}
-            assert len(stated) >= 4
-            assert {key: OmegaConf.select(cfg, key) for key in stated} == stated, choices
+    for row in rows:
+        size = "method.bottleneck" if row["method"].startswith("adapter") else "method.rank"
+        given_size = [f"{size}={row['rank']}"] if row.get("rank") else []
+        choices = [f"{group}={row[group]}" for group in ("model", "method", "task")]
+        cfg = compose(f"preset={preset}", *choices, *given_size)
+        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        check_trainer(cfg.trainer)
+        stated = {key: parse(cell) for key, cell in row.items() if "." in key and cell}
+        assert len(stated) >= 4
+        assert {key: OmegaConf.select(cfg, key) for key in stated} == stated, choices
 
 
 @pytest.mark.parametrize("group", ["trainer", "logger"])

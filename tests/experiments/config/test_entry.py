@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import re
 import shlex
 import shutil
@@ -61,6 +62,11 @@ def test_a_job_returns_its_score_which_a_sweeper_may_optimise(monkeypatch: pytes
     assert Job(lambda cfg: {"score": 80.5, "seconds": 3.0})(cfg) == 80.5
     assert Job(lambda cfg: {"rows": []})(cfg) is None
     assert Job(fail)(cfg) is None
+    for direction, worst in (("maximize", -math.inf), ("minimize", math.inf)):
+        hydra = {"mode": RunMode.RUN, "sweeper": {"direction": direction}}
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", OmegaConf.create({"hydra": hydra}))
+        assert Job(fail)(cfg) == Job(lambda cfg: {"score": math.nan})(cfg) == worst
+        assert Job(lambda cfg: {"score": 80.5})(cfg) == 80.5
 
 
 def test_an_interrupted_run_exits_with_130(app: Path) -> None:

@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -20,40 +22,45 @@ from experiments.store.store import Store
 from tests.experiments.made import compose
 
 TRAIN = """
-import sys
+import json, sys
 from experiments import train
-try:
-    train.main()
-finally:
-    print([name for name in ("torch", "transformers", "pandas", "wandb", "sklearn") if name in sys.modules])
+for line in map(json.loads, sys.argv[1:]):
+    sys.argv, code = ["train", *line], 0
+    try:
+        train.main()
+    except SystemExit as end:
+        code = end.code
+    heavy = [name for name in ("torch", "transformers", "pandas", "wandb", "sklearn") if name in sys.modules]
+    print(json.dumps([code, heavy]))
 """
+REFUSED = {
+    "method.rank=abc": "method.rank 'abc' is not a whole number of at least 1",
+    "task.files.train=no.csv": "no file no.csv",
+    "task.text=[body]": "column 'body' is not one of label, text",
+    "init_from=no-such-run": "init_from no-such-run: no adapter and no run",
+}
 
 
-def asked_for(*overrides: str) -> tuple[int, list[str]]:
-    """Exit code and lines of standard output of `experiments.train`, the last with what it imported."""
-    process = subprocess.run([sys.executable, "-c", TRAIN, *overrides], cwd=CONF.parent, capture_output=True, text=True)
-    return process.returncode, process.stdout.splitlines()
+def asked_for(*command_lines: list[str]) -> Iterator[tuple[int, dict[str, Any], list[str]]]:
+    """Exit code, answer and heavy imports so far of each `experiments.train`, one after the other in one process."""
+    process = subprocess.run([sys.executable, "-c", TRAIN, *map(json.dumps, command_lines)], cwd=CONF.parent,
+                             capture_output=True, text=True, check=True)
+    *_, last = output = process.stdout.splitlines()
+    ends = [number for number, line in enumerate(output) if line.startswith("[")]
+    assert (len(ends), output[ends[-1]]) == (len(command_lines), last)
+    for end in ends:
+        code, heavy = json.loads(output[end])
+        yield code, json.loads(output[end - 1]), heavy
 
 
-def test_a_finished_run_is_answered_without_torch(tiny_run: list[str]) -> None:
+def test_a_finished_run_and_a_wrong_value_are_answered_without_torch(tiny_run: list[str]) -> None:
     record = run(compose(*tiny_run))
-    code, (*_, answer, imported) = asked_for(*tiny_run)
-    assert (code, json.loads(answer)["run"], imported) == (0, record.run, "[]")
-
-
-@pytest.mark.parametrize(("override", "message"), [
-    ("method.rank=abc", "method.rank 'abc' is not a whole number of at least 1"),
-    ("method.alpha=-1", "method.alpha -1 is not a number above 0"),
-    ("method.targets=qv", r"method.targets 'qv' is not a list: write \[q,v\]"),
-    ("trainer.epochs=two", "trainer.epochs 'two' is not a whole number of at least 1"),
-    ("task.files.train=no.csv", "no file no.csv"),
-    ("task.text=[body]", "column 'body' is not one of label, text"),
-    ("init_from=no-such-run", "init_from no-such-run: no adapter and no run"),
-])
-def test_a_wrong_value_is_refused_without_torch(tiny_run: list[str], override: str, message: str) -> None:
-    code, (answer, imported) = asked_for(*tiny_run, override)
-    assert (code, imported) == (1, "[]")
-    assert re.search(message, json.loads(answer)["error"])
+    answered, *refused = asked_for(tiny_run, *([*tiny_run, override] for override in REFUSED))
+    code, answer, imported = answered
+    assert (code, answer["run"], imported) == (0, record.run, [])
+    for (code, answer, imported), (override, message) in zip(refused, REFUSED.items(), strict=True):
+        assert (code, imported) == (1, []), override
+        assert re.search(message, answer["error"]), override
 
 
 def test_a_run_reads_its_preset_once(tiny_run: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

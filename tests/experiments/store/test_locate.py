@@ -42,3 +42,12 @@ def test_a_run_without_its_adapter_says_why(tmp_path: Path):
         locate(tmp_path / "moved" / run)
     with pytest.raises(FileNotFoundError, match=r"no adapter and no run at \S*4e; did you mean '\S*1a2b3c4d'"):
         locate(tmp_path / "moved" / "rte-tiny-lora-seed0-1a2b3c4e")
+
+
+def test_many_runs_are_found_by_one_look_at_the_folder(tmp_path: Path) -> None:
+    older, newer, store = "rte-tiny-lora-seed0-1a2b3c4d", "rte-tiny-lora-r8-qv-seed1-5e6f7a8b", Store(tmp_path)
+    for run in (older, newer, "rte-tiny-ft-seed0-1a2b3c4d"):
+        store.write(RunRecord(run=run, identity="", status="done", config={}, seed=0))
+    asked = ["rte-tiny-lora-r8-qv-seed0-1a2b3c4d", newer, "rte-tiny-bitfit-seed0-1a2b3c4d"]
+    assert store.find_all(asked) == {asked[0]: store.path(older), newer: store.path(newer)}
+    assert [store.find(run) for run in asked] == [store.path(older), store.path(newer), None]

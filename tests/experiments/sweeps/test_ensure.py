@@ -125,3 +125,15 @@ def test_lots_put_sources_first() -> None:
     rte = run("rte", mnli)
     assert lots([rte, mnli, done]) == [[mnli, done], [rte]]
     assert lots([]) == []
+
+
+def test_problems_are_in_the_order_of_the_runs_whichever_ended_first(store: Store) -> None:
+    first, source = run("first"), run("source")
+    runs = [first, run("second", source), run("third")]
+
+    def train(asked: list[Run], jobs: int) -> Iterator[tuple[str, str]]:
+        yield from ((each.name, "killed") for each in reversed(asked))
+
+    records, problems = ensure(runs, store, 2, train)
+    assert records == {}
+    assert list(problems) == ["first", "second", "third", "source"]

@@ -4,6 +4,7 @@ import json
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from experiments import train
 from experiments.runs.execute import run
 from experiments.runs.identity import run_name
 from experiments.store.store import RunRecord, Store
@@ -112,23 +114,24 @@ def test_two_processes_on_one_run_give_the_losses_of_one(tiny_run: list[str], tm
     assert temporary_files(tmp_path / "store") == []
 
 
-@pytest.mark.parametrize(
-    ("overrides", "code", "message"),
-    [
-        (["model=minlm"], 2, "model 'minlm' is not one of .*; did you mean 'minilm'"),
-        (["method=loar"], 2, "method 'loar' is not one of .*; did you mean 'lora'"),
-        (["trainer.learning_rat=1"], 2, "did you mean 'trainer.learning_rate'"),
-        (["trainer.learning_rate=1e30"], 1, "loss is nan at step"),
-    ],
-)
+@pytest.mark.parametrize(("override", "code", "message"), [
+    ("model=minlm", 2, "model 'minlm' is not one of .*; did you mean 'minilm'"),
+    ("method=loar", 2, "method 'loar' is not one of .*; did you mean 'lora'"),
+    ("trainer.learning_rat=1", 2, "did you mean 'trainer.learning_rate'"),
+    ("trainer.learning_rate=1e30", 1, "loss is nan at step"),
+])
 def test_a_bad_command_line_is_one_line_for_people_and_one_for_programs(
-    tiny_run: list[str], tmp_path: Path, overrides: list[str], code: int, message: str
+    tiny_run: list[str], tmp_path: Path, override: str, code: int, message: str, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str]
 ) -> None:
-    found, output, error = finished(command(*tiny_run, *overrides))
+    monkeypatch.setattr(sys, "argv", ["train", *tiny_run, override])
+    with pytest.raises(SystemExit) as end:
+        train.main()
+    output, error = capfd.readouterr()
     line = error.splitlines()[-1]
     assert line.startswith("error: ")
     assert re.search(message, line)
-    assert found == code
+    assert end.value.code == code
     assert json.loads(output) == {"status": "failed", "error": line.removeprefix("error: ")}
     assert not (tmp_path / "store" / "adapters").exists()
     assert temporary_files(tmp_path / "store") == []

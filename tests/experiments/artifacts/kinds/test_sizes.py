@@ -1,7 +1,6 @@
 """Figure 2: every method of the suite at every size, from the records of its runs, beside the paper's numbers."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from matplotlib.collections import LineCollection
 from matplotlib.lines import Line2D
-from omegaconf import DictConfig, OmegaConf
 
 from analysis.figures.scores import Point, Scores, side_by_side, sizes_figure
 from experiments.artifacts.artifact import read_artifact
@@ -20,8 +18,7 @@ from experiments.artifacts.kinds import sizes
 from experiments.runs.identity import Run
 from experiments.store.paths import CONF
 from experiments.store.store import RunRecord, Store
-
-Composed = Callable[[list[str]], Any]
+from tests.experiments.made import WordsAsConfigs
 
 
 def configured(store: Path, *overrides: str) -> Any:
@@ -31,14 +28,14 @@ def configured(store: Path, *overrides: str) -> Any:
 
 
 @pytest.fixture
-def composed(monkeypatch: pytest.MonkeyPatch) -> Composed:
+def composed(monkeypatch: pytest.MonkeyPatch) -> WordsAsConfigs:
     """Composition that keeps the overrides as the config, and a run's name made of them."""
-    def name(cfg: DictConfig) -> str:
-        return f"{cfg.task}-{cfg.method}{cfg.get('method.rank', '')}-{cfg.seed}"
+    def name(cfg: dict[str, Any]) -> str:
+        return f"{cfg['task']}-{cfg['method']}{cfg.get('method.rank', '')}-{cfg['seed']}"
 
-    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg: SimpleNamespace(name=name))
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: SimpleNamespace(name=name))
     monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
-    return lambda overrides: OmegaConf.create(dict(line.split("=", 1) for line in overrides))
+    return WordsAsConfigs()
 
 
 def stored(store: Path, run: str, score: float, trainable: int, status: str = "done") -> None:
@@ -50,7 +47,9 @@ def never(runs: list[Run], jobs: int) -> list[tuple[str, str]]:
     raise AssertionError(f"nothing is to be trained, not {runs}")
 
 
-def test_a_point_is_the_median_of_its_runs_at_their_number_of_parameters(tmp_path: Path, composed: Composed) -> None:
+def test_a_point_is_the_median_of_its_runs_at_their_number_of_parameters(
+    tmp_path: Path, composed: WordsAsConfigs
+) -> None:
     for seed, score in enumerate((80.0, 84.0, 83.0)):
         stored(tmp_path, f"mrpc-lora4-{seed}", score, 36864)
     stored(tmp_path, "mrpc-lora64-0", 79.0, 589824)
@@ -67,7 +66,7 @@ def test_a_point_is_the_median_of_its_runs_at_their_number_of_parameters(tmp_pat
     assert {Path(file).suffix for file in last["files"]} == {".csv", ".md", ".png", ".pdf"}
 
 
-def test_what_is_missing_is_trained_within_the_filters(tmp_path: Path, composed: Composed) -> None:
+def test_what_is_missing_is_trained_within_the_filters(tmp_path: Path, composed: WordsAsConfigs) -> None:
     def train(runs: list[Run], jobs: int) -> list[tuple[str, str]]:
         for run in runs:
             stored(tmp_path, run.name, 70.0, 1)
@@ -80,21 +79,23 @@ def test_what_is_missing_is_trained_within_the_filters(tmp_path: Path, composed:
     assert (last["failed"], last["missing"]) == ([], [])  # of what was asked for
 
 
-def test_the_suites_own_sizes_replace_the_artifacts(tmp_path: Path, composed: Composed) -> None:
+def test_the_suites_own_sizes_replace_the_artifacts(tmp_path: Path, composed: WordsAsConfigs) -> None:
     own = configured(tmp_path, "+suite.artifacts.figure2.sizes.lora={tiny:{method.rank:3}}", "train=false")
     stored(tmp_path, "mrpc-lora3-0", 71.0, 27648)
     sizes.report(own, composed, never)
     assert pd.read_csv(tmp_path / "figures" / "figure2.csv")[["size", "score"]].to_numpy().tolist() == [["tiny", 71.0]]
 
 
-def test_runs_of_one_size_with_different_numbers_of_parameters_are_no_point(tmp_path: Path, composed: Composed) -> None:
+def test_runs_of_one_size_with_different_numbers_of_parameters_are_no_point(
+    tmp_path: Path, composed: WordsAsConfigs
+) -> None:
     stored(tmp_path, "rte-lora8-0", 60.0, 100)
     stored(tmp_path, "rte-lora8-1", 60.0, 200)
     with pytest.raises(ValueError, match=r"lora r=8 have \['100', '200'\] trainable parameters"):
         sizes.report(configured(tmp_path, "train=false"), composed, never)
 
 
-def test_without_a_run_nothing_is_drawn_and_all_is_named(tmp_path: Path, composed: Composed) -> None:
+def test_without_a_run_nothing_is_drawn_and_all_is_named(tmp_path: Path, composed: WordsAsConfigs) -> None:
     last = sizes.report(configured(tmp_path, "train=false"), composed, never)
     assert (last["files"], len(last["missing"])) == ([], 2 * 3 * 11)
     assert last["notes"] == [f"figure2: no run of suite minilm in {tmp_path} has a score"]
@@ -102,7 +103,7 @@ def test_without_a_run_nothing_is_drawn_and_all_is_named(tmp_path: Path, compose
 
 
 def test_a_suite_in_which_nothing_stands_for_the_papers_model_says_so(
-    tmp_path: Path, composed: Composed, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, composed: WordsAsConfigs, caplog: pytest.LogCaptureFixture
 ) -> None:
     last = sizes.report(configured(tmp_path, "suite=paper"), composed, never)
     assert last["notes"] == ["figure2: in suite paper nothing stands for gpt3, wikisql"]

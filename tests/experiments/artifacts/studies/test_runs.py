@@ -6,23 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
 
 from experiments import paper
 from experiments.artifacts.studies import runs as studies
 from experiments.config.compose import train_configs
 from experiments.config.entry import explain
 from tests.experiments.artifacts.studies.made import configured, report
-from tests.experiments.made import compose
+from tests.experiments.made import WordsAsConfigs, compose
 
 
 @pytest.fixture
 def given(tiny_run: list[str]) -> list[str]:
     return [*tiny_run, "trainer.save_checkpoints=false"]
-
-
-def fake_compose(overrides: list[str]) -> DictConfig:
-    return OmegaConf.create(dict(line.split("=", 1) for line in overrides))
 
 
 @pytest.mark.parametrize(("names", "runs"), [
@@ -31,14 +26,15 @@ def fake_compose(overrides: list[str]) -> DictConfig:
 def test_on_minilm_the_figures_share_their_runs(names: list[str], runs: set, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch):
     def name(cfg):
-        return f"{cfg.task}-{cfg.model}-{cfg.preset}-{cfg['method.targets']}-r{cfg['method.rank']}-seed{cfg.seed}"
+        words = [cfg[key] for key in ("task", "model", "preset", "method.targets")]
+        return "-".join([*words, f"r{cfg['method.rank']}", f"seed{cfg['seed']}"])
 
-    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg: SimpleNamespace(name=name))
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: SimpleNamespace(name=name))
     monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     missing = set()
     for artifact in names:
         cfg = compose(f"artifact={artifact}", "suite=minilm", f"store={tmp_path}", "train=false", config="paper")
-        missing |= set(studies.report(cfg, fake_compose, lambda runs, jobs: {})["missing"])
+        missing |= set(studies.report(cfg, WordsAsConfigs(), lambda runs, jobs: {})["missing"])
     assert missing == {f"mrpc-minilm-minilm-['q', 'v']-r{rank}-seed{seed}" for rank, seed in runs}
     assert not list(tmp_path.iterdir())
 
