@@ -161,7 +161,7 @@ class PlannedRuns:
             if source is not None:
                 changes["init_from"] = f"{composed['store']}/{source.name}"
                 keys["init_from"] = quoted(changes["init_from"])
-            runs.append(Run(of_all.name({**composed, **changes}), seed, (*_lines(config), *_lines(keys)), source))
+            runs.append(of_all.run({**composed, **changes}, (*_lines(config), *_lines(keys)), source))
         return runs
 
 

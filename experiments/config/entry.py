@@ -9,7 +9,8 @@ An entry point is a function from the composed config to a record:
     if __name__ == "__main__":
         main()
 
-Exit codes: 0; 1 an error, or a record with `failed` above 0; 2 a misspelt command line; 130 interrupted.
+Exit codes: 0; 1 an error, or a record with `failed` above 0 or with `left_out`; 2 a misspelt command line; 130
+interrupted.
 After an error the JSON object is {"status": "failed", "error": message}; the message is on standard error too.
 
 Of Hydra's internals this file and overrides.py use `_run_hydra`, `get_args_parser`, `create_config_search_path` and
@@ -39,7 +40,7 @@ from hydra.core.utils import env_override
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException, UnsupportedInterpolationType
 
 from experiments.config import resolvers  # noqa: F401 - it registers the resolvers of conf/
 from experiments.config.check import check_config
@@ -128,6 +129,9 @@ def explain(error: Exception) -> str:
         return explain(cause)
     if isinstance(error, HydraException):
         return "\n".join(str(part) for part in (error, cause) if part is not None and str(part))
+    if isinstance(error, InterpolationKeyError | UnsupportedInterpolationType):
+        return (f"{str(error).splitlines()[0]}: in a value, here of {error.full_key or 'the command line'}, ${{...}} "
+                "stands for that of another key; a path with it in its name cannot be given, a link to it can")
     if isinstance(error, FORESEEN) and str(error):
         return str(error)
     return f"{type(error).__name__}: {error}"
@@ -139,8 +143,8 @@ def failure(error: Exception) -> dict[str, str]:
 
 
 def exit_code(record: Mapping[str, Any]) -> int:
-    """1 where the record counts failed runs, else 0."""
-    return 1 if record.get("failed") else 0
+    """1 where the record counts failed runs, or names records that were left out, else 0."""
+    return 1 if record.get("failed") or record.get("left_out") else 0
 
 
 def _launch(main: Main, config_name: str, conf: Path, examples: Sequence[str]) -> int:

@@ -27,7 +27,7 @@ from experiments.runs.ending import tell
 from experiments.runs.identity import all_seeds
 from experiments.runs.source import find_source, warn_of_changed_source
 from experiments.store.paths import PACKAGES
-from experiments.store.store import RunRecord, Store, git_state, now, versions
+from experiments.store.store import RunRecord, Store, check_identity, git_state, now, versions
 from experiments.tasks.base import TaskData, TextTask
 from experiments.tasks.generation import Generation
 from experiments.training.hardware import choose_device
@@ -137,9 +137,8 @@ def _stored(request: Request) -> RunRecord | None:
             raise
         log.warning("overwrites a record: %s", error)
         return None
-    if stored is not None and stored.identity != request.record.identity:
-        raise ValueError(f"{request.store.find(stored.run)} is of another run, whose identity begins with the same "
-                         f"digits: {stored.identity}, not {request.record.identity}; use another store")
+    if stored is not None:
+        check_identity(request.store.find(stored.run), stored, request.record.identity)
     return stored
 
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,12 +20,16 @@ from experiments.store.files import LONGEST
 
 @dataclass(frozen=True)
 class Run:
-    """One seed of a cell: its name in the store, the command line that trains it, and the run that it starts from."""
+    """One seed of a cell: its name in the store, the command line that trains it, the run that it starts from.
+
+    `identity` is all of what the name has the first digits of; '' where it is not known.
+    """
 
     name: str
     seed: int
     overrides: tuple[str, ...]
     source: "Run | None" = None
+    identity: str = ""
 
     def again(self) -> "Run":
         """The same run, computed though it has a record."""
@@ -70,7 +74,15 @@ class AllSeeds:
 
         Where this is too long for a file's name, the first words are cut.
         """
-        end = f"-seed{cfg['seed']}-{self.identity(cfg)[:8]}"
+        return self._name(cfg["seed"], self.identity(cfg))
+
+    def run(self, cfg: Config, overrides: Iterable[str], source: Run | None = None) -> Run:
+        """The run of a config, which the command line `overrides` trains."""
+        identity = self.identity(cfg)
+        return Run(self._name(cfg["seed"], identity), cfg["seed"], tuple(overrides), source, identity)
+
+    def _name(self, seed: int, identity: str) -> str:
+        end = f"-seed{seed}-{identity[:8]}"
         start = "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(word)) for word in self.words if word != "")
         return start[:LONGEST - len(end)] + end
 

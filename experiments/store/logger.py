@@ -6,6 +6,7 @@ wrong in wandb is one warning, and the run goes on without what could not be log
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LONGEST = 128  # characters of an artifact's name
+UNREAD = {  # variables of wandb whose value this library gives itself
+    "WANDB_NAME": "a run is called there as in its store", "WANDB_JOB_TYPE": "it is train, sweep or report",
+    "WANDB_TAGS": "logger.wandb.tags=[a,b] sets tags",
+}
 Arguments = ParamSpec("Arguments")
 
 
@@ -162,6 +167,13 @@ def _tell_how_to_sync(folder: Path) -> None:
     log.info("wandb is offline: `wandb sync %s` sends what it has", folder / "wandb" / "offline-run-*")
 
 
+@functools.cache  # once a process
+def _tell_what_is_not_read() -> None:
+    for variable, instead in UNREAD.items():
+        if os.environ.get(variable):
+            log.warning("the environment variable %s is not used: %s", variable, instead)
+
+
 def _sweep() -> tuple[str | None, list[str]]:
     """Group and tags of a job of a sweep: the sweep's folder, and the overrides that say what is computed."""
     if not HydraConfig.initialized() or HydraConfig.get().mode is not RunMode.MULTIRUN:
@@ -176,6 +188,7 @@ def _start(settings: DictConfig, run: str, config: Mapping[str, Any], folder: Pa
     import wandb
 
     folder.mkdir(parents=True, exist_ok=True)
+    _tell_what_is_not_read()
     group, tags = _sweep()
     started = wandb.init(
         mode=settings.mode,

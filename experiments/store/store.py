@@ -87,6 +87,13 @@ class RunRecord:
         return kept | {"main_metric": self.config.get("task", {}).get("main_metric")}
 
 
+def check_identity(file: Path | None, record: RunRecord, identity: str) -> None:
+    """Raise ValueError for a record of another identity than that of the run, whose first digits alone are named."""
+    if record.identity != identity:
+        raise ValueError(f"{file} is of another run, whose identity begins with the same digits: {record.identity}, "
+                         f"not {identity}; use another store")
+
+
 def now() -> str:
     """The time, UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -10,7 +10,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 
 from experiments.runs.identity import Run
-from experiments.store.store import RunRecord, Store
+from experiments.store.store import RunRecord, Store, check_identity
 from experiments.sweeps.workers import Train
 from experiments.training.hardware import parallel_jobs
 
@@ -47,9 +47,11 @@ def read(runs: Sequence[Run], store: Store) -> tuple[dict[str, RunRecord], dict[
     """Records by run, and by run why a stored one gives no number: it failed, or cannot be read."""
     records: dict[str, RunRecord] = {}
     problems: dict[str, str] = {}
+    identities = {run.name: run.identity for run in _with_sources(runs)}
     for name, file in store.find_all(_names(runs)).items():
         try:
             record = store.read_file(file)
+            check_identity(file, record, identities[name] or record.identity)
         except (ValueError, TypeError) as error:
             log.warning("%s: skipped", error)
             problems[name] = f"{UNREADABLE_PREFIX}{error}"
@@ -63,7 +65,12 @@ def read(runs: Sequence[Run], store: Store) -> tuple[dict[str, RunRecord], dict[
 
 def _names(runs: Sequence[Run]) -> list[str]:
     """The names of runs and of those that they start from, each once."""
-    return [*dict.fromkeys(run.name for run in [*runs, *(run.source for run in runs if run.source is not None)])]
+    return [*dict.fromkeys(run.name for run in _with_sources(runs))]
+
+
+def _with_sources(runs: Sequence[Run]) -> list[Run]:
+    """The runs, and those that they start from."""
+    return [*runs, *(run.source for run in runs if run.source is not None)]
 
 
 def missing(runs: Sequence[Run], records: Mapping[str, RunRecord], problems: Mapping[str, str], store: Store,

@@ -16,7 +16,7 @@ from experiments.config.compose import Compose, check_file, quoted
 from experiments.config.presets import find_row, parse, presets, put_rows, written
 from experiments.metrics import LOWER_IS_BETTER
 from experiments.models.files import model_identity
-from experiments.runs.identity import Run, run_name
+from experiments.runs.identity import Run, all_seeds
 from experiments.store.files import file_name, plain
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
@@ -147,7 +147,7 @@ def _runs(overrides: list[str], rates: list[float], compose_train: Compose) -> l
     cfg, runs = compose_train(overrides), []
     for rate in rates:
         cfg.trainer.learning_rate = rate
-        runs.append(Run(run_name(cfg), cfg.seed, (*overrides, f"trainer.learning_rate={written(rate)}")))
+        runs.append(all_seeds(cfg).run(cfg, (*overrides, f"trainer.learning_rate={written(rate)}")))
     return runs
 
 

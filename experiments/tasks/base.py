@@ -4,6 +4,7 @@ is a class or a number."""
 from __future__ import annotations
 
 import hashlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: it is imported where it is u
     from torch import Tensor
     from transformers import PreTrainedTokenizerBase
 
+log = logging.getLogger(__name__)
 Encoded = dict[str, Any]  # one row: input_ids, token_type_ids where the model has them, labels
 
 
@@ -170,6 +172,8 @@ class TextTask(Task):
             raise ValueError(f"task.text {self.text!r} is not a list of columns: write [{self.text}]")
         if len(self.text) not in (1, 2):
             raise ValueError(f"task.text must name one or two columns, not {len(self.text)}: {self.text}")
+        if len({*self.text, self.label}) <= len(self.text):
+            raise ValueError(f"task.text {self.text} and task.label {self.label!r} name a column twice")
         if self.separator is not None and (len(self.text) == 1 or not self.separator):
             raise ValueError(f"task.separator {self.separator!r} must be null for one text, and some text for a pair")
         if self.kind == "classification" and len(set(self.labels)) < max(2, len(self.labels)):
@@ -198,6 +202,9 @@ class TextTask(Task):
             for row, value in enumerate(values):
                 if not isinstance(value, str):
                     raise ValueError(f"{table.source}, row {row}: {column} is {value!r}, not text")
+            if blank := [row for row, value in enumerate(values) if not value.strip()]:
+                log.warning("%s: %s is empty in %d of %d rows, the first is row %d", table.source, column, len(blank),
+                            len(values), blank[0])
         return TextTable(table.source, texts | {self.label: self._targets(table)})
 
     def _targets(self, table: TextTable) -> list[Any]:

@@ -6,6 +6,8 @@ from experiments.tasks.base import TextTask
 from experiments.tasks.labels import almost_the_same, is_missing, label_name
 from experiments.tasks.own_files import OwnFiles
 
+FEW = 10  # classes that any file may have; more are seen twice each, or they are numbers or texts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Classification(OwnFiles, TextTask):
@@ -24,9 +26,16 @@ class Classification(OwnFiles, TextTask):
         if self.kind == "regression":
             return []
         table = self.read("train")
+        for row, value in enumerate(table[self.label]):
+            if isinstance(value, list | dict):
+                raise ValueError(f"{table.source}, row {row}: {self.label} {value!r} is not one class")
         names = sorted({label_name(value) for value in table[self.label] if not is_missing(value)})
         if alike := almost_the_same(names):
             raise ValueError(f"{table.source}: the labels {' and '.join(map(repr, alike))} of column {self.label!r} "
                              "differ in spaces, case or the way of writing a number alone: write them as one class, "
                              "or give task.labels if they are several")
+        if len(names) > max(FEW, len(table) / 2):
+            raise ValueError(f"{table.source}: column {self.label!r} has {len(names)} different values in {len(table)} "
+                             "rows: take another task.label, or task.kind=regression for numbers, or give task.labels "
+                             "if they are classes")
         return names

@@ -20,7 +20,9 @@ def is_missing(value: Any) -> bool:
 
 
 def finite_number(value: Any) -> float | None:
-    """`value` as a finite number, or None."""
+    """`value` as a finite number, or None; true is none, and neither is 1_000, which is one to Python alone."""
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):
+        return None
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -29,7 +31,10 @@ def finite_number(value: Any) -> float | None:
 
 
 def almost_the_same(names: Iterable[str]) -> list[str]:
-    """The first of `names` that are the same but for spaces, case, Unicode form or number format; [] if none are."""
+    """The first of `names` that are the same but for spaces, case, Unicode form or number format; [] if none are.
+
+    Spaces are also those of no width.
+    """
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(_plain(name), []).append(name)
@@ -38,6 +43,7 @@ def almost_the_same(names: Iterable[str]) -> list[str]:
 
 def _plain(name: str) -> str:
     """A class's name without what a reader does not see: 1.0 is '1', and ' Neg' is 'neg'."""
-    text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    seen = "".join(letter for letter in name if unicodedata.category(letter) != "Cf")  # zero-width spaces and joiners
+    text = " ".join(unicodedata.normalize("NFKC", seen).casefold().split())
     number = finite_number(text)
     return text if number is None else label_name(number)

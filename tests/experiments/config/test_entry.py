@@ -46,6 +46,15 @@ def test_an_error_is_one_line_on_standard_error_and_one_json_object_on_standard_
     assert done.stderr == "error: seed 13 is unlucky\n"
 
 
+@pytest.mark.parametrize(("value", "why"), [("a${b}/rows.csv", "Interpolation key 'b' not found"),
+                                            ("a${b:1}/rows.csv", "Unsupported interpolation type b")])
+def test_a_path_with_what_stands_for_another_key_is_named(app: Path, value: str, why: str) -> None:
+    done = run_app(app, f"files.train={value}")
+    assert done.returncode == 1
+    assert done.stderr == (f"error: {why}: in a value, here of files.train, ${{...}} stands for that of another key; a "
+                           "path with it in its name cannot be given, a link to it can\n")
+
+
 def test_the_traceback_comes_on_request(app: Path) -> None:
     done = run_app(app, "seed=13", LORA_LAB_TRACEBACK="1")
     assert done.returncode == 1

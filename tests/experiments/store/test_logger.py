@@ -165,6 +165,16 @@ def test_wandbs_environment_variables_fill_the_keys_that_the_command_line_leaves
     assert compose().logger.wandb.mode == "offline"
 
 
+def test_variables_of_wandb_that_are_not_used_are_named(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setenv("WANDB_NAME", "mine")
+    monkeypatch.delenv("WANDB_TAGS", raising=False)
+    logger_module._tell_what_is_not_read.cache_clear()
+    for _ in range(2):
+        logger_module._tell_what_is_not_read()
+    assert caplog.messages == ["the environment variable WANDB_NAME is not used: a run is called there as in its store"]
+
+
 def use_everything(folder: Path) -> None:
     (folder / "adapter").mkdir()
     (folder / "adapter" / "adapter.json").write_text("{}")

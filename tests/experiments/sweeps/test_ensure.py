@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,18 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def train(store: Store) -> Trainer:
     return Trainer(store)
+
+
+def test_a_record_of_another_identity_with_the_same_digits_is_named_and_left(store: Store, train: Trainer) -> None:
+    """A run's name has 8 of the 64 digits."""
+    ours, theirs = "ab" * 32, "ab" * 4 + "cd" * 28
+    for name in ("same", "other"):
+        identity = ours if name == "same" else theirs
+        store.write(RunRecord(run=name, identity=identity, status="done", config={}, seed=0))
+    runs = [replace(run(name), identity=ours) for name in ("same", "other")]
+    records, problems = ensure(runs, store, 1, train)
+    assert (records.keys(), train.given) == ({"same"}, [])
+    assert problems["other"].endswith(f"begins with the same digits: {theirs}, not {ours}; use another store")
 
 
 def test_what_is_missing_or_failed_is_trained_once_and_read_again(store: Store, train: Trainer) -> None:

@@ -219,9 +219,11 @@ def test_a_record_edited_by_hand_is_named_and_in_no_number(
     assert before in text
     edited.write_text(text.replace(before, after))
     monkeypatch.setattr(sys, "argv", ["compare", f"store={tmp_path}"])
-    main()
+    with pytest.raises(SystemExit) as end:
+        main()
     output = capsys.readouterr().out
     last = json.loads(output.splitlines()[-1])
+    assert end.value.code == 1  # as no table of all runs
     assert (last["runs"], last["left_out"]) == (2, [f"{edited} was changed after it was written: its checksum is of "
                                                    "other content; compute the run again with overwrite=true, or "
                                                    "remove the file"])

@@ -34,6 +34,17 @@ def test_a_failed_job_does_not_stop_the_others(app: Path, launcher: str) -> None
     assert [path.name for path in (app / "elsewhere").iterdir()] == ["results"]
 
 
+def test_a_sweep_that_left_no_job_has_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another sweeper than Hydra's own may start none."""
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    with pytest.raises(SystemExit) as end:
+        sweep.Summary().on_multirun_end(config)
+    assert end.value.code == 1
+    error = "the sweep has no runs: a key's list of values is empty"
+    assert json.loads(capsys.readouterr().out) == {"status": "failed", "error": error}
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_single_run_has_all_cores_up_to_omp_num_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("joblib.cpu_count", lambda: 8)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -35,6 +35,7 @@ def task_of(train: list, file: Path, *overrides: str, validation: list | None = 
         (["1", "0", "01"], "'01' and '1'"),
         (["1000", "0", "1e3"], "'1000' and '1e3'"),
         (["caf\u00e9", "cafe\u0301"], "'cafe\u0301' and 'caf\u00e9'"),  # one letter, or a letter and its accent
+        (["neg\u200b", "neg", "pos"], r"'neg' and 'neg[\\]+u200b'"),  # a space of no width
     ],
 )
 def test_classes_that_look_the_same_are_named(tmp_path, labels, alike):
@@ -106,3 +107,38 @@ def test_rows_that_are_trained_and_evaluated_on_are_counted(tmp_path, caplog):
         write(tmp_path / "dev.csv", rows[30:])
         text_task("classification", f"task.files={{train: {train}, validation: {other}}}").load()
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize("label", [["x"], {"name": "x"}])
+def test_a_list_or_a_mapping_is_no_class(tmp_path, label):
+    with pytest.raises(Exception, match=r"t\.jsonl, row 1: label .* is not one class"):
+        task_of(["x", label], tmp_path / "t.jsonl")
+
+
+def test_numbers_and_texts_are_no_classes_unless_they_are_declared(tmp_path):
+    numbers = [row / 7 for row in range(24)]
+    with pytest.raises(Exception, match=r"'label' has 24 different values in 24 rows: .* task.kind=regression"):
+        task_of(numbers, tmp_path / "t.csv")
+    assert len(task_of([*numbers, *numbers], tmp_path / "t.csv").labels) == 24
+    names = ",".join(f"n{row}" for row in range(24))
+    assert len(task_of([f"n{row}" for row in range(24)], tmp_path / "t.csv", f"task.labels=[{names}]").labels) == 24
+
+
+@pytest.mark.parametrize(("label", "extension"), [(True, ".jsonl"), ("1_000", ".csv")])
+def test_true_and_a_number_of_python_alone_are_no_numbers(tmp_path, label, extension):
+    task = task_of([0.5, label], tmp_path / f"t{extension}", "task.kind=regression", "task.main_metric=pearson")
+    with pytest.raises(ValueError, match=f"row 1: label {label!r} is not a finite number"):
+        task.load()
+
+
+@pytest.mark.parametrize("columns", ["[label]", "[text,text]", "[text,label]"])
+def test_a_column_is_one_part_of_a_row(tmp_path, columns):
+    with pytest.raises(Exception, match="name a column twice"):
+        task_of(["a", "b"], tmp_path / "t.csv", f"task.text={columns}")
+
+
+def test_texts_that_are_empty_are_counted(tmp_path, caplog):
+    file = write(tmp_path / "t.csv", [{"text": text, "label": "xy"[row % 2]}
+                                      for row, text in enumerate(["a", " ", "b", ""])])
+    text_task("classification", f"task.files={{train: {file}, validation: {file}}}").split("train")
+    assert f"{file}: text is empty in 2 of 4 rows, the first is row 1" in caplog.messages
