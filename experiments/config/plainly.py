@@ -39,12 +39,13 @@ class Plainly:
         """The values of the preset's row for the config; ValueError where it has none."""
         if (preset := config["preset"]) is None:
             return {}
-        names = [self._own({key: value for key, value in config[group].items() if _may_name(value)})["name"]
-                 for group in NAMED]
-        if any(map(_is_interpolation, _texts([preset, names]))):
+        model, method, task = (
+            self._own({key: value for key, value in config[group].items() if _may_name(value)})["name"]
+            for group in NAMED)
+        if any(map(_is_interpolation, _texts([preset, model, method, task]))):
             raise _Other
         given = {key: value for key, value in config["method"].items() if not _is_interpolation(value)}
-        values: dict[str, Any] = named_row(preset, *names, size_of(given))["values"]
+        values: dict[str, Any] = named_row(preset, model, method, task, size_of(given))["values"]
         return values
 
     def _own(self, value: Any) -> Any:
@@ -55,7 +56,7 @@ class Plainly:
         if not isinstance(value, dict) or any(map(_is_interpolation, (OWN.sub("", text) for text in texts))):
             raise _Other
         if (content := repr(value)) not in self.groups:
-            self.groups[content] = OmegaConf.to_container(OmegaConf.create({"group": value}), resolve=True)["group"]
+            self.groups[content] = _resolved({"group": value})["group"]
         return self.groups[content]
 
 
@@ -96,4 +97,10 @@ def _filled(value: Any, row: Mapping[str, Any]) -> Any:
 @functools.cache
 def _default(text: str) -> Any:
     """The value of `${preset:key,default}` without a preset; an error of OmegaConf where it has no default."""
-    return OmegaConf.to_container(OmegaConf.create({"preset": None, "value": text}), resolve=True)["value"]
+    return _resolved({"preset": None, "value": text})["value"]
+
+
+def _resolved(content: dict[str, Any]) -> dict[str, Any]:
+    """`content` as OmegaConf resolves it."""
+    resolved: Any = OmegaConf.to_container(OmegaConf.create(content), resolve=True)
+    return dict(resolved)

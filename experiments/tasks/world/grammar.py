@@ -118,9 +118,11 @@ def _part(element: str) -> Part:
         return lambda slots: slots["deed"].base if slots[name].plural else slots["deed"].third
     if element.startswith("@"):
         return lambda slots: AGREEMENTS[form] if slots[name].plural else form
-    says = {"np": _say_np, "nouns": plural, "past": attrgetter("past"), "base": attrgetter("base"),
-            "at": lambda place: "" if place is None else f"at the {place}",
-            "some": lambda degree: degree or ""}.get(form, str)  # the last two may be left out
+    ways: dict[str, Callable[[Any], str]] = {
+        "np": _say_np, "nouns": plural, "past": attrgetter("past"), "base": attrgetter("base"),
+        "at": lambda place: "" if place is None else f"at the {place}",  # this and the next may be left out
+        "some": lambda degree: degree or ""}
+    says = ways.get(form, str)
     return lambda slots: says(slots.get(name))
 
 
