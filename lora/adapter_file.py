@@ -33,7 +33,7 @@ from lora.injected import plain_own_name
 from lora.layer import adapted_layers
 from lora.method_description import described, method_of
 from lora.methods import Method, ParameterGroup
-from lora.pair_file import read_pair, write_pair
+from lora.pair_file import check_real, read_pair, write_pair
 from lora.quantised import sampled
 from lora.sites import head_modules
 
@@ -220,6 +220,10 @@ def _without_base(source: object, tensors: Mapping[str, Tensor], model: nn.Modul
                          f"does not train, {', '.join(other[:3])}: modules that trained whole, or another base")
     rest = {key: tensor for key, tensor in tensors.items() if key not in beside}
     account(source, rest, wanted)
+    for key, tensor in rest.items():
+        check_real(f"{source}: tensor {key}", tensor)
+        if not tensor.isfinite().all():
+            raise ValueError(f"{source}: tensor {key} holds NaN or infinite values")
     return rest
 
 

@@ -16,6 +16,9 @@ from torch import Tensor
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 def write_pair(folder: Path, tensors_name: str, tensors: Mapping[str, Tensor], json_name: str,
                description: Mapping[str, Any], digest: bool = True) -> Path:
     """Write tensors and their description, each complete under a temporary name before either is renamed.
@@ -72,6 +75,8 @@ def read_pair(folder: Path, tensors_name: str, json_name: str,
         description = json.loads((folder / json_name).read_text())
     except ValueError as error:
         raise ValueError(f"{folder / json_name} is not complete JSON: {error}") from None
+    if not isinstance(description, dict):
+        raise ValueError(f"{folder / json_name} holds a {type(description).__name__}, not keys and values")
     if description.get("sha256") not in (None, _sha256(path)):
         raise ValueError(f"{path} is not what {json_name} describes (its sha256 differs): "
                          "truncated, or of another save")
@@ -110,3 +115,10 @@ def tensors_of(source: object, state: Any) -> dict[str, Tensor]:
     if odd := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise ValueError(f"{source} holds {odd[0]!r}, which is no tensor")
     return dict(state)
+
+
+def check_real(name: str, tensor: Tensor) -> None:
+    """ValueError where the numbers are not the values: integers and fp8 stand for others by scales kept elsewhere."""
+    if tensor.dtype not in FLOATS:
+        raise ValueError(f"{name} is of {tensor.dtype}, whose numbers are not the values alone: it has to be one of "
+                         f"{', '.join(str(dtype).removeprefix('torch.') for dtype in FLOATS)}")

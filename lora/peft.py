@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from lora.adapter_file import adapter_tensors, find_adapter, install
-from lora.errors import check_choice
+from lora.errors import check_choice, is_number
 from lora.interchange import Size, lora_method, name_targets, pooler_of
 from lora.layer import AdaptedDense, adapted_layers
 from lora.low_rank import LowRank, wide
 from lora.methods import LoRA, ParameterGroup
 from lora.pair_file import read_pair, write_pair
 from lora.peft_keys import PREFIX, peft_keys
-from lora.sites import head_modules
+from lora.sites import LAYER_NUMBER, head_modules, layer_number
 
 TENSORS, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 PICKLE = "adapter_model.bin"  # of the versions before 0.7, and of save_pretrained(safe_serialization=False)
@@ -156,6 +156,7 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
              if key.endswith(".lora_A.weight")}
     if not ranks:
         raise ValueError(f"{folder} has no lora_A tensors")
+    _check_layers(model, config, ranks, folder)
     sizes = {module: size_of(config, module, rank) for module, rank in ranks.items()}
     targets = name_targets(model, sizes)
     roles = {site.module: site.role for sites in targets.values() for site in sites}
@@ -171,6 +172,19 @@ def load_peft(model: PreTrainedModel, folder: Path | str, adapter: str = "defaul
     return install(model, method, tensors, adapter, pooler=pooler_of(model, tensors), source=folder)
 
 
+def _check_layers(model: nn.Module, config: Mapping[str, Any], modules: Collection[str], folder: Path | str) -> None:
+    """ValueError where the file has an update of a module in some layers, and not in others that it names too."""
+    targets = config.get("target_modules")
+    if isinstance(targets, str) or config.get("exclude_modules") or config.get("layers_to_transform") is not None:
+        return  # as these say, layers may be left out
+    ends = tuple(f".{target}" for target in targets or () if layer_number(target) is None)
+    starred = {LAYER_NUMBER.sub("*", module) for module in modules}
+    if lacks := [name for name, _ in model.named_modules() if name not in modules and f".{name}".endswith(ends)
+                 and LAYER_NUMBER.sub("*", name) in starred]:
+        raise ValueError(f"{folder} lacks the updates of {len(lacks)} modules that its target_modules name, "
+                         f"{', '.join(lacks[:3])}")
+
+
 def read_peft(folder: Path | str, beside: Collection[str] = ()) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """PEFT's configuration and tensors of a LoRA adapter, without a model.
 
@@ -183,15 +197,22 @@ def read_peft(folder: Path | str, beside: Collection[str] = ()) -> tuple[dict[st
     for patterns in ("rank_pattern", "alpha_pattern"):
         sizes |= {f"{patterns} of {module}": size for module, size in (config.get(patterns) or {}).items()}
     for key, size in sizes.items():
-        if not isinstance(size, int | float):
-            raise ValueError(f"{Path(folder) / CONFIG}: {key} is {size!r}, not a number")
+        if not is_number(size) or size <= 0:  # type: ignore[operator]
+            raise ValueError(f"{Path(folder) / CONFIG}: {key} is {size!r}, not a number above 0")
+    for key in ("use_rslora", "use_dora"):
+        if not isinstance(config.get(key) or False, bool):
+            raise ValueError(f"{Path(folder) / CONFIG}: {key} is {config[key]!r}, not true or false")
     if (init := config.get("init_lora_weights", True)) not in INITS:
         raise ValueError(f"{folder} was trained with init_lora_weights={init!r}, which may change the base "
                          f"weights; supported are {', '.join(map(str, INITS))}")
     for option, value in config.items():
         if value and option not in {*READ, *IGNORED, *beside}:
             raise ValueError(f"{folder} was trained with {option}={value!r}, which is not supported")
-    return config, peft_keys(saved, folder)
+    tensors = peft_keys(saved, folder)
+    magnitudes = [key.removeprefix(PREFIX) for key in tensors if key.endswith(".lora_magnitude_vector")]
+    if magnitudes and not config.get("use_dora"):
+        raise ValueError(f"{folder} has magnitudes of DoRA, {magnitudes[0]}, and {CONFIG} not use_dora")
+    return config, tensors
 
 
 def size_of(config: Mapping[str, Any], module: str, rank: int) -> Size:

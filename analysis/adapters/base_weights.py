@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from analysis.adapters.orientation import of_layer, transposed_by_neighbours
-from analysis.adapters.updates import Update, check_real
+from analysis.adapters.updates import Update
 from lora.low_rank import wide
+from lora.pair_file import check_real
 from lora.sites import CONV1D, same_but_for_prefix, sites_by_name, stored_transposed
 
 WEIGHTS = "model.safetensors"

@@ -9,13 +9,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from lora.low_rank import Part, wide
+from lora.pair_file import check_real
 from lora.sites import LAYER_NUMBER, ROLES, Site, layer_number, same_but_for_prefix, sites_by_name
-
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -103,13 +101,6 @@ def checked(A: Named, B: Named, stacked: bool = False) -> tuple[Tensor, Tensor]:
     if of_A == of_B and not trained(A.tensor, B.tensor):
         raise ValueError(f"tensors {A.name} and {B.name} have a product of zero: this site is untrained")
     return wide(A.tensor), wide(B.tensor)
-
-
-def check_real(name: str, tensor: Tensor) -> None:
-    """ValueError where the numbers are not the values: integers and fp8 stand for others by scales kept elsewhere."""
-    if tensor.dtype not in FLOATS:
-        raise ValueError(f"{name} is of {tensor.dtype}, whose numbers are not the values alone: it has to be one of "
-                         f"{', '.join(str(dtype).removeprefix('torch.') for dtype in FLOATS)}")
 
 
 def trained(A: Tensor, B: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import PreTrainedModel
 
 from analysis.adapters.read import read_updates
 from lora.layer import adapted_layers
-from lora.peft import load_peft
+from lora.peft import load_peft, read_peft
 from tests.lora import adapted_models as tiny
 from tests.lora.architectures import made
 
@@ -196,3 +197,71 @@ def test_a_folder_of_named_adapters_says_where_they_are(tmp_path: Path) -> None:
     by_peft("roberta", tmp_path / "mine")
     with pytest.raises(FileNotFoundError, match=r"it has no adapter_config.json, but its folders mine have"):
         load_peft(tiny.model("roberta"), tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "targets"), [("bert", ["query", "dense"]), ("llama-lm", ["q_proj", "v_proj"])])
+def test_a_pickle_of_an_older_peft_gives_its_outputs(kind: str, targets: list[str], tmp_path: Path):
+    theirs = by_peft(kind, tmp_path / "new", use_rslora=True, target_modules=targets)
+    theirs.save_pretrained(tmp_path / "old", safe_serialization=False)
+    assert not list((tmp_path / "old").glob("*.safetensors"))
+    check_loaded(kind, tmp_path / "old", theirs)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ({"a": Path("x")}, "not a checkpoint of tensors: Weights only load failed"),
+    ({"a": 1}, "adapter_model.bin holds 'a', which is no tensor"), ([1], "holds a list, not tensors by name")])
+def test_a_pickle_of_more_than_tensors_is_refused(content: object, message: str, tmp_path: Path):
+    by_peft("bert", tmp_path)
+    (tmp_path / "adapter_model.safetensors").unlink()
+    torch.save(content, tmp_path / "adapter_model.bin")
+    with pytest.raises(ValueError, match=message):
+        load_peft(tiny.model("bert"), tmp_path)
+
+
+def configure(folder: Path, **config: object) -> None:
+    """Change keys of a folder's configuration."""
+    file = folder / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | config))
+
+
+@pytest.mark.parametrize(("change", "config", "message"), [
+    (lambda saved: {key: tensor.to(torch.int8) if "lora_A" in key else tensor for key, tensor in saved.items()}, {},
+     r"query\.q\.A is of torch\.int8, whose numbers are not the values alone"),
+    (lambda saved: {key: tensor.to(torch.float8_e4m3fn) if "lora_B" in key else tensor
+                    for key, tensor in saved.items()}, {}, r"query\.q\.B is of torch\.float8_e4m3fn"),
+    (lambda saved: {key: tensor / 0 if "lora_A" in key else tensor for key, tensor in saved.items()}, {},
+     r"query\.q\.A holds NaN or infinite values"),
+    (lambda saved: {key: tensor for key, tensor in saved.items() if "layer.1." not in key}, {},
+     r"lacks the updates of 2 modules that its target_modules name, bert\.encoder\.layer\.1\.attention\.self\.query"),
+    (dict, {"use_rslora": "false"}, "use_rslora is 'false', not true or false"),
+    (dict, {"lora_alpha": -6}, "lora_alpha is -6, not a number above 0"),
+    (dict, {"lora_alpha": float("nan")}, "lora_alpha is nan, not a number above 0")])
+def test_numbers_and_options_that_stand_for_others_are_refused(change: Any, config: dict, message: str, tmp_path: Path):
+    by_peft("bert", tmp_path)
+    rewrite(tmp_path, change)
+    configure(tmp_path, **config)
+    with pytest.raises(ValueError, match=message):
+        load_peft(tiny.model("bert"), tmp_path)
+
+
+def test_magnitudes_of_an_adapter_that_is_not_called_dora_are_refused_with_and_without_a_model(tmp_path: Path):
+    by_peft("bert", tmp_path, use_dora=True)
+    configure(tmp_path, use_dora=False)
+    for read in (partial(load_peft, tiny.model("bert")), read_peft):
+        with pytest.raises(ValueError, match=r"has magnitudes of DoRA, bert.*, and adapter_config.json not use_dora"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("options", [{"target_modules": r".*layer\.1\..*query"}, {"layers_to_transform": [1]},
+                                     {"target_modules": ["layer.1.attention.self.query"]},
+                                     {"exclude_modules": r".*layer\.0.*"}])
+def test_layers_that_were_left_out_when_it_was_trained_are_not_missed(options: dict, tmp_path: Path):
+    theirs = by_peft("bert", tmp_path, **options)
+    check_loaded("bert", tmp_path, theirs)
+
+
+def test_a_configuration_that_is_a_list_is_named(tmp_path: Path):
+    by_peft("bert", tmp_path)
+    (tmp_path / "adapter_config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"adapter_config.json holds a list, not keys and values"):
+        load_peft(tiny.model("bert"), tmp_path)

@@ -41,8 +41,7 @@ def test_a_folder_without_its_tokenizer_is_named(kind: str, lacks: str, tmp_path
 def test_a_tokenizer_that_lost_its_merges_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
     (tmp_path / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(WORDS)}))
-    why = "has no tokenizer that can be read .*`vocab` and `merges` must be"
-    with pytest.raises(ValueError, match=rf"^{tmp_path} {why}"):
+    with pytest.raises(ValueError, match=rf"^{tmp_path} has no tokenizer that can be read .*`vocab` and `merges`"):
         load_tokenizer(model_config("local", path=str(tmp_path)))
 
 
