@@ -2,52 +2,29 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.config.search_path import config_files
 from experiments.models.architectures import attentions_of
-from lora.errors import check_choice, check_number, check_whole, is_number
+from lora.errors import check_choice, is_number
 
 SURFACE = "surface"  # the check that measures what words alone score
-CHOICES = {"precision": ("auto", "fp32", "bf16"), "attention": ("auto", "sdpa", "eager")}
-LIMITS: tuple[tuple[tuple[str, ...], Callable[[str, Any], None]], ...] = (  # keys, and the check of their values
-    (("tokens", "batch_size", "max_length", "held_out_documents", "probe_count", "probes_in_curve", "evaluate_every",
-      "checkpoint_every", "threads"), partial(check_whole, least=1)),
-    (("seed",), partial(check_whole, least=0)),
-    (("learning_rate", "epsilon", "gradient_clip"), partial(check_number, above=0)),
-    (("weight_decay",), partial(check_number, least=0)),
-    (("warmup_ratio", "decay_ratio", "dropout", "masking.content", "masking.function", "masking.answer"),
-     partial(check_number, least=0, most=1)),
-)
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Raise ValueError for a setting that cannot be trained with, before anything is made."""
+    """Raise ValueError for settings that do not go together, before anything is made.
+
+    Types and ranges of single keys are those of experiments.config.keys.
+    """
     if not cfg.model.config or cfg.tokens is None:
         nano = ", ".join(name for name, path in sorted(config_files("model").items())
                          if "pretraining" in OmegaConf.load(path))
         raise ValueError(f"model {cfg.model.name!r} is no nano model: its file in conf/model has no shape and settings "
                          f"(config and pretraining) to pre-train with; these have: {nano}")
-    if not isinstance(cfg.check, bool):
-        check_choice("check", cfg.check, ("true", "false", SURFACE))
-    for choice, allowed in CHOICES.items():
-        check_choice(choice, cfg[choice], allowed)
-    if cfg.positions is not None:
-        check_choice("positions", cfg.positions, ("sinusoidal",))
     if cfg.attention not in ("auto", *attentions_of(cfg.model.config.model_type)):
         raise ValueError("attention=sdpa: transformers' DeBERTa has eager attention only")
-    for keys, check in LIMITS:
-        for key in keys:
-            value = OmegaConf.select(cfg, key)
-            if not (key == "threads" and value is None):
-                check(key, value)
-    if not OmegaConf.is_list(cfg.betas) or len(cfg.betas) != 2 or not all(is_number(b) and 0 <= b < 1
-                                                                          for b in cfg.betas):
-        raise ValueError(f"betas {cfg.betas} is not a list of two numbers in 0..1, 1 left out")
     positions = cfg.model.config.get("max_position_embeddings", cfg.model.config.get("n_positions"))
     positions -= 2 if cfg.model.config.model_type == "roberta" else 0  # which counts from 2
     if cfg.max_length > positions:

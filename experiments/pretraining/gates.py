@@ -23,7 +23,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.config.compose import quoted, train_configs
-from experiments.runs.identity import all_seeds
+from experiments.runs.identity import planned_run
 from experiments.store.paths import CONF
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
@@ -114,8 +114,7 @@ def finished(cfg: DictConfig, tasks: tuple[str, ...], methods: tuple[str, ...]) 
     with train_configs() as compose:
         for key in keys:
             overrides = [*_overrides(cfg, key), f"store={quoted(store.root)}"]
-            run = compose(overrides)
-            planned[key] = all_seeds(run).run(run, overrides)
+            planned[key] = planned_run(compose(overrides), overrides)
     records, _ = ensure(list(planned.values()), store, -1, train_apart)
     return {key: records[run.name] for key, run in planned.items() if run.name in records}
 

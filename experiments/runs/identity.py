@@ -120,6 +120,11 @@ def run_name(cfg: DictConfig) -> str:
     return all_seeds(cfg).name(cfg)
 
 
+def planned_run(cfg: DictConfig, overrides: Iterable[str]) -> Run:
+    """The run of a config, which the command line `overrides` trains."""
+    return all_seeds(cfg).run(cfg, overrides)
+
+
 def _facts(config: Mapping[str, Any], known: dict[str, Any]) -> dict[str, Any]:
     model, trainer, method, task = (config[group] for group in GROUPS)
 

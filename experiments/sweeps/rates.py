@@ -2,9 +2,8 @@
 
 import csv
 import json
-import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from experiments.config.compose import Compose, check_file, quoted
 from experiments.config.presets import find_row, parse, presets, put_rows, written
 from experiments.metrics import LOWER_IS_BETTER
 from experiments.models.files import model_identity
-from experiments.runs.identity import Run, all_seeds
+from experiments.runs.identity import Run, planned_run
 from experiments.store.files import file_name, plain
 from experiments.store.store import RunRecord, Store
 from experiments.sweeps.ensure import ensure
@@ -86,15 +85,15 @@ def report(cfg: DictConfig, model: list[str], compose_train: Compose, train: Tra
 
 def check(cfg: DictConfig, compose_train: Compose) -> dict[str, str]:
     """The main metric of each task; ValueError for a sweep that cannot be run or compared, before anything runs."""
-    check_list("tasks", cfg.tasks)
+    check_once("tasks", cfg.tasks)
     named: dict[str, Iterable[str]] = {"method": cfg.rates, "task": cfg.tasks}
     for group, words in named.items():
         for word in words:
             check_file(group, word)
     check_choice("preset", cfg.preset, presets())
-    check_list("ranks", cfg.ranks, (int,), "a whole number above 0")
+    check_once("ranks", cfg.ranks)
     for method, rates in cfg.rates.items():
-        check_list(f"rates.{method}", rates, (int, float), "a number above 0")
+        check_once(f"rates.{method}", rates)
     if len({len(rates) for rates in cfg.rates.values()}) != 1:
         counts = ", ".join(f"{method} has {len(rates)}" for method, rates in cfg.rates.items())
         raise ValueError(f"one budget for all: each method needs the same number of rates, but {counts or 'none is'}")
@@ -106,13 +105,9 @@ def check(cfg: DictConfig, compose_train: Compose) -> dict[str, str]:
     return metrics
 
 
-def check_list(name: str, values: Any, kinds: tuple[type[Any], ...] = (), words: str = "") -> None:
-    """ValueError unless `values` is a list of one or more, none of them twice, of `kinds` and above 0."""
-    if not OmegaConf.is_list(values) or not values:
-        raise ValueError(f"{name} {values!r} is not a list of one or more")
+def check_once(name: str, values: Sequence[Any]) -> None:
+    """ValueError for a value that is in a list twice."""
     for value in values:
-        if kinds and (isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf):
-            raise ValueError(f"{name}: {value!r} is not {words}")
         if list(values).count(value) > 1:
             raise ValueError(f"{name}: {value!r} is there twice")
 
@@ -147,7 +142,7 @@ def _runs(overrides: list[str], rates: list[float], compose_train: Compose) -> l
     cfg, runs = compose_train(overrides), []
     for rate in rates:
         cfg.trainer.learning_rate = rate
-        runs.append(all_seeds(cfg).run(cfg, (*overrides, f"trainer.learning_rate={written(rate)}")))
+        runs.append(planned_run(cfg, (*overrides, f"trainer.learning_rate={written(rate)}")))
     return runs
 
 

@@ -135,7 +135,8 @@ def trained(monkeypatch: pytest.MonkeyPatch, cfg: DictConfig) -> dict[tuple[str,
         return [("all", "only looked at")]
 
     monkeypatch.setattr(gates, "train_apart", composed)
-    monkeypatch.setattr(gates, "run_name", lambda cfg: cfg.model.init)  # the model has no files
+    # the model has no files
+    monkeypatch.setattr(gates, "planned_run", lambda cfg, lines: Run(cfg.model.init, 0, tuple(lines)))
     assert gates.finished(cfg, ("rte",), ("ft",)) == {}
     return found
 

@@ -1,5 +1,6 @@
 """tests.experiments.sweeps.made"""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,11 @@ def composed(overrides: list[str]) -> DictConfig:
 def fake_name(cfg: DictConfig) -> str:
     """A run's name that says what it is of: rte-nano-lora8-0.001."""
     return f"{cfg.task.name}-{cfg.method.name}{cfg.method.get('rank', '')}-{cfg.trainer.learning_rate:g}"
+
+
+def fake_run(cfg: DictConfig, overrides: Iterable[str]) -> Run:
+    """A planned run of that name."""
+    return Run(fake_name(cfg), cfg.seed, tuple(overrides))
 
 
 def keep(store: Path, run: str, outcome: float | str) -> None:

@@ -21,7 +21,7 @@ from tests.experiments.sweeps.made import (
     SMALL,
     composed,
     configured,
-    fake_name,
+    fake_run,
     keep,
     keep_all,
     no_training,
@@ -47,7 +47,7 @@ def preset_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fake_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "run_name", fake_name)
+    monkeypatch.setattr(rates, "planned_run", fake_run)
 
 
 def lines(store: Path) -> pd.DataFrame:
@@ -139,13 +139,7 @@ def test_only_missing_and_failed_runs_are_trained(tmp_path: Path):
     (["preset=nanno"], "preset 'nanno' is not one of nano; did you mean 'nano'?"),
     (["rates.ft=[1e-4,2e-4]"], "one budget for all: each method needs the same number of rates, but ft has 2, lora"),
     (["rates.ft=[1e-4,2e-4,0.0001]"], "rates.ft: 0.0001 is there twice"),
-    (["rates.ft=[1e-4,2e-4,0]"], "rates.ft: 0 is not a number above 0"),
-    (["rates.ft=[1e-4,2e-4,nan]"], "rates.ft: nan is not a number above 0"),
-    (["rates.ft=[1e-4,2e-4,fast]"], "rates.ft: 'fast' is not a number above 0"),
-    (["rates.ft=[]"], "rates.ft [] is not a list of one or more"),
     (["ranks=[1,8,1]"], "ranks: 1 is there twice"),
-    (["ranks=[1,0]"], "ranks: 0 is not a whole number above 0"),
-    (["ranks=[1,2.0]"], "ranks: 2.0 is not a whole number above 0"),
     (["tasks=[rte-nano,rte-nano]"], "tasks: 'rte-nano' is there twice"),
     (["~rates.ft", "~rates.lora"], "one budget for all"),
     (["tasks=[rte-nano,e2e-nano]"], "but rte-nano has accuracy, e2e-nano has loss"),

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from experiments.sweeps import rates
-from tests.experiments.sweeps.made import SMALL, composed, configured, fake_name, keep_all, no_training, read_only
+from tests.experiments.sweeps.made import SMALL, composed, configured, fake_run, keep_all, no_training, read_only
 
 TASKS = ["cola-nano", "rte-nano"]
 
 
 @pytest.fixture(autouse=True)
 def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rates, "run_name", fake_name)
+    monkeypatch.setattr(rates, "planned_run", fake_run)
 
 
 def test_a_later_sweep_joins_the_table_and_replaces_the_settings_that_it_has(tmp_path: Path) -> None:
