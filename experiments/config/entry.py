@@ -39,7 +39,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import env_override
 from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException, UnsupportedInterpolationType
 
 from experiments.config import resolvers  # noqa: F401 - it registers the resolvers of conf/
@@ -114,7 +114,8 @@ def _objective(score: float | None) -> float | None:
 
     Optuna's sweeper ends the sweep at None and at NaN.
     """
-    direction = HydraConfig.get().sweeper.get("direction")
+    config: Any = HydraConfig.get()
+    direction = OmegaConf.select(config, "sweeper.direction")
     if score is not None and not math.isnan(score):
         return score
     return {"maximize": -math.inf, "minimize": math.inf}.get(getattr(direction, "name", str(direction)), score)

@@ -178,7 +178,7 @@ def test_a_choice_that_cannot_be_is_named(values: dict, message: str, pair: tupl
 
 def test_an_alpha_of_two_adapters_that_store_theirs_is_refused(tmp_path: Path):
     files = layouts(tmp_path, rank=3)
-    with pytest.raises(ValueError, match=r"^alpha=6 is of a loralib file.*peft and .* stores its own"):
+    with pytest.raises(ValueError, match=r"^alpha 6 is of a loralib file.*peft and .*ours stores its own"):
         call(subspace.main, "subspace", tmp_path / "out", a=files["peft"], b=files["ours"], alpha=6)
     call(subspace.main, "subspace", tmp_path / "out", a=files["peft"], b=files["loralib"], alpha=6)
 

@@ -3,14 +3,13 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from experiments.pretraining import train as pretraining
 from experiments.store.paths import CONF
 from tests.experiments.config.made import APP, CONFIGS
-from tests.experiments.made import WordsAsConfigs, save_model, write_rows
+from tests.experiments.made import NamedRuns, WordsAsConfigs, save_model, write_rows
 from tests.experiments.tasks.made import ROWS, save_gpt2
 
 
@@ -100,6 +99,6 @@ def fake_runs(monkeypatch):
         method = cfg["method"] + "".join(cfg.get(f"method.{key}", "") for key in ("rank", "targets", "bottleneck"))
         return f"{cfg['task']}-{cfg['model']}-{method}-{cfg['preset']}-seed{cfg['seed']}"
 
-    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: SimpleNamespace(name=name))
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: NamedRuns(name))
     monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     return WordsAsConfigs()

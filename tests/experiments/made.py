@@ -11,6 +11,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from experiments import train
 from experiments.config.compose import Compose, ManyConfigs, _has_value, _is_plain, _parsed
 from experiments.models.load import load_model, load_tokenizer
+from experiments.runs.identity import Run
 from experiments.store.checkpoint import seed_everything
 from experiments.store.logger import Logger
 from experiments.store.paths import CONF
@@ -221,6 +223,16 @@ def write(path: Path, rows: list[dict]) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
     return path
+
+
+class NamedRuns:
+    """What the runs of all seeds share, where a run's name is made of its config by `name` alone."""
+
+    def __init__(self, name: Callable[[Any], str]) -> None:
+        self.name = name
+
+    def run(self, cfg: Any, overrides: Iterable[str], source: Run | None = None) -> Run:
+        return Run(self.name(cfg), cfg["seed"], tuple(overrides), source)
 
 
 class WordsAsConfigs:

@@ -45,10 +45,10 @@ def fake_run(cfg: DictConfig, overrides: Iterable[str]) -> Run:
     return Run(fake_name(cfg), cfg.seed, tuple(overrides))
 
 
-def keep(store: Path, run: str, outcome: float | str) -> None:
+def keep(store: Path, run: str, outcome: float | str, identity: str = "") -> None:
     """A record of a run: done with a score, or of another status."""
     status, score = (outcome, 50.0) if isinstance(outcome, str) else ("done", outcome)
-    Store(store).write(RunRecord(run=run, identity="", status=status, config={}, seed=0, score=score))
+    Store(store).write(RunRecord(run=run, identity=identity, status=status, config={}, seed=0, score=score))
 
 
 def keep_all(store: Path, method: str, outcomes: dict[str, list[Any]], tasks: list[str]) -> None:

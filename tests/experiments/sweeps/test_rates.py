@@ -219,7 +219,7 @@ def test_a_run_is_the_one_of_its_command_line_and_is_found_again_after_the_choic
     def train(runs: list[Run], jobs: int) -> list[tuple[str, str]]:
         asked.extend(runs)
         for score, run in enumerate(runs):
-            keep(tmp_path, run.name, float(score))
+            keep(tmp_path, run.name, float(score), run.identity)
         return []
 
     first, again = (configured(tmp_path, *few, "seed=3", last) for last in ("write=true", "train=false"))

@@ -4,7 +4,6 @@ import re
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -21,6 +20,7 @@ from experiments.runs.identity import run_name
 from experiments.store.paths import CONF
 from experiments.store.store import Store
 from tests.experiments.artifacts.made import configured, no_training, read_only, record
+from tests.experiments.made import NamedRuns
 
 
 def cells(store: Path, artifact: str = "table2") -> pd.DataFrame:
@@ -184,7 +184,7 @@ def test_data_that_is_not_there_is_no_missing_model(tmp_path, fake_runs, monkeyp
     def name(cfg):
         raise FileNotFoundError("no file train.csv")
 
-    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: SimpleNamespace(name=name))
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: NamedRuns(name))
     with pytest.raises(FileNotFoundError, match=r"no file train\.csv"):
         read_only(tmp_path, fake_runs)
 

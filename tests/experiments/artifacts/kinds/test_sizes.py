@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from experiments.artifacts.kinds import sizes
 from experiments.runs.identity import Run
 from experiments.store.paths import CONF
 from experiments.store.store import RunRecord, Store
-from tests.experiments.made import WordsAsConfigs
+from tests.experiments.made import NamedRuns, WordsAsConfigs
 
 
 def configured(store: Path, *overrides: str) -> Any:
@@ -33,7 +32,7 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> WordsAsConfigs:
     def name(cfg: dict[str, Any]) -> str:
         return f"{cfg['task']}-{cfg['method']}{cfg.get('method.rank', '')}-{cfg['seed']}"
 
-    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: SimpleNamespace(name=name))
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: NamedRuns(name))
     monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     return WordsAsConfigs()
 

@@ -2,7 +2,6 @@
 
 import inspect
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hydra.errors import InstantiationException
@@ -12,7 +11,7 @@ from experiments.artifacts.studies import runs as studies
 from experiments.config.compose import train_configs
 from experiments.config.entry import explain
 from tests.experiments.artifacts.studies.made import configured, report
-from tests.experiments.made import WordsAsConfigs, compose
+from tests.experiments.made import NamedRuns, WordsAsConfigs, compose
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def test_on_minilm_the_figures_share_their_runs(names: list[str], runs: set, tmp
         words = [cfg[key] for key in ("task", "model", "preset", "method.targets")]
         return "-".join([*words, f"r{cfg['method.rank']}", f"seed{cfg['seed']}"])
 
-    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: SimpleNamespace(name=name))
+    monkeypatch.setattr("experiments.artifacts.plan.all_seeds", lambda cfg, known: NamedRuns(name))
     monkeypatch.setattr("experiments.artifacts.plan.model_identity", lambda model: {})
     missing = set()
     for artifact in names:
